@@ -1,0 +1,5 @@
+//! The simulated backend: a seeded scheduler, virtual time, network and disk.
+
+/// One simulated shard's place in its simulation.
+#[derive(Clone)]
+pub struct Handle(());

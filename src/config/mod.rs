@@ -1,0 +1,212 @@
+//! Configuration: read → validate (every mistake at once, with its line) → `Arc<Config>`.
+//!
+//! TOML with the keys of the reference in README. Unknown keys, wrong types, bad addresses and contradictions are
+//! errors. What is here is valid: nothing above checks it again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that `ringpost serve -c FILE` was told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server] hostname`: EHLO name, Received, Reporting-MTA.
+    pub hostname: Box<str>,
+    /// `[server] data_dir`, absolute.
+    pub data_dir: PathBuf,
+    /// `[server] shards`, resolved.
+    pub shards: usize,
+    /// `[tls]`.
+    pub tls: Option<TlsFiles>,
+    /// `[[listener]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[[account]]`.
+    pub accounts: Vec<Account>,
+    /// `[dns] servers`; empty: the system's resolvers.
+    pub dns_servers: Vec<SocketAddr>,
+    /// `[[route]]`, first match wins.
+    pub routes: Vec<Route>,
+    /// `[delivery]`.
+    pub delivery: Delivery,
+    /// `[retry]`.
+    pub retry: Retry,
+    /// `[retention]`.
+    pub retention: Retention,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[http]`.
+    pub http: Option<Http>,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// PEM chain, absolute path.
+    pub certificate: PathBuf,
+    /// PEM key, absolute path.
+    pub private_key: PathBuf,
+}
+
+/// A `[[listener]]`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `kind`.
+    pub kind: ListenerKind,
+    /// `address`.
+    pub address: SocketAddr,
+    /// `tls`.
+    pub tls: ListenerTls,
+    /// `networks`: who may connect (relay; required there).
+    pub networks: Vec<Network>,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// AUTH required; From must belong to the account.
+    Submission,
+    /// No AUTH: trusted injectors only.
+    Relay,
+}
+
+/// A listener's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// From the first byte.
+    Implicit,
+    /// By STARTTLS, required before AUTH and MAIL.
+    StartTls,
+    /// STARTTLS offered.
+    Optional,
+    /// None.
+    Off,
+}
+
+/// An address block, `ADDRESS/PREFIX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The first address.
+    pub address: IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// An `[[account]]`.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The AUTH user name.
+    pub name: Box<str>,
+    /// An argon2id PHC string.
+    pub password: Box<str>,
+    /// Addresses, or `@domain`.
+    pub senders: Vec<Box<str>>,
+    /// `smtp`.
+    pub smtp: bool,
+    /// `daily_limit`, recipients a day.
+    pub daily_limit: Option<u64>,
+    /// `notify`: notices wanted when the message asks for nothing.
+    pub notify: Notices,
+}
+
+/// Which notices are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notices {
+    /// failed.
+    pub failed: bool,
+    /// delayed.
+    pub delayed: bool,
+    /// delivered.
+    pub delivered: bool,
+}
+
+/// A `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Lower-case: `example.org`, `*.example.org` (subdomains), `*` (everything).
+    pub domains: Vec<Box<str>>,
+    /// A host name or address literal.
+    pub host: Box<str>,
+    /// The port (25).
+    pub port: u16,
+}
+
+/// `[delivery]`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Port of MX delivery.
+    pub port: u16,
+    /// Connections per egress path.
+    pub connections_max: u32,
+    /// Transactions per connection.
+    pub messages_per_connection_max: u32,
+    /// What becomes of a recipient whose delivery a crash interrupted after the final dot.
+    pub uncertain: Uncertain,
+}
+
+/// Policy for uncertain deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncertain {
+    /// Try again: perhaps twice, never not at all.
+    Retry,
+    /// Hold for the operator.
+    Hold,
+}
+
+/// `[retry]`.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Waits between attempts; the last repeats.
+    pub schedule: Vec<Duration>,
+    /// Maximum age.
+    pub lifetime: Duration,
+    /// When the delay notice is due.
+    pub delay_notice_after: Duration,
+}
+
+/// `[retention]`.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Of content, after the last recipient was delivered.
+    pub content: Duration,
+    /// Of the placeholder.
+    pub placeholder: Duration,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Octets of content.
+    pub message_bytes_max: u64,
+    /// Recipients per message.
+    pub recipients_max: usize,
+    /// Connections per client address (per shard: an address always meets the same shard).
+    pub connections_per_address_max: usize,
+    /// Content in memory, per shard, received or being delivered.
+    pub content_memory_bytes_max: usize,
+}
+
+/// `[http]`.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Where the control plane listens.
+    pub address: SocketAddr,
+    /// The bearer token's file; absent: created with a random token, mode 0600.
+    pub token_file: PathBuf,
+}
+
+/// One mistake: `FILE:LINE: what and how to mend it`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// 1-based.
+    pub line: usize,
+    /// What is wrong and what to change.
+    pub text: String,
+}
+
+impl Config {
+    /// Reads and validates `file`; every mistake at once.
+    pub fn load(_file: &Path) -> Result<Arc<Config>, Vec<Mistake>> {
+        todo!()
+    }
+}

@@ -1,0 +1,1 @@
+//! The control plane: one Tokio thread for what people and other systems talk to.

@@ -1,0 +1,24 @@
+//! Every type that crosses cores. If it is not here, it does not cross.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::outbound::{Done, Task};
+use crate::queue::orders::{Order, Report};
+
+/// What one shard, or the control thread, says to a shard. At most 64 bytes; owned; no locks, no callbacks.
+pub enum Crossing {
+    /// Owner → home: deliver this.
+    Attempt(Box<Task>),
+    /// Home → owner: how it went.
+    Outcome(Box<Done>),
+    /// Control → shard: an operator's order, answered through the channel.
+    Order(Box<Order>, futures::channel::oneshot::Sender<Report>),
+    /// Control → shard: use this configuration from now on.
+    Reload(Arc<Config>),
+    /// Control → shard: stop accepting, end what runs within this time, flush, return.
+    Drain(Duration),
+}
+
+const _: () = assert!(std::mem::size_of::<Crossing>() <= 64);

@@ -1,0 +1,1 @@
+//! Inbound: accepts connections and drives `smtp::server`: TLS, patience, policy, the spool.

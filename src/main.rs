@@ -1,0 +1,2 @@
+//! ringpost.
+fn main() {}

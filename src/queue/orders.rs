@@ -1,0 +1,63 @@
+//! The operator's orders to a shard's queue, and its reports.
+
+use crate::queue::MessageId;
+
+/// Which recipients an order is about; every given condition must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// One message.
+    pub id: Option<MessageId>,
+    /// The recipient's domain, lower case.
+    pub domain: Option<Box<str>>,
+    /// The recipient's whole address.
+    pub recipient: Option<Box<str>>,
+    /// The reverse-path.
+    pub sender: Option<Box<str>>,
+    /// due, held (leased recipients are shown as due).
+    pub state: Option<Box<str>>,
+}
+
+/// An order.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Messages in order of id, after `after`, at most `limit`.
+    List {
+        /// Which.
+        selection: Selection,
+        /// The last id of the page before.
+        after: Option<MessageId>,
+        /// Messages per page (≤ 1000).
+        limit: usize,
+    },
+    /// Everything about one message, also a delivered one while its placeholder lasts.
+    Show(MessageId),
+    /// Count queued recipients (constant time when the selection is empty).
+    Count(Selection),
+    /// due → held.
+    Hold(Selection),
+    /// held → due now.
+    Release(Selection),
+    /// due later → due now.
+    Retry(Selection),
+    /// due or held → failed, with its DSN.
+    Bounce(Selection),
+    /// Suspend (true) or resume all delivery of this shard.
+    Suspend(bool),
+    /// Counters of this shard.
+    Metrics,
+}
+
+/// A shard's report. JSON values are what `--json` prints and the HTTP API returns.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// One JSON object a message.
+    Messages(Vec<serde_json::Value>),
+    /// Show: `None` if there is no such message here.
+    Message(Option<serde_json::Value>),
+    /// Recipients that were counted or changed.
+    Count(u64),
+    /// Metrics: name and value.
+    Metrics(Vec<(&'static str, u64)>),
+    /// It could not be done; for people.
+    Failed(String),
+}

@@ -1,0 +1,32 @@
+//! What became of an attempt, per recipient. Data, not an error.
+
+use crate::smtp::client::Phase;
+use crate::smtp::reply::{EnhancedCode, Reply};
+
+/// An attempt's end for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The next hop took responsibility.
+    Delivered(Answer),
+    /// Try again later.
+    Deferred(Answer),
+    /// Never.
+    Failed(Answer),
+    /// Not tried (path busy, draining): due again after the given seconds, no attempt counted.
+    Untried(u32),
+}
+
+/// Who said what, verbatim where a peer said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What was answered.
+    pub phase: Phase,
+    /// The status of RFC 3463 for the DSN: the peer's where it gave one, else ours.
+    pub status: EnhancedCode,
+    /// The peer's reply; `None` where no peer spoke (refused connection, time-out, DNS).
+    pub reply: Option<Reply>,
+    /// For people: the reply on one line, or what happened instead.
+    pub text: Box<str>,
+    /// The next hop's name and address, where one was reached.
+    pub remote: Option<Box<str>>,
+}

@@ -1,0 +1,1 @@
+//! When a deferred recipient is tried again, and when it is too old. Pure.

@@ -1,0 +1,1 @@
+//! One core's MTA: what it owns, its turn, and the only `match` on `Crossing`.

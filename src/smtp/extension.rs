@@ -1,0 +1,1 @@
+//! Service extensions: what EHLO offers and what a peer offers.

@@ -1,0 +1,1 @@
+//! Content and envelopes on disk: the records of the shard's journal.
