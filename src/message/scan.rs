@@ -1,0 +1,205 @@
+//! One pass over a header: its fields, and the facts that decide what is added and what is refused.
+
+use memchr::{memchr, memmem};
+
+/// The largest header that is scanned. Real mail stays under 64 KiB; some lists reach a few hundred.
+pub const HEADER_BYTES_MAX: usize = 1024 * 1024;
+
+/// One header field, as it stands in the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The name, without the colon and without white space before it.
+    pub name: &'a [u8],
+    /// What follows the colon, folded lines included, without the final CRLF.
+    pub value: &'a [u8],
+    /// Where the field begins in the content.
+    pub start: usize,
+    /// Where the next line begins.
+    pub end: usize,
+}
+
+impl Field<'_> {
+    /// Field names do not depend on case (RFC 5322 §1.2.2).
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// The fields of a content's header, in order. Ends before the empty line, or before the first line that is no field.
+pub struct Fields<'a> {
+    content: &'a [u8],
+    at: usize,
+}
+
+/// The fields of `content`'s header.
+pub fn fields(content: &[u8]) -> Fields<'_> {
+    Fields { content, at: 0 }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        let start = self.at;
+        let rest = self.content.get(start..)?;
+        let colon = memchr(b':', rest)?;
+        let name = rest[..colon].trim_ascii_end();
+        if name.is_empty() || !name.iter().all(|byte| (33..=126).contains(byte)) {
+            return None;
+        }
+        let end = start + field_bytes(rest);
+        self.at = end;
+        let value = self.content[start + colon + 1..end].trim_ascii_end();
+        Some(Field { name, value, start, end })
+    }
+}
+
+/// The length of the field that `rest` begins with: to the first line end that no white space follows.
+fn field_bytes(rest: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(line) = memmem::find(&rest[end..], b"\r\n") {
+        end += line + 2;
+        if !matches!(rest.get(end), Some(b' ' | b'\t')) {
+            return end;
+        }
+    }
+    rest.len()
+}
+
+/// What a header tells. Counts saturate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Where the body begins: after the empty line, or where the header stops being one.
+    pub body_start: usize,
+    /// The header ends with an empty line (or with the content); else a line that is no field follows it directly.
+    pub separated: bool,
+    /// `Received:` fields: how many hops the message has seen (RFC 5321 §6.3).
+    pub hops: u32,
+    /// There is a `Date:`.
+    pub date: bool,
+    /// The first `Message-ID:`'s value, trimmed, if it is one word of printable ASCII of at most 998 bytes.
+    pub message_id: Option<Box<str>>,
+    /// There is a `Message-ID:` field, whatever it holds.
+    pub has_message_id: bool,
+    /// `From:` fields (RFC 5322 §3.6 wants exactly one).
+    pub from_fields: u32,
+    /// The header is larger than [`HEADER_BYTES_MAX`]; the rest was not looked at.
+    pub too_large: bool,
+}
+
+/// Scans a content's header.
+pub fn scan(content: &[u8]) -> Facts {
+    let mut facts = Facts::default();
+    let mut end = 0;
+    for field in fields(content) {
+        end = field.end;
+        if end > HEADER_BYTES_MAX {
+            facts.too_large = true;
+            break;
+        }
+        facts.note(&field);
+    }
+    facts.separated = end == content.len() || content[end..].starts_with(b"\r\n");
+    facts.body_start = if content[end..].starts_with(b"\r\n") { end + 2 } else { end };
+    facts
+}
+
+impl Facts {
+    fn note(&mut self, field: &Field<'_>) {
+        if field.is("Received") {
+            self.hops = self.hops.saturating_add(1);
+        } else if field.is("Date") {
+            self.date = true;
+        } else if field.is("From") {
+            self.from_fields = self.from_fields.saturating_add(1);
+        } else if field.is("Message-ID") && !self.has_message_id {
+            self.has_message_id = true;
+            self.message_id = one_word(field.value);
+        }
+    }
+}
+
+fn one_word(value: &[u8]) -> Option<Box<str>> {
+    let word = value.trim_ascii();
+    let printable = !word.is_empty() && word.len() <= 998 && word.iter().all(u8::is_ascii_graphic);
+    printable.then(|| String::from_utf8_lossy(word).into())
+}
+
+/// The mailboxes of every `From:` field, as `local@domain` (display names and comments dropped), or `None` where one
+/// cannot be read.
+pub fn from_mailboxes(content: &[u8]) -> Option<Vec<String>> {
+    let mut mailboxes = Vec::new();
+    for field in fields(content).filter(|field| field.is("From")) {
+        let whole = &content[field.start..field.end];
+        let parsed = mail_parser::MessageParser::new().header_address("From").parse_headers(whole)?;
+        for address in parsed.from()?.iter() {
+            mailboxes.push(address.address.as_deref()?.to_owned());
+        }
+    }
+    Some(mailboxes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_split_into_its_fields() {
+        let content = b"Received: one\r\n\ttwo\r\nSubject : hello\r\nDATE:\r\n\r\nbody: no\r\n";
+        let found: Vec<_> = fields(content).map(|f| (f.name.to_vec(), f.value.to_vec())).collect();
+        assert_eq!(
+            found,
+            vec![
+                (b"Received".to_vec(), b" one\r\n\ttwo".to_vec()),
+                (b"Subject".to_vec(), b" hello".to_vec()),
+                (b"DATE".to_vec(), b"".to_vec()),
+            ]
+        );
+        let facts = scan(content);
+        assert_eq!(&content[facts.body_start..], b"body: no\r\n");
+        assert!(facts.separated && facts.date && facts.hops == 1 && !facts.has_message_id);
+    }
+
+    #[test]
+    fn what_is_no_header_is_body() {
+        for content in [&b"just text\r\n"[..], b"\r\nbody\r\n", b"", b": empty name\r\n", b"two words: x\r\n"] {
+            let facts = scan(content);
+            assert_eq!(facts.hops, 0, "{content:?}");
+            assert!(facts.body_start <= 2, "{content:?}");
+        }
+        assert!(!scan(b"just text\r\n").separated);
+        assert!(scan(b"\r\nbody\r\n").separated);
+        let broken = b"Subject: x\r\nnot a field\r\n\r\nbody";
+        assert_eq!((scan(broken).body_start, scan(broken).separated), (12, false));
+    }
+
+    #[test]
+    fn message_ids_are_kept_only_as_one_printable_word() {
+        assert_eq!(scan(b"Message-Id:\r\n <a@b>\r\n\r\n").message_id.as_deref(), Some("<a@b>"));
+        let odd = scan(b"Message-ID: <a b>\r\n\r\n");
+        assert_eq!((odd.message_id, odd.has_message_id), (None, true));
+    }
+
+    #[test]
+    fn an_endless_header_is_not_read_on() {
+        let mut content = Vec::new();
+        while content.len() <= HEADER_BYTES_MAX {
+            content.extend_from_slice(b"Received: from somewhere by something with something\r\n");
+        }
+        content.extend_from_slice(b"Date: now\r\n\r\n");
+        assert!(scan(&content).too_large);
+    }
+
+    #[test]
+    fn from_gives_bare_mailboxes() {
+        let one = b"From: \"A, B\" <a@example.org>\r\n\r\n";
+        assert_eq!(from_mailboxes(one), Some(vec!["a@example.org".to_owned()]));
+        let two = b"From: a@example.org,\r\n b@example.org\r\nFrom: c@example.org\r\n\r\n";
+        assert_eq!(from_mailboxes(two).map(|all| all.len()), Some(3));
+        assert_eq!(from_mailboxes(b"Subject: x\r\n\r\n"), Some(vec![]));
+        assert_eq!(
+            from_mailboxes(b"From: nobody\r\n\r\n").unwrap_or_default().iter().filter(|m| m.contains('@')).count(),
+            0
+        );
+    }
+}
