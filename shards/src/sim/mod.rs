@@ -3,3 +3,5 @@
 /// One simulated shard's place in its simulation.
 #[derive(Clone)]
 pub struct Handle(());
+
+pub(crate) mod disk;

@@ -1,0 +1,281 @@
+//! Files: the narrow seam between the journal and the disk, real or simulated.
+//!
+//! Owns: the system calls on directories and files, each off the reactor's thread. Never: what the bytes mean.
+//! A write is durable when [`File::write_synced`] returns; a file's name is durable after [`Directory::sync`].
+//! Limits: one call moves one buffer; zero-filling moves at most [`FILL_BYTES`] at a time, so that it does not stand in
+//! a flush's way.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Reactor;
+use crate::reactor::Backend;
+#[cfg(feature = "sim")]
+use crate::sim::disk;
+
+/// Bytes of one step of zero-filling a new file.
+const FILL_BYTES: usize = 1024 * 1024;
+
+/// What [`FILL_BYTES`] of a new file are filled with.
+static ZEROS: [u8; FILL_BYTES] = [0; FILL_BYTES];
+
+/// A directory that exists; a cheap handle.
+#[derive(Clone)]
+pub struct Directory(DirectoryKind);
+
+#[derive(Clone)]
+enum DirectoryKind {
+    Ring {
+        reactor: Reactor,
+        path: Arc<PathBuf>,
+    },
+    #[cfg(feature = "sim")]
+    Sim(disk::Directory),
+}
+
+/// An open file; a cheap handle. The last one that is dropped closes it.
+#[derive(Clone)]
+pub struct File(FileKind);
+
+#[derive(Clone)]
+enum FileKind {
+    Ring {
+        reactor: Reactor,
+        file: Arc<std::fs::File>,
+    },
+    #[cfg(feature = "sim")]
+    Sim(disk::File),
+}
+
+/// A file of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its name. Names that are not UTF-8 are not listed.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl Directory {
+    /// Opens the directory at `path`, creating it and its parents where they are missing.
+    pub async fn open(reactor: &Reactor, path: &Path) -> io::Result<Directory> {
+        match &reactor.0 {
+            Backend::Ring(_) => {
+                let path = Arc::new(path.to_path_buf());
+                let wanted = path.clone();
+                reactor.blocking(move || std::fs::create_dir_all(&*wanted)).await?;
+                Ok(Directory(DirectoryKind::Ring { reactor: reactor.clone(), path }))
+            }
+            #[cfg(feature = "sim")]
+            Backend::Sim(machine) => Ok(Directory(DirectoryKind::Sim(disk::Directory::open(machine, path).await?))),
+        }
+    }
+
+    /// Its regular files, in no particular order.
+    pub async fn list(&self) -> io::Result<Vec<Entry>> {
+        match &self.0 {
+            DirectoryKind::Ring { reactor, path } => {
+                let path = path.clone();
+                reactor.blocking(move || list(&path)).await
+            }
+            #[cfg(feature = "sim")]
+            DirectoryKind::Sim(directory) => directory.list().await,
+        }
+    }
+
+    /// Creates the file `name` with `bytes` zero bytes that are allocated and flushed; the name itself is durable after
+    /// [`Directory::sync`]. An existing file is replaced. After an error no such file is left, so that a full disk
+    /// gets its space back.
+    pub async fn create(&self, name: &str, bytes: u64) -> io::Result<File> {
+        match &self.0 {
+            DirectoryKind::Ring { reactor, path } => {
+                let path = path.join(name);
+                let created = create(reactor, path.clone(), bytes).await;
+                if created.is_err() {
+                    // The first error is the one to report; a file that is left is found and removed at the next start.
+                    let _ = reactor.blocking(move || std::fs::remove_file(path)).await;
+                }
+                created
+            }
+            #[cfg(feature = "sim")]
+            DirectoryKind::Sim(directory) => Ok(File(FileKind::Sim(directory.create(name, bytes).await?))),
+        }
+    }
+
+    /// Opens the existing file `name` for reading and writing.
+    pub async fn open_file(&self, name: &str) -> io::Result<File> {
+        match &self.0 {
+            DirectoryKind::Ring { reactor, path } => {
+                let path = path.join(name);
+                let open = move || std::fs::File::options().read(true).write(true).open(path);
+                let file = Arc::new(reactor.blocking(open).await?);
+                Ok(File(FileKind::Ring { reactor: reactor.clone(), file }))
+            }
+            #[cfg(feature = "sim")]
+            DirectoryKind::Sim(directory) => Ok(File(FileKind::Sim(directory.open_file(name).await?))),
+        }
+    }
+
+    /// Deletes the file `name`; its space is free once the last handle on it is dropped. Durable after
+    /// [`Directory::sync`].
+    pub async fn remove(&self, name: &str) -> io::Result<()> {
+        match &self.0 {
+            DirectoryKind::Ring { reactor, path } => {
+                let path = path.join(name);
+                reactor.blocking(move || std::fs::remove_file(path)).await
+            }
+            #[cfg(feature = "sim")]
+            DirectoryKind::Sim(directory) => directory.remove(name).await,
+        }
+    }
+
+    /// Makes every creation and removal so far durable.
+    pub async fn sync(&self) -> io::Result<()> {
+        match &self.0 {
+            DirectoryKind::Ring { reactor, path } => {
+                let path = path.clone();
+                reactor.blocking(move || std::fs::File::open(&*path)?.sync_all()).await
+            }
+            #[cfg(feature = "sim")]
+            DirectoryKind::Sim(directory) => directory.sync().await,
+        }
+    }
+}
+
+impl File {
+    /// Writes all of `buffer` at `offset` and flushes the file's data. The buffer comes back for reuse, also after an
+    /// error; after one, what the file holds in that range is unknown.
+    pub async fn write_synced(&self, offset: u64, buffer: Vec<u8>) -> (Vec<u8>, io::Result<()>) {
+        match &self.0 {
+            FileKind::Ring { reactor, file } => {
+                let file = file.clone();
+                let work = move || {
+                    let written = file.write_all_at(&buffer, offset).and_then(|()| file.sync_data());
+                    (buffer, written)
+                };
+                reactor.blocking(work).await
+            }
+            #[cfg(feature = "sim")]
+            FileKind::Sim(file) => file.write_synced(offset, buffer).await,
+        }
+    }
+
+    /// Reads `bytes` bytes from `offset`; fewer only where the file ends.
+    pub async fn read(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        match &self.0 {
+            FileKind::Ring { reactor, file } => {
+                let file = file.clone();
+                reactor.blocking(move || read(&file, offset, bytes)).await
+            }
+            #[cfg(feature = "sim")]
+            FileKind::Sim(file) => file.read(offset, bytes).await,
+        }
+    }
+
+    /// Makes `ranges` read as zeros, gives their whole blocks back to the file system and flushes; the length stays.
+    pub async fn erase(&self, ranges: Vec<Range<u64>>) -> io::Result<()> {
+        match &self.0 {
+            FileKind::Ring { reactor, file } => {
+                let file = file.clone();
+                let work = move || {
+                    ranges.iter().try_for_each(|range| punch(&file, range))?;
+                    file.sync_data()
+                };
+                reactor.blocking(work).await
+            }
+            #[cfg(feature = "sim")]
+            FileKind::Sim(file) => file.erase(ranges).await,
+        }
+    }
+
+    /// Its length in bytes.
+    pub async fn bytes(&self) -> io::Result<u64> {
+        match &self.0 {
+            FileKind::Ring { reactor, file } => {
+                let file = file.clone();
+                reactor.blocking(move || Ok(file.metadata()?.len())).await
+            }
+            #[cfg(feature = "sim")]
+            FileKind::Sim(file) => file.bytes().await,
+        }
+    }
+}
+
+fn list(path: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+            entries.push(Entry { name, bytes: metadata.len() });
+        }
+    }
+    Ok(entries)
+}
+
+async fn create(reactor: &Reactor, path: PathBuf, bytes: u64) -> io::Result<File> {
+    let open = move || std::fs::File::options().read(true).write(true).create(true).truncate(true).open(path);
+    let file = Arc::new(reactor.blocking(open).await?);
+    let mut filled = 0;
+    while filled < bytes {
+        let step = FILL_BYTES.min(usize::try_from(bytes - filled).unwrap_or(FILL_BYTES));
+        let target = file.clone();
+        reactor.blocking(move || fill(&target, filled, step)).await?;
+        filled += step as u64;
+    }
+    let target = file.clone();
+    reactor.blocking(move || target.sync_all()).await?;
+    Ok(File(FileKind::Ring { reactor: reactor.clone(), file }))
+}
+
+/// Writes zeros and waits until the device has them, so that the flush at the end finds little left to do and no flush
+/// of the journal queues behind a whole segment of zeros.
+fn fill(file: &std::fs::File, offset: u64, bytes: usize) -> io::Result<()> {
+    file.write_all_at(&ZEROS[..bytes], offset)?;
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: a system call on a descriptor that `file` keeps open; it touches no memory of ours.
+    let paced = unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, bytes as i64, flags) };
+    match io::Error::last_os_error() {
+        error if paced != 0 && error.raw_os_error() == Some(libc::ENOSPC) => Err(error),
+        // It paces only; what counts is the flush at the end, which reports every other failure.
+        _ => Ok(()),
+    }
+}
+
+fn read(file: &std::fs::File, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// One call does both: the kernel writes zeros into the partial blocks at the edges and frees the whole ones.
+fn punch(file: &std::fs::File, range: &Range<u64>) -> io::Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (offset, bytes) = (range.start as i64, (range.end - range.start) as i64);
+    loop {
+        // SAFETY: a system call on a descriptor that `file` keeps open; it touches no memory of ours.
+        if unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, bytes) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
