@@ -1,0 +1,249 @@
+//! The events. A variant's documentation is the reference of its log line; its fields are the line's keys.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::line::Line;
+use crate::queue::MessageId;
+use crate::queue::outcome::Answer;
+use crate::smtp::path::ReversePath;
+use crate::smtp::reply::Reply;
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something to mend: the service is impaired.
+    Error,
+    /// Something to look at: a peer or a limit is in the way.
+    Warn,
+    /// The normal life of mail.
+    Info,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+        })
+    }
+}
+
+/// One recipient's attempt, for the events that tell how it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The message.
+    pub id: MessageId,
+    /// The forward-path.
+    pub recipient: &'a str,
+    /// Which attempt this was, from 1.
+    pub attempt: u32,
+    /// Seconds since the message was accepted.
+    pub age_s: u64,
+    /// What was answered.
+    pub answer: &'a Answer,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy)]
+pub enum Event<'a> {
+    /// `listening`: this shard takes connections on the address.
+    Listening(SocketAddr),
+    /// `accepted`: a message is on disk and was answered 250.
+    Accepted {
+        /// The message.
+        id: MessageId,
+        /// Its Message-ID field.
+        message_id: &'a str,
+        /// The client.
+        client: SocketAddr,
+        /// The account, where it authenticated.
+        account: Option<&'a str>,
+        /// The reverse-path.
+        sender: &'a ReversePath,
+        /// How many recipients.
+        recipients: usize,
+        /// Octets of content, our trace included.
+        bytes: usize,
+    },
+    /// `refused`: a client's command or message was answered with an error.
+    Refused {
+        /// The client.
+        client: SocketAddr,
+        /// The account, where it authenticated.
+        account: Option<&'a str>,
+        /// What was refused: `connection`, `auth`, `mail`, `rcpt`, `message`.
+        what: &'static str,
+        /// What we said.
+        reply: &'a Reply,
+    },
+    /// `tls_failed`: a client's handshake did not succeed.
+    TlsFailed {
+        /// The client.
+        client: SocketAddr,
+        /// Why.
+        why: &'a str,
+    },
+    /// `delivered`: the next hop has taken responsibility.
+    Delivered(Attempt<'a>),
+    /// `deferred`: it will be tried again after `retry_s` seconds.
+    Deferred {
+        /// The attempt.
+        attempt: Attempt<'a>,
+        /// Seconds until the next one.
+        retry_s: u64,
+    },
+    /// `failed`: it will not be tried again.
+    Failed(Attempt<'a>),
+    /// `notified`: a DSN about message `about` was queued as `id`.
+    Notified {
+        /// The DSN.
+        id: MessageId,
+        /// The message that it tells of.
+        about: MessageId,
+        /// To whom.
+        recipient: &'a str,
+    },
+    /// `uncertain`: a crash came between a final dot and its reply; the recipient was retried or held, as configured.
+    Uncertain {
+        /// The message.
+        id: MessageId,
+        /// The forward-path.
+        recipient: &'a str,
+    },
+    /// `recovered`: the partition is open; what was found.
+    Recovered {
+        /// Queued recipients.
+        recipients: u64,
+        /// Frames replayed from the journal.
+        frames: u64,
+        /// Milliseconds that it took.
+        took_ms: u64,
+    },
+    /// `ordered`: an operator's command changed recipients.
+    Ordered {
+        /// `hold`, `release`, `retry`, `bounce`, `suspend`, `resume`.
+        order: &'static str,
+        /// How many recipients.
+        recipients: u64,
+    },
+    /// `space_low` and `space_back`: the disk refuses new messages, or takes them again.
+    Space {
+        /// Whether messages are accepted.
+        accepting: bool,
+    },
+    /// `checkpoint_failed`: the index could not be written; it is tried again.
+    CheckpointFailed(&'a dyn fmt::Display),
+    /// `session_panicked`: a defect of ours ended one connection; the others go on.
+    SessionPanicked {
+        /// The client.
+        client: SocketAddr,
+        /// The panic's message.
+        why: &'a str,
+    },
+    /// `reloaded`: a new configuration is in force.
+    Reloaded,
+    /// `reload_refused`: the configuration stays as it was.
+    ReloadRefused(&'a dyn fmt::Display),
+    /// `ready`: all shards accept connections.
+    Ready {
+        /// How many shards.
+        shards: usize,
+    },
+    /// `draining`: no new connections; what runs has this many seconds to end.
+    Draining(u64),
+    /// `stopped`: everything is on disk.
+    Stopped,
+    /// `trouble`: something else that an administrator should know.
+    Trouble(&'a dyn fmt::Display),
+}
+
+impl Event<'_> {
+    /// The event's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Listening(_) => "listening",
+            Event::Accepted { .. } => "accepted",
+            Event::Refused { .. } => "refused",
+            Event::TlsFailed { .. } => "tls_failed",
+            Event::Delivered(_) => "delivered",
+            Event::Deferred { .. } => "deferred",
+            Event::Failed(_) => "failed",
+            Event::Notified { .. } => "notified",
+            Event::Uncertain { .. } => "uncertain",
+            Event::Recovered { .. } => "recovered",
+            Event::Ordered { .. } => "ordered",
+            Event::Space { accepting: false } => "space_low",
+            Event::Space { accepting: true } => "space_back",
+            Event::CheckpointFailed(_) => "checkpoint_failed",
+            Event::SessionPanicked { .. } => "session_panicked",
+            Event::Reloaded => "reloaded",
+            Event::ReloadRefused(_) => "reload_refused",
+            Event::Ready { .. } => "ready",
+            Event::Draining(_) => "draining",
+            Event::Stopped => "stopped",
+            Event::Trouble(_) => "trouble",
+        }
+    }
+
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Event::CheckpointFailed(_)
+            | Event::SessionPanicked { .. }
+            | Event::Trouble(_)
+            | Event::ReloadRefused(_) => Level::Error,
+            Event::Space { accepting: false }
+            | Event::Refused { .. }
+            | Event::TlsFailed { .. }
+            | Event::Failed(_)
+            | Event::Uncertain { .. } => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+
+    /// Writes the event's own keys.
+    pub(super) fn fields(&self, line: &mut Line<'_>) {
+        match self {
+            Event::Listening(address) => _ = line.put("address", address),
+            Event::Accepted { id, message_id, client, account, sender, recipients, bytes } => {
+                line.put("id", id).put("message_id", message_id).put("client", client).put_some("account", *account);
+                line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
+            }
+            Event::Refused { client, account, what, reply } => {
+                line.put("client", client).put_some("account", *account).put("what", what).put("reply", reply);
+            }
+            Event::TlsFailed { client, why } | Event::SessionPanicked { client, why } => {
+                line.put("client", client).put("why", why);
+            }
+            Event::Delivered(attempt) | Event::Failed(attempt) => attempt.fields(line),
+            Event::Deferred { attempt, retry_s } => {
+                attempt.fields(line);
+                line.put("retry_s", retry_s);
+            }
+            Event::Notified { id, about, recipient } => {
+                line.put("id", id).put("about", about).put("recipient", format_args!("<{recipient}>"));
+            }
+            Event::Uncertain { id, recipient } => {
+                line.put("id", id).put("recipient", format_args!("<{recipient}>"));
+            }
+            Event::Recovered { recipients, frames, took_ms } => {
+                line.put("recipients", recipients).put("frames", frames).put("took_ms", took_ms);
+            }
+            Event::Ordered { order, recipients } => _ = line.put("order", order).put("recipients", recipients),
+            Event::CheckpointFailed(why) | Event::ReloadRefused(why) | Event::Trouble(why) => _ = line.put("why", why),
+            Event::Ready { shards } => _ = line.put("shards", shards),
+            Event::Draining(seconds) => _ = line.put("patience_s", seconds),
+            Event::Space { .. } | Event::Reloaded | Event::Stopped => {}
+        }
+    }
+}
+
+impl Attempt<'_> {
+    fn fields(&self, line: &mut Line<'_>) {
+        line.put("id", self.id).put("recipient", format_args!("<{}>", self.recipient)).put("attempt", self.attempt);
+        line.put("age_s", self.age_s).put("status", self.answer.status);
+        line.put_some("remote", self.answer.remote.as_deref()).put("answer", &self.answer.text);
+    }
+}
