@@ -73,13 +73,13 @@ impl Channel {
     }
 
     fn hand_over(&self, mut lines: String) {
+        let carried = lines.bytes().filter(|byte| *byte == b'\n').count() as u64;
         let lost = self.lost_lines.swap(0, Ordering::Relaxed);
         if lost > 0 {
             Line::new(&mut lines).put("level", Level::Warn).put("event", "log_overflow").put("lost_lines", lost).end();
         }
-        if let Err(lines) = self.buffers.push(lines) {
-            let lines = lines.bytes().filter(|byte| *byte == b'\n').count() as u64;
-            self.lost_lines.fetch_add(lost + lines, Ordering::Relaxed);
+        if self.buffers.push(lines).is_err() {
+            self.lost_lines.fetch_add(lost + carried, Ordering::Relaxed);
         }
         self.reader.wake();
     }
