@@ -9,6 +9,7 @@ pub mod command;
 pub mod envelope;
 pub mod extension;
 pub mod path;
+pub mod remote;
 pub mod reply;
 pub mod sasl;
 pub mod server;
