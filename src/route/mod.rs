@@ -1,9 +1,41 @@
-//! From a forward-path to the hosts to try (RFC 5321 §5, RFC 7505). Pure: DNS answers come in, next hops go out.
+//! From a forward-path's domain to the hosts to try (RFC 5321 §5). Pure: DNS answers come in, next hops go out.
+//!
+//! Owns: which configured route a domain takes, what a list of mail exchangers means, and in which order hosts and
+//! addresses are tried.
+//! Never: asks for a record (`dns` does), connects (`outbound` does), or remembers what went wrong with a host.
+//! RFC: 5321 §5.1 (preferences, implicit MX, ourselves in the list), 7505 (null MX), 3463 (status codes).
+//! Limits: at most [`HOSTS_MAX`] hosts a site, at most [`ADDRESSES_MAX`] addresses for one connection.
+//!
+//! | a domain | goes to |
+//! |---|---|
+//! | named by a route | the route's host; no MX is asked for |
+//! | an address literal | that address |
+//! | with MX records | its hosts, best preference first, without us and whatever is not better than us |
+//! | without MX records | the domain itself, if it has an address |
+//! | with the null MX | nowhere: failed, 5.1.10 |
+//! | that does not exist | nowhere: failed, 5.1.2 |
+//! | whose DNS is in trouble | nowhere yet: deferred, 4.4.3 |
+
+mod exchangers;
+mod next_hop;
+mod order;
+
+pub use exchangers::{Missing, site_of_exchangers};
+pub use next_hop::{NextHop, next_hop};
+pub use order::{hosts_in_order, interleaved};
+
+use crate::smtp::reply::EnhancedCode;
+
+/// Hosts of a site, at most; the worst preferences beyond are dropped.
+pub const HOSTS_MAX: usize = 20;
+
+/// Addresses that are tried for one connection, over all hosts of the site, at most.
+pub const ADDRESSES_MAX: usize = 20;
 
 /// Where mail for a domain goes: one destination for limits, back-off and connection reuse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Site {
-    /// Its name: `[host]:port` of a route, or the sorted MX host names joined by `,`.
+    /// Its name: `[host]:port` of a route or an address literal, or the sorted MX host names joined by `,`.
     pub key: Box<str>,
     /// Hosts by preference; equal ones share a rank and are shuffled for every connection.
     pub hosts: Vec<Host>,
@@ -18,4 +50,33 @@ pub struct Host {
     pub name: Box<str>,
     /// MX preference; 0 for a route.
     pub preference: u16,
+}
+
+impl Site {
+    /// The site that is one configured or literal host.
+    fn of_one_host(host: &str, port: u16) -> Site {
+        let name = host.to_lowercase();
+        Site { key: format!("[{name}]:{port}").into(), hosts: vec![Host { name: name.into(), preference: 0 }], port }
+    }
+}
+
+/// Why there is nowhere to deliver to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{status} {text}")]
+pub struct Unroutable {
+    /// For the recipient's DSN. Class 4: try again later; class 5: never.
+    pub status: EnhancedCode,
+    /// For people: one sentence.
+    pub text: Box<str>,
+}
+
+impl Unroutable {
+    fn new(status: EnhancedCode, text: impl Into<Box<str>>) -> Self {
+        Self { status, text: text.into() }
+    }
+
+    /// Whether trying again later can help.
+    pub fn is_transient(&self) -> bool {
+        self.status.0 == 4
+    }
 }
