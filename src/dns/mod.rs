@@ -1,9 +1,38 @@
 //! A small cache per shard before the one resolver on the control thread (or the simulation's).
 //!
 //! The shard sends a [`Query`] through a bounded channel; whoever holds the other end answers it.
+//!
+//! Owns: the answers that this shard has seen and how long they hold.
+//! Never: speaks DNS (the control thread's resolver does) or judges what an answer means for mail (`route` does).
+//! On disk: nothing. After a crash: empty.
+//! RFC: 2308 (negative answers are cached too), 5321 §5.1.
+//! Limits: [`ENTRIES_MAX`] answers, kept between [`TTL_MIN`] and [`TTL_MAX`]; trouble for [`TROUBLE_TTL`];
+//! [`QUERIES_MAX`] questions with the resolver at a time, further ones wait their turn. Equal questions that are asked
+//! at the same time become one query.
+
+mod cache;
+mod gate;
+mod table;
+
+pub use cache::Cache;
 
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// Answers that a shard remembers, at most.
+pub const ENTRIES_MAX: usize = 16_384;
+
+/// Shorter times to live are lengthened to this: a burst of mail to one domain asks once.
+pub const TTL_MIN: Duration = Duration::from_secs(5);
+
+/// Longer times to live are cut to this.
+pub const TTL_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long [`Answer::Trouble`] is remembered.
+pub const TROUBLE_TTL: Duration = Duration::from_secs(5);
+
+/// Questions of one shard that are with the resolver at a time.
+pub const QUERIES_MAX: usize = 64;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,4 +64,16 @@ pub struct Query {
     pub question: Question,
     /// Where the answer goes.
     pub reply: futures::channel::oneshot::Sender<Answer>,
+}
+
+impl Answer {
+    /// How long the answer may be remembered.
+    pub fn ttl(&self) -> Duration {
+        match self {
+            Answer::Mx(_, ttl) | Answer::Addresses(_, ttl) | Answer::NoData(ttl) | Answer::NoSuchName(ttl) => {
+                (*ttl).clamp(TTL_MIN, TTL_MAX)
+            }
+            Answer::Trouble(_) => TROUBLE_TTL,
+        }
+    }
 }
