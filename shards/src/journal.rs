@@ -64,6 +64,34 @@ pub enum Error {
     },
 }
 
+/// A part of a frame's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The frame.
+    pub position: Position,
+    /// Bytes of the payload before it.
+    pub skip: u32,
+    /// Its length in bytes.
+    pub len: u32,
+}
+
+/// What a journal has done since it was opened, and how it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Frames that were appended.
+    pub frames: u64,
+    /// Bytes that were appended, headers included.
+    pub bytes: u64,
+    /// Flushes (one write and one fdatasync each) that made them durable.
+    pub flushes: u64,
+    /// Bytes that wait for a flush now.
+    pub pending_bytes: usize,
+    /// Whether the disk had no room for the next segment when last tried.
+    pub full: bool,
+    /// Whether a flush has failed: the process must stop.
+    pub failed: bool,
+}
+
 /// A shard's journal; a cheap handle.
 #[derive(Clone)]
 pub struct Journal(());
@@ -90,8 +118,10 @@ impl Journal {
         todo!()
     }
 
-    /// Waits until fewer than `pending_bytes_max` bytes wait for a flush.
-    pub async fn room(&self) {
+    /// Waits until [`Journal::append`] would take a frame with `bytes` of payload: fewer than `pending_bytes_max` bytes
+    /// wait for a flush and a segment with place for it is ready. [`Full`] as soon as the disk is known to have none.
+    /// Append without another await, or the room may have gone to another task.
+    pub async fn room(&self, _bytes: usize, _class: Class) -> Result<(), Full> {
         todo!()
     }
 
@@ -101,7 +131,7 @@ impl Journal {
         todo!()
     }
 
-    /// Whether an ordinary frame of `bytes` would be taken now.
+    /// Whether an ordinary frame of `bytes` would be taken now, or soon: false while the disk is full.
     pub fn has_room_for(&self, _bytes: usize) -> bool {
         todo!()
     }
@@ -131,10 +161,15 @@ impl Journal {
         todo!()
     }
 
-    /// Overwrites `len` bytes of a frame's payload from byte `skip` with zeros and gives their whole blocks back to
-    /// the file system. The frame's header stays; replay reports such a frame as it stands (its CRC covers the payload,
-    /// so erase only frames before the position that the index covers).
-    pub async fn erase(&self, _position: Position, _skip: u32, _len: u32) -> Result<(), Error> {
+    /// Overwrites `extents` with zeros, gives their whole blocks back to the file system and flushes, once per segment.
+    /// The frames' headers stay, but their CRC covers the payload: erase only frames before the position that the
+    /// index covers.
+    pub async fn erase(&self, _extents: Vec<Extent>) -> Result<(), Error> {
+        todo!()
+    }
+
+    /// What it has done and how it is.
+    pub fn statistics(&self) -> Statistics {
         todo!()
     }
 }
