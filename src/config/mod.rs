@@ -1,7 +1,16 @@
 //! Configuration: read → validate (every mistake at once, with its line) → `Arc<Config>`.
 //!
-//! TOML with the keys of the reference in README. Unknown keys, wrong types, bad addresses and contradictions are
-//! errors. What is here is valid: nothing above checks it again.
+//! Owns: what `ringpost.toml` may say, its defaults, and the words for its mistakes. `read` walks the document and knows
+//! lines; `units` reads single values; `validate` knows the keys and what contradicts what.
+//! Never: opens the files that the configuration names (start-up does), or changes after it was read: a reload makes a
+//! whole new one.
+//!
+//! Unknown keys, wrong types, bad addresses and contradictions are errors. What is here is valid: nothing above checks
+//! it again. Relative paths are relative to the file.
+
+mod read;
+mod units;
+mod validate;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -92,14 +101,36 @@ pub struct Network {
     pub prefix: u8,
 }
 
+impl Network {
+    /// Whether `address` is in the block. An IPv4 address is also found where it is written as IPv6 (`::ffff:a.b.c.d`).
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(block), IpAddr::V4(address)) => {
+                let ignored = 32_u32.saturating_sub(self.prefix.into());
+                let differing = u32::from(block) ^ u32::from(address);
+                differing.checked_shr(ignored).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(block), IpAddr::V6(address)) => {
+                let ignored = 128_u32.saturating_sub(self.prefix.into());
+                let differing = u128::from(block) ^ u128::from(address);
+                differing.checked_shr(ignored).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What stands for a password that was not set yet, as in the reference configuration. It matches no password.
+pub const PASSWORD_UNSET: &str = "$argon2id$...";
+
 /// An `[[account]]`.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// The AUTH user name.
     pub name: Box<str>,
-    /// An argon2id PHC string.
+    /// An argon2id PHC string, or [`PASSWORD_UNSET`], with which nobody can authenticate.
     pub password: Box<str>,
-    /// Addresses, or `@domain`.
+    /// Addresses, or `@domain`; the domain in lower case.
     pub senders: Vec<Box<str>>,
     /// `smtp`.
     pub smtp: bool,
@@ -182,7 +213,7 @@ pub struct Limits {
     pub recipients_max: usize,
     /// Connections per client address (per shard: an address always meets the same shard).
     pub connections_per_address_max: usize,
-    /// Content in memory, per shard, received or being delivered.
+    /// Content in memory, per shard, received or being delivered; at least `message_bytes_max`.
     pub content_memory_bytes_max: usize,
 }
 
@@ -198,15 +229,37 @@ pub struct Http {
 /// One mistake: `FILE:LINE: what and how to mend it`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// 1-based.
+    /// 1-based; 0: the file as a whole.
     pub line: usize,
     /// What is wrong and what to change.
     pub text: String,
 }
 
-impl Config {
-    /// Reads and validates `file`; every mistake at once.
-    pub fn load(_file: &Path) -> Result<Arc<Config>, Vec<Mistake>> {
-        todo!()
+impl Mistake {
+    /// Shows the mistake as `FILE:LINE: text`, which editors and people can follow.
+    pub fn in_file(&self, file: &Path) -> String {
+        match self.line {
+            0 => format!("{}: {}", file.display(), self.text),
+            line => format!("{}:{line}: {}", file.display(), self.text),
+        }
     }
 }
+
+impl Config {
+    /// Reads and validates `file`; every mistake at once, in the order of the lines.
+    pub fn load(file: &Path) -> Result<Arc<Config>, Vec<Mistake>> {
+        let of_file = |text: String| vec![Mistake { line: 0, text }];
+        let text = std::fs::read_to_string(file).map_err(|error| of_file(format!("cannot be read: {error}")))?;
+        let absolute = std::path::absolute(file).map_err(|error| of_file(format!("cannot be found: {error}")))?;
+        let base_dir = absolute.parent().unwrap_or(Path::new("/"));
+        Config::parse(&text, base_dir).map(Arc::new)
+    }
+
+    /// Validates `text`; relative paths in it start at `base_dir`. Every mistake at once, in the order of the lines.
+    pub fn parse(text: &str, base_dir: &Path) -> Result<Config, Vec<Mistake>> {
+        validate::config(text, base_dir)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! The reference configuration as it is, and every kind of mistake with its line.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const REFERENCE: &str = include_str!("reference.toml");
+
+/// The smallest good configuration; nine lines.
+const SMALLEST: &str = "\
+[server]
+hostname = \"mta.example.org\"
+data_dir = \"data\"
+
+[[listener]]
+kind = \"relay\"
+address = \"127.0.0.1:2525\"
+tls = \"off\"
+networks = [\"127.0.0.0/8\"]
+";
+const SMALLEST_LINES: usize = 9;
+
+fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
+    Config::parse(text, Path::new("/etc/ringpost"))
+}
+
+#[test]
+fn the_reference_is_accepted_as_it_is() {
+    let config = parse(REFERENCE).expect("the reference configuration is good");
+    assert_eq!(&*config.hostname, "mta.ringpost.test");
+    assert_eq!(config.data_dir, Path::new("/etc/ringpost/data"));
+    assert!(config.shards >= 1);
+    let tls = config.tls.expect("[tls]");
+    assert_eq!(tls.private_key, Path::new("/etc/ringpost/server.key"));
+    let kinds: Vec<_> = config.listeners.iter().map(|listener| (listener.kind, listener.tls)).collect();
+    assert_eq!(
+        kinds,
+        [
+            (ListenerKind::Submission, ListenerTls::Implicit),
+            (ListenerKind::Submission, ListenerTls::StartTls),
+            (ListenerKind::Relay, ListenerTls::Optional)
+        ]
+    );
+    let account = &config.accounts[0];
+    assert_eq!((&*account.name, account.smtp, account.daily_limit), ("user@accept.test", true, None));
+    assert_eq!(account.senders, ["user@accept.test".into(), "@bulk.accept.test".into()]);
+    assert_eq!(account.notify, Notices { failed: true, delayed: true, delivered: false });
+    assert_eq!(config.dns_servers, ["127.0.0.1:53".parse().expect("an address")]);
+    assert_eq!((&*config.routes[0].host, config.routes[0].port), ("127.0.0.1", 2526));
+    assert_eq!(config.retry.schedule.len(), 10);
+    assert_eq!(config.retry.lifetime, Duration::from_secs(5 * 86_400));
+    assert_eq!(config.retention.content, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.limits.message_bytes_max, 50 << 20);
+    assert_eq!(config.http.expect("[http]").token_file, Path::new("/etc/ringpost/http.token"));
+}
+
+#[test]
+fn what_is_absent_has_the_defaults_of_the_reference() {
+    let config = parse(SMALLEST).expect("the smallest configuration is good");
+    let reference = parse(REFERENCE).expect("the reference configuration is good");
+    assert!(config.tls.is_none() && config.http.is_none() && config.routes.is_empty() && config.accounts.is_empty());
+    assert!(config.dns_servers.is_empty());
+    assert_eq!(config.delivery.port, reference.delivery.port);
+    assert_eq!(config.delivery.connections_max, reference.delivery.connections_max);
+    assert_eq!(config.delivery.messages_per_connection_max, reference.delivery.messages_per_connection_max);
+    assert_eq!(config.delivery.uncertain, Uncertain::Retry);
+    assert_eq!(config.retry.schedule, reference.retry.schedule);
+    assert_eq!(config.retry.lifetime, reference.retry.lifetime);
+    assert_eq!(config.retry.delay_notice_after, reference.retry.delay_notice_after);
+    assert_eq!(config.retention.content, reference.retention.content);
+    assert_eq!(config.retention.placeholder, reference.retention.placeholder);
+    assert_eq!(config.limits.message_bytes_max, reference.limits.message_bytes_max);
+    assert_eq!(config.limits.recipients_max, reference.limits.recipients_max);
+    assert_eq!(config.limits.connections_per_address_max, reference.limits.connections_per_address_max);
+    assert_eq!(config.limits.content_memory_bytes_max, 64 << 20);
+}
+
+#[test]
+fn defaults_give_way_to_what_is_set() {
+    let config = parse(&format!("{SMALLEST}[limits]\nmessage_bytes_max = \"100MiB\"\n[retry]\nlifetime = \"30s\"\n"))
+        .expect("good without the keys that depend on these");
+    assert_eq!(config.limits.content_memory_bytes_max, 100 << 20);
+    let config = parse(&format!("{SMALLEST}[retention]\nplaceholder = \"1d\"\n")).expect("good");
+    assert_eq!(config.retention.content, Duration::from_secs(86_400));
+    let config = parse(&format!("{SMALLEST}[retention]\ncontent = \"0s\"\nplaceholder = \"0s\"\n")).expect("good");
+    assert_eq!(config.retention.content, Duration::ZERO);
+}
+
+/// Each row: what is wrong, lines added to the smallest configuration, the line of the mistake among them, and words
+/// that its text must hold.
+const ADDED: &[(&str, &str, usize, &str)] = &[
+    ("an unknown section", "[listeners]\n", 1, "did you mean `listener`?"),
+    (
+        "an unknown key",
+        "[delivery]\nconections_max = 3\n",
+        2,
+        "unknown key `conections_max` in [delivery]: did you mean `connections_max`?",
+    ),
+    ("an unknown key like no other", "[retry]\ncolour = 3\n", 2, "known are schedule, lifetime, delay_notice_after"),
+    ("a string for a number", "[delivery]\nport = \"25\"\n", 2, "delivery.port: must be a number, not a string"),
+    ("a number for a string", "[retry]\nlifetime = 5\n", 2, "must be a string in quotes, not a number"),
+    ("a string for a list", "[retry]\nschedule = \"5m\"\n", 2, "must be a list in brackets"),
+    ("a number out of range", "[delivery]\n\nport = 70000\n", 3, "between 1 and 65535"),
+    ("a negative number", "[limits]\nrecipients_max = -1\n", 2, "between 1 and"),
+    ("a bad duration", "[retry]\nlifetime = \"5 days\"\n", 2, "`5 days` is not a duration"),
+    ("a bad duration in a list", "[retry]\nschedule = [\n\"5m\",\n\"soon\",\n]\n", 4, "`soon` is not a duration"),
+    ("no wait between attempts", "[retry]\nschedule = [\"0s\"]\n", 2, "more than zero"),
+    ("an empty schedule", "[retry]\nschedule = []\n", 2, "the list is empty"),
+    ("a notice after the end", "[retry]\nlifetime = \"30m\"\ndelay_notice_after = \"1h\"\n", 3, "never be sent"),
+    ("a bad size", "[limits]\nmessage_bytes_max = \"25M\"\n", 2, "`25M` is not a size"),
+    ("a size for no message", "[limits]\nmessage_bytes_max = \"1B\"\n", 2, "between 1KiB and 1GiB"),
+    ("memory less than a message", "[limits]\ncontent_memory_bytes_max = \"1MiB\"\n", 2, "would not fit"),
+    ("content longer than its message", "[retention]\ncontent = \"2d\"\nplaceholder = \"1d\"\n", 2, "longer than"),
+    ("a word that is none of them", "[delivery]\nuncertain = \"drop\"\n", 2, "one of \"retry\", \"hold\""),
+    ("a DNS server by name", "[dns]\nservers = [\"localhost\"]\n", 2, "not an address"),
+    ("no DNS server", "[dns]\nservers = []\n", 2, "the list is empty"),
+    ("a section in double brackets", "[[dns]]\n", 1, "single brackets"),
+    ("a list of sections in single brackets", "[route]\ndomains = [\"*\"]\n", 1, "write [[route]]"),
+    ("half of [tls]", "[tls]\ncertificate = \"c.pem\"\n", 1, "tls.private_key is missing"),
+    ("a bad route", "[[route]]\ndomains = [\"*.\"]\nnext_hop = \"h\"\n", 2, "is not a domain"),
+    ("a bad next hop", "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h:0\"\n", 3, "is not a next hop"),
+    (
+        "a route nobody reaches",
+        "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h\"\n[[route]]\ndomains = [\"a.test\"]\nnext_hop = \"h\"\n",
+        5,
+        "line 11 matches first",
+    ),
+    (
+        "the same listener twice",
+        "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"::1\"]\n",
+        3,
+        "used already in line 7",
+    ),
+    (
+        "a relay for everybody",
+        "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:26\"\ntls = \"off\"\n",
+        1,
+        "must say who may use it",
+    ),
+    (
+        "a relay for an empty list",
+        "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:26\"\ntls = \"off\"\nnetworks = []\n",
+        5,
+        "the list is empty",
+    ),
+    (
+        "a bad network",
+        "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:26\"\ntls = \"off\"\nnetworks = [\"127.0.0.1/8\"]\n",
+        5,
+        "write 127.0.0.0/8",
+    ),
+    (
+        "a bad address",
+        "[[listener]]\nkind = \"relay\"\naddress = \"localhost:26\"\ntls = \"off\"\nnetworks = [\"::1\"]\n",
+        3,
+        "a number, not a name",
+    ),
+    (
+        "TLS without a certificate",
+        "[[listener]]\nkind = \"submission\"\naddress = \"127.0.0.1:26\"\ntls = \"starttls\"\n",
+        4,
+        "[tls]",
+    ),
+    (
+        "submission without TLS",
+        "[[listener]]\nkind = \"submission\"\naddress = \"127.0.0.1:26\"\ntls = \"off\"\n",
+        4,
+        "submission needs TLS",
+    ),
+    (
+        "a free port for several shards",
+        "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\nnetworks = [\"::1\"]\n",
+        3,
+        "shards = 1",
+    ),
+    (
+        "HTTP on a listener's address",
+        "[http]\naddress = \"127.0.0.1:2525\"\ntoken_file = \"t\"\n",
+        2,
+        "a listener's already, in line 7",
+    ),
+    ("HTTP without a token", "[http]\naddress = \"127.0.0.1:80\"\n", 1, "http.token_file is missing"),
+    (
+        "a plain password",
+        "[[account]]\nname = \"a\"\npassword = \"secret\"\nsenders = [\"a@b\"]\n",
+        3,
+        "ringpost account hash",
+    ),
+    (
+        "another algorithm's password",
+        "[[account]]\nname = \"a\"\npassword = \"$argon2i$v=19$m=16,t=2,p=1$c29tZXNhbHQ$SqlVijFGiPG+935vDSGEsA\"\nsenders = [\"a@b\"]\n",
+        3,
+        "argon2id",
+    ),
+    (
+        "a password without its hash",
+        "[[account]]\nname = \"a\"\npassword = \"$argon2id$v=19$m=16,t=2,p=1$c29tZXNhbHQ\"\nsenders = [\"a@b\"]\n",
+        3,
+        "argon2id",
+    ),
+    (
+        "a bad sender",
+        "[[account]]\nname = \"a\"\npassword = \"$argon2id$...\"\nsenders = [\"a@b\", \"b\"]\n",
+        4,
+        "`b` is not an address",
+    ),
+    ("no sender", "[[account]]\nname = \"a\"\npassword = \"$argon2id$...\"\nsenders = []\n", 4, "the list is empty"),
+    (
+        "a bad notice",
+        "[[account]]\nname = \"a\"\npassword = \"$argon2id$...\"\nsenders = [\"a@b\"]\nnotify = [\"sent\"]\n",
+        5,
+        "one of \"failed\"",
+    ),
+    (
+        "an account twice",
+        "[[account]]\nname = \"a\"\npassword = \"$argon2id$...\"\nsenders = [\"a@b\"]\n[[account]]\nname = \"A\"\npassword = \"$argon2id$...\"\nsenders = [\"a@b\"]\n",
+        6,
+        "exists already, in line 11",
+    ),
+    ("not TOML", "[retry\n", 1, "not TOML"),
+    ("a key twice", "[retry]\nlifetime = \"1d\"\nlifetime = \"2d\"\n", 3, "not TOML: duplicate key"),
+];
+
+#[test]
+fn every_kind_of_mistake_is_found_on_its_line() {
+    for (what, added, line, words) in ADDED {
+        let mistakes = parse(&format!("{SMALLEST}{added}")).expect_err(what);
+        let [mistake] = mistakes.as_slice() else { panic!("{what}: one mistake was made, not {mistakes:?}") };
+        assert_eq!(mistake.line, SMALLEST_LINES + line, "{what}: {mistake:?}");
+        assert!(mistake.text.contains(words), "{what}: {mistake:?}");
+    }
+}
+
+#[test]
+fn what_every_configuration_needs_is_missed() {
+    let words =
+        |mistakes: Vec<Mistake>| mistakes.into_iter().map(|mistake| mistake.text).collect::<Vec<_>>().join("\n");
+    let text = words(parse("").expect_err("nothing is there"));
+    assert!(text.contains("[server] is missing") && text.contains("[[listener]] is missing"), "{text}");
+    let text = words(parse("[server]\nshards = 0\n[[listener]]\n").expect_err("nearly nothing is there"));
+    for key in [
+        "server.hostname is missing",
+        "server.data_dir is missing",
+        "server.shards: must be \"auto\"",
+        "listener.kind is missing",
+        "listener.address is missing",
+        "listener.tls is missing",
+    ] {
+        assert!(text.contains(key), "{key} in {text}");
+    }
+    assert!(words(parse("listener = []\n").expect_err("none")).contains("[[listener]] is missing"));
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_lines() {
+    let text = SMALLEST.replace("mta.example.org", "mta example").replace("\"off\"", "\"on\"")
+        + "[retry]\nlifetime = \"x\"\ncolour = 1\n";
+    let lines: Vec<usize> = parse(&text).expect_err("four mistakes").iter().map(|mistake| mistake.line).collect();
+    assert_eq!(lines, [2, 8, 11, 12]);
+}
+
+#[test]
+fn a_mistake_names_its_file_and_line() {
+    let mistake = Mistake { line: 12, text: "wrong".into() };
+    assert_eq!(mistake.in_file(Path::new("ringpost.toml")), "ringpost.toml:12: wrong");
+    let whole = Mistake { line: 0, text: "cannot be read".into() };
+    assert_eq!(whole.in_file(Path::new("ringpost.toml")), "ringpost.toml: cannot be read");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_mistake() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mistakes = Config::load(&folder.path().join("none.toml")).expect_err("no such file");
+    assert_eq!(mistakes[0].line, 0);
+    let file = folder.path().join("ringpost.toml");
+    std::fs::write(&file, SMALLEST).expect("a file");
+    assert_eq!(Config::load(&file).expect("good").data_dir, folder.path().join("data"));
+}

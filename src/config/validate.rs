@@ -1,0 +1,431 @@
+//! The keys, their defaults, and what contradicts what.
+//!
+//! Each section is read whole before anything is decided, so that one run reports all its mistakes. A function that
+//! gives `None` has noted why.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use argon2::password_hash::{Ident, PasswordHash};
+
+use super::read::{Placed, Reading, Section, number, text, truth, word};
+use super::units;
+use super::{
+    Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
+    Retention, Retry, Route, TlsFiles, Uncertain,
+};
+
+/// More shards than any machine has cores.
+const SHARDS_MAX: u64 = 1024;
+/// Steps of a retry schedule; the last repeats, so more say nothing new.
+const SCHEDULE_STEPS_MAX: usize = 100;
+/// The smallest content limit that is still mail.
+const MESSAGE_BYTES_MIN: u64 = 1 << 10;
+/// The largest content limit: content is held in memory while it is received.
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const KINDS: &[(&str, ListenerKind)] = &[("submission", ListenerKind::Submission), ("relay", ListenerKind::Relay)];
+const TLS: &[(&str, ListenerTls)] = &[
+    ("implicit", ListenerTls::Implicit),
+    ("starttls", ListenerTls::StartTls),
+    ("optional", ListenerTls::Optional),
+    ("off", ListenerTls::Off),
+];
+const UNCERTAIN: &[(&str, Uncertain)] = &[("retry", Uncertain::Retry), ("hold", Uncertain::Hold)];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Notice {
+    Failed,
+    Delayed,
+    Delivered,
+}
+const NOTICES: &[(&str, Notice)] =
+    &[("failed", Notice::Failed), ("delayed", Notice::Delayed), ("delivered", Notice::Delivered)];
+
+/// Reads the whole of `text`.
+pub(super) fn config(text: &str, base_dir: &Path) -> Result<Config, Vec<Mistake>> {
+    let (mut reading, mut document) = Reading::begin(text);
+    let config = sections(&mut document, base_dir, &mut reading);
+    document.end(&mut reading);
+    let mistakes = reading.end();
+    match config {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => Err(mistakes),
+    }
+}
+
+fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<Config> {
+    let server = server(document, base_dir, reading);
+    let tls_section = document.section("tls", reading);
+    let tls_is_set = tls_section.is_some();
+    let tls = tls_section.and_then(|section| tls_files(section, base_dir, reading));
+    let one_shard = server.as_ref().is_some_and(|server| server.shards == 1);
+    let listeners = listeners(document, tls_is_set, one_shard, reading);
+    let accounts = accounts(document, reading);
+    let dns_servers = dns_servers(document, reading);
+    let routes = routes(document, reading);
+    let delivery = delivery(document, reading);
+    let retry = retry(document, reading);
+    let retention = retention(document, reading);
+    let limits = limits(document, reading);
+    let http = http(document, &listeners, base_dir, reading);
+    let server = server?;
+    Some(Config {
+        hostname: server.hostname,
+        data_dir: server.data_dir,
+        shards: server.shards,
+        tls,
+        listeners: listeners.into_iter().map(|listener| listener.value).collect(),
+        accounts,
+        dns_servers,
+        routes,
+        delivery,
+        retry,
+        retention,
+        limits,
+        http,
+    })
+}
+
+struct Server {
+    hostname: Box<str>,
+    data_dir: PathBuf,
+    shards: usize,
+}
+
+fn server(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<Server> {
+    let Some(mut section) = document.section("server", reading) else {
+        reading.missing(document.line, "[server] is missing: it needs hostname and data_dir");
+        return None;
+    };
+    let hostname = section.required("hostname", reading, text(units::hostname));
+    let data_dir = section.required("data_dir", reading, path(base_dir));
+    let shards = section.optional("shards", reading, |value| match text(|word| Ok(word == "auto"))(value) {
+        Ok(true) => Ok(None),
+        Ok(false) => Err("must be \"auto\" or a number".into()),
+        Err(_) => number(1..=SHARDS_MAX)(value)
+            .map(Some)
+            .map_err(|_| format!("must be \"auto\" or between 1 and {SHARDS_MAX}")),
+    });
+    section.end(reading);
+    let shards = match shards.and_then(|shards| shards.value) {
+        Some(shards) => to_usize(shards),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    Some(Server { hostname: hostname?.value, data_dir: data_dir?.value, shards })
+}
+
+fn tls_files(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<TlsFiles> {
+    let certificate = section.required("certificate", reading, path(base_dir));
+    let private_key = section.required("private_key", reading, path(base_dir));
+    section.end(reading);
+    Some(TlsFiles { certificate: certificate?.value, private_key: private_key?.value })
+}
+
+fn listeners(
+    document: &mut Section<'_>,
+    tls_is_set: bool,
+    one_shard: bool,
+    reading: &mut Reading,
+) -> Vec<Placed<Listener>> {
+    let sections = document.sections("listener", reading);
+    if sections.is_empty() {
+        reading.missing(document.line, "[[listener]] is missing: without one nothing can be received");
+    }
+    let mut listeners: Vec<Placed<Listener>> = Vec::with_capacity(sections.len());
+    for section in sections {
+        let Some(new) = listener(section, tls_is_set, reading) else { continue };
+        let address = new.value.address;
+        if address.port() == 0 && !one_shard {
+            reading.mistake(new.line, "listener.address: port 0 (any free port) needs `shards = 1`");
+        }
+        match listeners.iter().find(|other| address.port() != 0 && other.value.address == address) {
+            Some(other) => {
+                let text = format!("listener.address: {address} is used already in line {}", other.line);
+                reading.mistake(new.line, text);
+            }
+            None => listeners.push(new),
+        }
+    }
+    listeners
+}
+
+/// One `[[listener]]`; its line is that of its address.
+fn listener(mut section: Section<'_>, tls_is_set: bool, reading: &mut Reading) -> Option<Placed<Listener>> {
+    let kind = section.required("kind", reading, word(KINDS));
+    let address = section.required("address", reading, text(units::socket_address));
+    let tls = section.required("tls", reading, word(TLS));
+    let networks = section.list("networks", reading, text(units::network));
+    let line = section.line;
+    section.end(reading);
+    if let Some(tls) = &tls {
+        if tls.value != ListenerTls::Off && !tls_is_set {
+            reading.mistake(tls.line, "listener.tls: needs the section [tls] with a certificate, or tls = \"off\"");
+        }
+        if tls.value == ListenerTls::Off && kind.as_ref().is_some_and(|kind| kind.value == ListenerKind::Submission) {
+            reading.mistake(tls.line, "listener.tls: submission needs TLS (AUTH is offered inside TLS only)");
+        }
+    }
+    match (kind.as_ref().map(|kind| kind.value), &networks) {
+        (Some(ListenerKind::Relay), None) => {
+            reading.mistake(line, "listener.networks is missing: a relay listener must say who may use it");
+        }
+        (Some(ListenerKind::Submission), Some(networks)) => {
+            reading.mistake(networks.line, "listener.networks: only for kind = \"relay\"; submission asks for AUTH");
+        }
+        _ => {}
+    }
+    let address = address?;
+    let networks = networks.map(|networks| values(networks.value)).unwrap_or_default();
+    Some(Placed {
+        line: address.line,
+        value: Listener { kind: kind?.value, address: address.value, tls: tls?.value, networks },
+    })
+}
+
+fn accounts(document: &mut Section<'_>, reading: &mut Reading) -> Vec<Account> {
+    let sections = document.sections("account", reading);
+    let mut accounts = Vec::with_capacity(sections.len());
+    let mut lines: HashMap<String, usize> = HashMap::with_capacity(sections.len());
+    for section in sections {
+        let Some(account) = account(section, reading) else { continue };
+        let name = account.value.name.to_lowercase();
+        match lines.get(&name) {
+            Some(line) => {
+                let text = format!("account.name: `{name}` exists already, in line {line}");
+                reading.mistake(account.line, text);
+            }
+            None => {
+                lines.insert(name, account.line);
+                accounts.push(account.value);
+            }
+        }
+    }
+    accounts
+}
+
+/// One `[[account]]`; its line is that of its name.
+fn account(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Account>> {
+    let name = section.required("name", reading, text(user_name));
+    let password = section.required("password", reading, text(argon2id));
+    let senders = section.required_list("senders", reading, text(units::sender));
+    let smtp = section.optional("smtp", reading, truth);
+    let daily_limit = section.optional("daily_limit", reading, number(1..=u64::from(u32::MAX)));
+    let notify = section.list_or_empty("notify", reading, word(NOTICES));
+    section.end(reading);
+    let notify = match notify {
+        None => Notices { failed: true, delayed: true, delivered: false },
+        Some(list) => {
+            let wanted = values(list.value);
+            Notices {
+                failed: wanted.contains(&Notice::Failed),
+                delayed: wanted.contains(&Notice::Delayed),
+                delivered: wanted.contains(&Notice::Delivered),
+            }
+        }
+    };
+    let name = name?;
+    Some(Placed {
+        line: name.line,
+        value: Account {
+            name: name.value,
+            password: password?.value,
+            senders: values(senders?),
+            smtp: smtp.is_none_or(|smtp| smtp.value),
+            daily_limit: daily_limit.map(|limit| limit.value),
+            notify,
+        },
+    })
+}
+
+fn user_name(text: &str) -> Result<Box<str>, String> {
+    // RFC 4616 bounds an authentication identity at 255 octets; NUL separates the fields of AUTH PLAIN.
+    if text.is_empty() || text.len() > 255 || text.contains(char::is_control) {
+        return Err("must have 1 to 255 printable characters".into());
+    }
+    Ok(text.into())
+}
+
+fn argon2id(text: &str) -> Result<Box<str>, String> {
+    let wanted = "must be an argon2id string ($argon2id$v=19$…) as `ringpost account hash` prints it";
+    if text != PASSWORD_UNSET {
+        let hash = PasswordHash::new(text).map_err(|_| wanted)?;
+        let complete = hash.salt.is_some() && hash.hash.is_some() && argon2::Params::try_from(&hash).is_ok();
+        if hash.algorithm != Ident::new_unwrap("argon2id") || !complete {
+            return Err(wanted.into());
+        }
+    }
+    Ok(text.into())
+}
+
+fn dns_servers(document: &mut Section<'_>, reading: &mut Reading) -> Vec<SocketAddr> {
+    let Some(mut section) = document.section("dns", reading) else { return Vec::new() };
+    let servers = section.list("servers", reading, text(units::dns_server));
+    section.end(reading);
+    servers.map(|servers| values(servers.value)).unwrap_or_default()
+}
+
+fn routes(document: &mut Section<'_>, reading: &mut Reading) -> Vec<Route> {
+    let sections = document.sections("route", reading);
+    let mut routes = Vec::with_capacity(sections.len());
+    let mut lines: HashMap<Box<str>, usize> = HashMap::new();
+    for mut section in sections {
+        let domains = section.required_list("domains", reading, text(units::pattern));
+        let next_hop = section.required("next_hop", reading, text(units::next_hop));
+        section.end(reading);
+        for domain in domains.iter().flatten() {
+            if let Some(line) = lines.get("*").or_else(|| lines.get(&domain.value)) {
+                let text = format!("route.domains: `{}` is never reached: line {line} matches first", domain.value);
+                reading.mistake(domain.line, text);
+            }
+        }
+        for domain in domains.iter().flatten() {
+            lines.entry(domain.value.clone()).or_insert(domain.line);
+        }
+        if let (Some(domains), Some(Placed { value: (host, port), .. })) = (domains, next_hop) {
+            routes.push(Route { domains: values(domains), host, port });
+        }
+    }
+    routes
+}
+
+fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
+    let mut section = document.section_or_empty("delivery", reading);
+    let port = section.optional("port", reading, number(1..=65_535));
+    let connections_max = section.optional("connections_max", reading, number(1..=100_000));
+    let messages_max = section.optional("messages_per_connection_max", reading, number(1..=1_000_000));
+    let uncertain = section.optional("uncertain", reading, word(UNCERTAIN));
+    section.end(reading);
+    let to_u32 = |number: Placed<u64>| u32::try_from(number.value).unwrap_or(u32::MAX);
+    Delivery {
+        port: port.and_then(|port| u16::try_from(port.value).ok()).unwrap_or(25),
+        connections_max: connections_max.map_or(20, to_u32),
+        messages_per_connection_max: messages_max.map_or(100, to_u32),
+        uncertain: uncertain.map_or(Uncertain::Retry, |uncertain| uncertain.value),
+    }
+}
+
+fn retry(document: &mut Section<'_>, reading: &mut Reading) -> Retry {
+    const SCHEDULE_MINUTES: [u64; 10] = [1, 5, 10, 15, 30, 30, 60, 60, 120, 240];
+    let mut section = document.section_or_empty("retry", reading);
+    let schedule = section.list("schedule", reading, text(positive_duration));
+    let lifetime = section.optional("lifetime", reading, text(positive_duration));
+    let notice_after = section.optional("delay_notice_after", reading, text(positive_duration));
+    section.end(reading);
+    if let Some(schedule) = schedule.as_ref().filter(|schedule| schedule.value.len() > SCHEDULE_STEPS_MAX) {
+        reading.mistake(schedule.line, format!("retry.schedule: at most {SCHEDULE_STEPS_MAX} steps; the last repeats"));
+    }
+    let lifetime = lifetime.map_or(5 * DAY, |lifetime| lifetime.value);
+    if let Some(notice) = notice_after.as_ref().filter(|notice| notice.value > lifetime) {
+        reading.mistake(notice.line, "retry.delay_notice_after is longer than retry.lifetime: it would never be sent");
+    }
+    Retry {
+        schedule: schedule.map_or_else(
+            || SCHEDULE_MINUTES.iter().map(|minutes| Duration::from_secs(minutes * 60)).collect(),
+            |schedule| values(schedule.value),
+        ),
+        lifetime,
+        delay_notice_after: notice_after.map_or(HOUR, |notice| notice.value),
+    }
+}
+
+fn retention(document: &mut Section<'_>, reading: &mut Reading) -> Retention {
+    let mut section = document.section_or_empty("retention", reading);
+    let content = section.optional("content", reading, text(units::duration));
+    let placeholder = section.optional("placeholder", reading, text(units::duration));
+    section.end(reading);
+    if let (Some(content), Some(placeholder)) = (&content, &placeholder)
+        && content.value > placeholder.value
+    {
+        reading.mistake(
+            content.line,
+            "retention.content is longer than retention.placeholder: content would stay without its message",
+        );
+    }
+    let placeholder_at_least = content.as_ref().map_or(Duration::ZERO, |content| content.value);
+    let placeholder = placeholder.map_or((90 * DAY).max(placeholder_at_least), |placeholder| placeholder.value);
+    Retention { content: content.map_or((30 * DAY).min(placeholder), |content| content.value), placeholder }
+}
+
+fn limits(document: &mut Section<'_>, reading: &mut Reading) -> Limits {
+    let mut section = document.section_or_empty("limits", reading);
+    let message_bytes = section.optional("message_bytes_max", reading, text(message_size));
+    let recipients = section.optional("recipients_max", reading, number(1..=50_000));
+    let connections = section.optional("connections_per_address_max", reading, number(1..=1_000_000));
+    let memory = section.optional("content_memory_bytes_max", reading, text(units::size));
+    section.end(reading);
+    let message_bytes_max = message_bytes.map_or(50 << 20, |size| size.value);
+    if let Some(memory) = memory.as_ref().filter(|memory| memory.value < message_bytes_max) {
+        reading.mistake(
+            memory.line,
+            "limits.content_memory_bytes_max is less than limits.message_bytes_max: the largest message would not fit",
+        );
+    }
+    Limits {
+        message_bytes_max,
+        recipients_max: recipients.map_or(1_000, |number| to_usize(number.value)),
+        connections_per_address_max: connections.map_or(1_000, |number| to_usize(number.value)),
+        content_memory_bytes_max: to_usize(memory.map_or((64 << 20).max(message_bytes_max), |memory| memory.value)),
+    }
+}
+
+fn message_size(text: &str) -> Result<u64, String> {
+    units::size(text).and_then(|bytes| {
+        if (MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(format!("`{text}` must be between 1KiB and 1GiB"))
+        }
+    })
+}
+
+fn http(
+    document: &mut Section<'_>,
+    listeners: &[Placed<Listener>],
+    base_dir: &Path,
+    reading: &mut Reading,
+) -> Option<Http> {
+    let mut section = document.section("http", reading)?;
+    let address = section.required("address", reading, text(units::socket_address));
+    let token_file = section.required("token_file", reading, path(base_dir));
+    section.end(reading);
+    let address = address?;
+    if let Some(listener) = listeners.iter().find(|listener| listener.value.address == address.value)
+        && address.value.port() != 0
+    {
+        reading.mistake(
+            address.line,
+            format!("http.address: {} is a listener's already, in line {}", address.value, listener.line),
+        );
+    }
+    Some(Http { address: address.value, token_file: token_file?.value })
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).and_then(|duration| {
+        if duration.is_zero() { Err(format!("`{text}` must be more than zero")) } else { Ok(duration) }
+    })
+}
+
+fn path(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue<'t>) -> Result<PathBuf, String> {
+    text(move |written| {
+        if written.is_empty() || written.contains('\0') {
+            return Err("must be a path".into());
+        }
+        Ok(base_dir.join(written))
+    })
+}
+
+fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+    placed.into_iter().map(|placed| placed.value).collect()
+}
+
+/// Numbers here were bounded far below what any machine's `usize` holds.
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
