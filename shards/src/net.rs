@@ -1,56 +1,106 @@
 //! Byte streams over TCP: listeners, connections and what is read from them.
 //!
 //! Patience is part of every call: a peer that does not move within it gives [`io::ErrorKind::TimedOut`].
-//! A waiting `receive` holds no buffer: an idle connection costs its state only.
+//! A waiting `receive` holds no buffer: an idle connection costs its state only. As in [`crate::reactor`], the methods
+//! here only choose the backend.
 
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::time::Duration;
 
+/// Most bytes that one [`Stream::receive`] gives.
+pub const RECEIVE_BYTES_MAX: usize = 16 * 1024;
+
 /// A listening socket of one shard.
-pub struct Listener(());
+pub struct Listener(pub(crate) listener::Backend);
+
+pub(crate) mod listener {
+    pub(crate) enum Backend {
+        Ring(crate::ring::Listener),
+        #[cfg(feature = "sim")]
+        Sim(crate::sim::Listener),
+    }
+}
 
 impl Listener {
     /// The next connection. Errors that belong to one connection (reset before accept, out of descriptors) are
     /// retried inside with a pause; an error returned here is the listener's end.
     pub async fn accept(&self) -> io::Result<Stream> {
-        todo!()
+        Ok(Stream(match &self.0 {
+            listener::Backend::Ring(ring) => stream::Backend::Ring(ring.accept().await?),
+            #[cfg(feature = "sim")]
+            listener::Backend::Sim(sim) => stream::Backend::Sim(sim.accept().await?),
+        }))
     }
 
     /// The address that it is bound to.
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        match &self.0 {
+            listener::Backend::Ring(ring) => ring.address(),
+            #[cfg(feature = "sim")]
+            listener::Backend::Sim(sim) => sim.address(),
+        }
     }
 }
 
 /// A connected TCP stream. Dropping it closes the connection, after what was sent has gone out.
-pub struct Stream(());
+pub struct Stream(pub(crate) stream::Backend);
+
+pub(crate) mod stream {
+    pub(crate) enum Backend {
+        Ring(crate::ring::Stream),
+        #[cfg(feature = "sim")]
+        Sim(crate::sim::Stream),
+    }
+}
 
 impl Stream {
     /// The peer's address.
     pub fn peer(&self) -> SocketAddr {
-        todo!()
+        match &self.0 {
+            stream::Backend::Ring(ring) => ring.peer(),
+            #[cfg(feature = "sim")]
+            stream::Backend::Sim(sim) => sim.peer(),
+        }
     }
 
     /// Our own address.
     pub fn local(&self) -> SocketAddr {
-        todo!()
+        match &self.0 {
+            stream::Backend::Ring(ring) => ring.local(),
+            #[cfg(feature = "sim")]
+            stream::Backend::Sim(sim) => sim.local(),
+        }
     }
 
-    /// The next bytes of the peer, at most 16 KiB. Empty: the peer has closed its side.
-    pub async fn receive(&mut self, _patience: Duration) -> io::Result<Chunk> {
-        todo!()
+    /// The next bytes of the peer, at most [`RECEIVE_BYTES_MAX`]. Empty: the peer has closed its side (we may still
+    /// send). Dropping the future loses nothing.
+    pub async fn receive(&mut self, patience: Duration) -> io::Result<Chunk> {
+        match &mut self.0 {
+            stream::Backend::Ring(ring) => ring.receive(patience).await,
+            #[cfg(feature = "sim")]
+            stream::Backend::Sim(sim) => sim.receive(patience).await,
+        }
     }
 
     /// Sends all of `bytes` and empties it (its capacity is kept where that is cheap). `patience` renews with progress.
-    pub async fn send(&mut self, _bytes: &mut Vec<u8>, _patience: Duration) -> io::Result<()> {
-        todo!()
+    /// After an error, or when the future was dropped, how much has gone out is unknown: close the stream.
+    pub async fn send(&mut self, bytes: &mut Vec<u8>, patience: Duration) -> io::Result<()> {
+        match &mut self.0 {
+            stream::Backend::Ring(ring) => ring.send(bytes, patience).await,
+            #[cfg(feature = "sim")]
+            stream::Backend::Sim(sim) => sim.send(bytes, patience).await,
+        }
     }
 
     /// Closes at once with a reset (RST), losing what was not yet sent; for peers that play faults.
     pub fn reset(self) {
-        todo!()
+        match self.0 {
+            stream::Backend::Ring(ring) => ring.reset(),
+            #[cfg(feature = "sim")]
+            stream::Backend::Sim(sim) => sim.reset(),
+        }
     }
 }
 
