@@ -1,10 +1,31 @@
 //! The client session: one connection, transactions one after another, an outcome for every recipient.
+//!
+//! Owns: what is said to one peer and what its replies mean for each recipient.
+//! Never: opens or reads a connection, or waits (the driver does, on [`Step`]); retries; judges whether a refusal is
+//! for good (`bounce` does).
+//! Order: greeting, EHLO (HELO if that is refused for good), STARTTLS and EHLO again, AUTH PLAIN, then transactions with
+//! RSET between them only where one was left open. Where PIPELINING is offered a transaction is one write up to DATA;
+//! where CHUNKING is offered too, one write with its content.
+//! A 421 at any point, a lost connection, or a reply that fits nothing ends the session: recipients without an answer
+//! are `Refused` with the 421, or `Lost`.
+//! RFC: 5321, 1870, 2920, 3030, 3207, 3461, 4954, 6152, 6531, 9422. Content with eight-bit bytes goes to a peer without
+//! 8BITMIME as it is.
+//! Limits: those of [`remote`](super::remote) for replies; content goes out in blocks of 256 KiB.
+
+mod capabilities;
+mod command;
+mod content;
+mod session;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::envelope::{Recipient, Sender};
 use super::reply::Reply;
+
+pub use capabilities::Capabilities;
+pub use session::Session;
 
 /// How a session behaves.
 #[derive(Clone, Debug)]
@@ -13,7 +34,7 @@ pub struct Settings {
     pub hostname: Box<str>,
     /// STARTTLS.
     pub tls: Tls,
-    /// AUTH, inside TLS only unless `auth_plain_text`.
+    /// AUTH PLAIN; the session fails where it is not offered, and outside TLS.
     pub credentials: Option<Credentials>,
     /// Use PIPELINING where offered.
     pub pipelining: bool,
@@ -21,12 +42,6 @@ pub struct Settings {
     pub chunking: bool,
     /// The waits of RFC 5321 §4.5.3.2.
     pub patience: Patience,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
 }
 
 /// STARTTLS or not.
@@ -47,6 +62,12 @@ pub struct Credentials {
     pub user: Box<str>,
     /// The secret; never logged.
     pub password: Box<str>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// How long to wait for each thing; defaults are RFC 5321 §4.5.3.2's.
@@ -85,7 +106,8 @@ pub enum Phase {
     Data,
     /// Content is going out; the final dot (or BDAT LAST) was not fully sent.
     Content,
-    /// The final dot was sent; its reply is missing. The peer may have the message.
+    /// The final dot was sent (or BDAT LAST with its content, also when RCPT's reply is missing too); its reply is
+    /// missing. The peer may have the message.
     Dot,
     /// Between transactions.
     Idle,
@@ -102,6 +124,20 @@ pub struct Transaction {
     pub content: Arc<Vec<u8>>,
 }
 
+impl Transaction {
+    /// Whether only a peer that offers SMTPUTF8 can take it (RFC 6531 §3.5).
+    pub fn needs_smtputf8(&self) -> bool {
+        self.sender.smtputf8 || self.recipients.iter().any(|recipient| !recipient.path.as_str().is_ascii())
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        Self { greeting: minutes(5), command: minutes(5), data: minutes(2), block: minutes(3), dot: minutes(10) }
+    }
+}
+
 /// One recipient's end of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Result {
@@ -111,7 +147,7 @@ pub enum Result {
     Refused(Phase, Reply),
     /// The connection ended, or fell silent, at this phase; `Dot` leaves open whether the peer has the message.
     Lost(Phase, Box<str>),
-    /// Not possible with this peer (SMTPUTF8 or 8BITMIME missing, too large for its SIZE): the reply we make of it.
+    /// Not possible with this peer (SMTPUTF8 missing, too large for its SIZE): the reply we make of it.
     Impossible(Reply),
 }
 
@@ -141,65 +177,4 @@ pub enum Failure {
     Reply(Reply),
     /// The connection's end; the text is for people.
     Lost(Box<str>),
-}
-
-/// One connection's session.
-pub struct Session(Arc<Settings>);
-
-impl Session {
-    /// A new session that waits for the greeting. `tls`: the connection is encrypted already.
-    pub fn new(_settings: Arc<Settings>, _tls: bool) -> Self {
-        todo!()
-    }
-
-    /// Bytes of the peer; empty means that it has closed its side.
-    pub fn receive(&mut self, _bytes: &[u8]) {
-        todo!()
-    }
-
-    /// What to do next.
-    #[expect(clippy::should_implement_trait, reason = "a session is not an iterator")]
-    pub fn next(&mut self) -> Step {
-        todo!()
-    }
-
-    /// What to write out.
-    pub fn output(&mut self) -> &mut Vec<u8> {
-        todo!()
-    }
-
-    /// Starts a transaction; only after `Ready` or `Done`.
-    pub fn transact(&mut self, _transaction: Transaction) {
-        todo!()
-    }
-
-    /// Whether another transaction may follow (the peer did not say 421 and its LIMITS MAILMAX is not reached).
-    pub fn can_transact(&self) -> bool {
-        todo!()
-    }
-
-    /// RCPTs that the peer takes per transaction (LIMITS RCPTMAX), where it says so.
-    pub fn recipients_max(&self) -> Option<usize> {
-        todo!()
-    }
-
-    /// Says QUIT; only after `Ready` or `Done`.
-    pub fn quit(&mut self) {
-        todo!()
-    }
-
-    /// The handshake is done; EHLO is said again.
-    pub fn tls_started(&mut self) {
-        todo!()
-    }
-
-    /// The connection is gone or silent: `why` is for people.
-    pub fn lost(&mut self, _why: &str) {
-        todo!()
-    }
-
-    /// Where the conversation is.
-    pub fn phase(&self) -> Phase {
-        todo!()
-    }
 }
