@@ -1,0 +1,202 @@
+//! The one DNS resolver of the process: answers the shards' questions with the configured or the system's servers.
+//!
+//! Owns: the sockets to the DNS servers, time-outs and retries.
+//! Never: remembers answers (each shard's `dns::Cache` does) or decides what they mean for mail (`route` does).
+//! After a crash: nothing to recover.
+//! RFC: 1035, 2308 (NXDOMAIN and no data are different answers with a time to live), 5321 §5.1.
+//! Limits: [`RUNNING_MAX`] questions at a time, [`PATIENCE`] for each try, [`TRIES`] tries, [`PATIENCE_MAX`] in all.
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::stream::{FuturesUnordered, StreamExt};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::sync::watch;
+
+use crate::dns::{Answer, Query, Question};
+
+/// Questions that are looked up at a time; further ones wait in the shards' channels.
+const RUNNING_MAX: usize = 1024;
+
+/// How long one try may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a question is put to the servers before it counts as trouble.
+const TRIES: usize = 2;
+
+/// How long a question may take in all, however long the chain of aliases.
+const PATIENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a negative answer holds that came without its SOA record (RFC 2308 §5 forbids to keep it long).
+const NEGATIVE_TTL_UNKNOWN: Duration = Duration::from_secs(30);
+
+/// How long a name holds that can be in no zone.
+const BAD_NAME_TTL: Duration = Duration::from_secs(3600);
+
+/// Answers every query until all senders are gone. `servers` are asked, or the system's when there are none; a change
+/// of `servers` (also to the same value, as a reload does) builds the resolver anew, which reads `/etc/resolv.conf` and
+/// `/etc/hosts` again.
+///
+/// Where the system's configuration cannot be read, every answer is [`Answer::Trouble`] until the next change.
+pub async fn answer_queries(mut queries: mpsc::Receiver<Query>, mut servers: watch::Receiver<Vec<SocketAddr>>) {
+    let mut resolver = build(&servers.borrow_and_update(), PATIENCE);
+    let mut running = FuturesUnordered::new();
+    let mut reloads = true;
+    loop {
+        tokio::select! {
+            // In this order: what is asked after a change meets the new servers.
+            biased;
+            changed = servers.changed(), if reloads => {
+                reloads = changed.is_ok();
+                resolver = build(&servers.borrow_and_update(), PATIENCE);
+            }
+            Some(()) = running.next(), if !running.is_empty() => {}
+            query = queries.next(), if running.len() < RUNNING_MAX => match query {
+                Some(query) => running.push(answer_one(resolver.clone(), query)),
+                None => break,
+            }
+        }
+    }
+    while running.next().await.is_some() {}
+}
+
+async fn answer_one(resolver: Result<TokioResolver, String>, query: Query) {
+    let answer = match &resolver {
+        Ok(resolver) => look_up(resolver, &query.question).await,
+        Err(why) => Answer::Trouble(why.as_str().into()),
+    };
+    // A shard that no longer waits has dropped the question: nobody to tell.
+    let _ = query.reply.send(answer);
+}
+
+/// The resolver over `servers`, or over the system's, with `patience` for each try; the error is for people.
+fn build(servers: &[SocketAddr], patience: Duration) -> Result<TokioResolver, String> {
+    let builder = if servers.is_empty() {
+        TokioResolver::builder_tokio().map_err(|error| format!("the system's DNS configuration: {error}"))?
+    } else {
+        let servers = servers.iter().map(server).collect();
+        TokioResolver::builder_with_config(
+            ResolverConfig::from_parts(None, Vec::new(), servers),
+            TokioRuntimeProvider::default(),
+        )
+    };
+    let mut options = ResolverOpts::default();
+    options.timeout = patience;
+    options.attempts = TRIES - 1;
+    options.cache_size = 0;
+    options.max_active_requests = RUNNING_MAX;
+    builder.with_options(options).build().map_err(|error| format!("the DNS resolver: {error}"))
+}
+
+fn server(address: &SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+async fn look_up(resolver: &TokioResolver, question: &Question) -> Answer {
+    let looked_up = async {
+        match question {
+            Question::Mx(domain) => exchangers(resolver, domain).await,
+            Question::Addresses(host) => addresses(resolver, host).await,
+        }
+    };
+    match tokio::time::timeout(PATIENCE_MAX, looked_up).await {
+        Ok(answer) => answer,
+        Err(_) => Answer::Trouble(format!("no answer within {} s", PATIENCE_MAX.as_secs()).into()),
+    }
+}
+
+async fn exchangers(resolver: &TokioResolver, domain: &str) -> Answer {
+    let lookup = match ask(resolver, domain, RecordType::MX).await {
+        Ok(lookup) => lookup,
+        Err(answer) => return answer,
+    };
+    let list: Vec<(u16, Box<str>)> = lookup
+        .answers()
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
+            _ => None,
+        })
+        .collect();
+    if list.is_empty() { Answer::NoData(ttl_of(&lookup)) } else { Answer::Mx(list, ttl_of(&lookup)) }
+}
+
+/// A and AAAA at once. Addresses of one family are an answer even if the other one is in trouble.
+async fn addresses(resolver: &TokioResolver, host: &str) -> Answer {
+    let (v6, v4) = futures::join!(ask(resolver, host, RecordType::AAAA), ask(resolver, host, RecordType::A));
+    let found: Vec<&Lookup> = [&v6, &v4].into_iter().filter_map(|result| result.as_ref().ok()).collect();
+    let list: Vec<IpAddr> = found
+        .iter()
+        .flat_map(|lookup| lookup.answers())
+        .filter_map(|record| match record.data {
+            RData::A(v4) => Some(IpAddr::V4(v4.0)),
+            RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
+            _ => None,
+        })
+        .collect();
+    if !list.is_empty() {
+        return Answer::Addresses(list, found.iter().map(|lookup| ttl_of(lookup)).min().unwrap_or_default());
+    }
+    let negative = |result: Result<Lookup, Answer>| match result {
+        Ok(lookup) => Answer::NoData(ttl_of(&lookup)),
+        Err(answer) => answer,
+    };
+    match (negative(v6), negative(v4)) {
+        (trouble @ Answer::Trouble(_), _) | (_, trouble @ Answer::Trouble(_)) => trouble,
+        (Answer::NoSuchName(a), Answer::NoSuchName(b)) => Answer::NoSuchName(a.min(b)),
+        (a, b) => Answer::NoData(a.ttl().min(b.ttl())),
+    }
+}
+
+/// One question to the servers; `Err` is the negative answer or the trouble.
+async fn ask(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Lookup, Answer> {
+    // Absolute names only: a search list would turn a misspelt domain into a neighbour's.
+    let Ok(mut name) = Name::from_str_relaxed(name) else {
+        return Err(Answer::NoSuchName(BAD_NAME_TTL));
+    };
+    name.set_fqdn(true);
+    resolver.lookup(name, kind).await.map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &NetError) -> Answer {
+    let NetError::Dns(DnsError::NoRecordsFound(none)) = error else {
+        return Answer::Trouble(error.to_string().into());
+    };
+    match none.response_code {
+        ResponseCode::NXDomain => Answer::NoSuchName(negative_ttl(none)),
+        // A referral says nothing about the name: the server does not recurse.
+        ResponseCode::NoError if none.soa.is_none() && none.ns.is_some() => {
+            Answer::Trouble("the DNS server refers to others instead of answering".into())
+        }
+        ResponseCode::NoError => Answer::NoData(negative_ttl(none)),
+        code => Answer::Trouble(code.to_string().into()),
+    }
+}
+
+fn negative_ttl(none: &NoRecords) -> Duration {
+    none.negative_ttl.map_or(NEGATIVE_TTL_UNKNOWN, |seconds| Duration::from_secs(seconds.into()))
+}
+
+/// The shortest time to live of everything that led to the answer, aliases included.
+fn ttl_of(lookup: &Lookup) -> Duration {
+    Duration::from_secs(lookup.answers().iter().map(|record| record.ttl).min().unwrap_or_default().into())
+}
+
+/// Lower case, without the final dot; the root is "".
+fn host_name(name: &Name) -> Box<str> {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase().into()
+}

@@ -1,0 +1,193 @@
+//! The resolver against a real authoritative DNS server on loopback, and against one that says nothing.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use futures::SinkExt;
+use futures::channel::oneshot;
+
+use super::*;
+
+const ZONE: &str = r"$ORIGIN ringpost.test.
+$TTL 300
+@          SOA ns.ringpost.test. admin.ringpost.test. 1 7200 3600 86400 77
+           NS  ns
+ns         A   127.0.0.1
+two        MX  20 Backup.mx
+           MX  10 main.mx
+null       0 MX 0 .
+plain      A   192.0.2.7
+alias      60 CNAME two
+dangling   CNAME nowhere
+main.mx    A   192.0.2.1
+           120 AAAA 2001:db8::1
+v4.mx      A   192.0.2.2
+text       TXT no-addresses
+away       CNAME www.elsewhere.test.
+";
+
+/// Knot DNS with [`ZONE`], or with nothing, on a free loopback port, stopped by its process id.
+struct Knot {
+    process: Child,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Knot {
+    fn start() -> Knot {
+        Knot::start_with("zone:\n  - domain: ringpost.test\n    file: zone\n")
+    }
+
+    fn start_with(zones: &str) -> Knot {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr()).expect("a free port").port();
+        let path = directory.path().display();
+        let settings = format!(
+            "server:\n  rundir: {path}\n  listen: 127.0.0.1@{port}\ndatabase:\n  storage: {path}\nlog:\n  - target: \
+             stderr\n    any: info\ntemplate:\n  - id: default\n    storage: {path}\n{zones}"
+        );
+        std::fs::write(directory.path().join("zone"), ZONE).expect("written");
+        std::fs::write(directory.path().join("knot.conf"), settings).expect("written");
+        let mut process = Command::new(knotd())
+            .arg("-c")
+            .arg(directory.path().join("knot.conf"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("knotd starts");
+        let stderr = process.stderr.take().expect("piped");
+        let (started, wait) = std::sync::mpsc::channel();
+        // Reads to the end, so that its last words never fill the pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.contains("server started") {
+                    let _ = started.send(());
+                }
+            }
+        });
+        wait.recv_timeout(Duration::from_secs(10)).expect("knotd starts within 10 s");
+        Knot { process, address: (Ipv4Addr::LOCALHOST, port).into(), _directory: directory }
+    }
+}
+
+impl Drop for Knot {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Debian's knotd; `/usr/sbin` need not be in a user's PATH.
+fn knotd() -> &'static Path {
+    ["/usr/sbin/knotd", "/usr/local/sbin/knotd", "/usr/bin/knotd"]
+        .iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+        .expect("knotd is installed (Debian package knot)")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn mx(domain: &str) -> Question {
+    Question::Mx(domain.into())
+}
+
+fn host(name: &str) -> Question {
+    Question::Addresses(name.into())
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_real_server_is_understood() {
+    let knot = Knot::start();
+    runtime().block_on(async {
+        let resolver = build(&[knot.address], PATIENCE).expect("built");
+        let ask = async |question: Question| look_up(&resolver, &question).await;
+
+        let Answer::Mx(mut list, ttl) = ask(mx("two.ringpost.test")).await else { panic!("no list") };
+        list.sort();
+        let two = [(10, "main.mx.ringpost.test".into()), (20, "backup.mx.ringpost.test".into())];
+        assert_eq!((&list[..], ttl), (&two[..], seconds(300)));
+
+        assert_eq!(ask(mx("null.ringpost.test")).await, Answer::Mx(vec![(0, "".into())], Duration::ZERO));
+        assert_eq!(ask(mx("plain.ringpost.test")).await, Answer::NoData(seconds(77)), "SOA's negative TTL");
+        assert_eq!(ask(mx("nope.ringpost.test")).await, Answer::NoSuchName(seconds(77)));
+        assert_eq!(ask(mx("dangling.ringpost.test")).await, Answer::NoSuchName(seconds(77)));
+        let Answer::Mx(list, ttl) = ask(mx("alias.ringpost.test")).await else { panic!("no list") };
+        assert_eq!((list.len(), ttl), (2, seconds(60)), "the alias's TTL counts too");
+
+        let both = vec!["2001:db8::1".parse().expect("address"), "192.0.2.1".parse().expect("address")];
+        assert_eq!(ask(host("main.mx.ringpost.test")).await, Answer::Addresses(both, seconds(120)));
+        let one = vec!["192.0.2.2".parse().expect("address")];
+        assert_eq!(ask(host("V4.mx.ringpost.test")).await, Answer::Addresses(one, seconds(300)));
+        assert_eq!(ask(host("text.ringpost.test")).await, Answer::NoData(seconds(77)));
+        assert_eq!(ask(host("nope.ringpost.test")).await, Answer::NoSuchName(seconds(77)));
+    });
+}
+
+#[test]
+fn what_the_server_does_not_serve_is_trouble_and_no_bounce() {
+    let knot = Knot::start();
+    runtime().block_on(async {
+        let resolver = build(&[knot.address], PATIENCE).expect("built");
+        // Knot answers REFUSED outside its zone.
+        for question in [mx("example.org"), host("example.org"), host("away.ringpost.test")] {
+            let answer = look_up(&resolver, &question).await;
+            assert!(matches!(answer, Answer::Trouble(_)), "{question:?}: {answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_name_that_can_be_in_no_zone_does_not_exist() {
+    runtime().block_on(async {
+        let nobody = build(&["127.0.0.1:1".parse().expect("address")], PATIENCE).expect("built");
+        let too_long = format!("{}.test", "x".repeat(64));
+        for name in [too_long.as_str(), "a..test"] {
+            let answer = look_up(&nobody, &mx(name)).await;
+            assert_eq!(answer, Answer::NoSuchName(BAD_NAME_TTL), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_silent_server_is_trouble_in_bounded_time() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+    let address = silent.local_addr().expect("address");
+    runtime().block_on(async {
+        let patience = Duration::from_millis(100);
+        let resolver = build(&[address], patience).expect("built");
+        let begin = tokio::time::Instant::now();
+        let answer = look_up(&resolver, &mx("two.ringpost.test")).await;
+        assert!(matches!(answer, Answer::Trouble(_)), "{answer:?}");
+        // Far from each other: a hang or a default of seconds fails, a slow machine does not.
+        assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn a_change_of_servers_holds_for_the_next_question_and_the_task_ends_with_its_senders() {
+    let ignorant = Knot::start_with("");
+    let knot = Knot::start();
+    runtime().block_on(async {
+        let (mut queries, receiver) = mpsc::channel(8);
+        let (servers, watched) = watch::channel(vec![ignorant.address]);
+        let asker = async move {
+            let mut ask = async || {
+                let (reply, answer) = oneshot::channel();
+                queries.send(Query { question: mx("null.ringpost.test"), reply }).await.expect("taken");
+                answer.await.expect("answered")
+            };
+            assert!(matches!(ask().await, Answer::Trouble(_)));
+            servers.send_replace(vec![knot.address]);
+            assert_eq!(ask().await, Answer::Mx(vec![(0, "".into())], Duration::ZERO));
+        };
+        tokio::join!(answer_queries(receiver, watched), asker);
+    });
+}
