@@ -61,13 +61,13 @@ pub struct Entry {
 }
 
 impl Directory {
-    /// Opens the directory at `path`, creating it and its parents where they are missing.
+    /// Opens the directory at `path`, durably creating it and its parents where they are missing.
     pub async fn open(reactor: &Reactor, path: &Path) -> io::Result<Directory> {
         match &reactor.0 {
             Backend::Ring(_) => {
                 let path = Arc::new(path.to_path_buf());
                 let wanted = path.clone();
-                reactor.blocking(move || std::fs::create_dir_all(&*wanted)).await?;
+                reactor.blocking(move || make_directory(&wanted)).await?;
                 Ok(Directory(DirectoryKind::Ring { reactor: reactor.clone(), path }))
             }
             #[cfg(feature = "sim")]
@@ -138,7 +138,7 @@ impl Directory {
         match &self.0 {
             DirectoryKind::Ring { reactor, path } => {
                 let path = path.clone();
-                reactor.blocking(move || std::fs::File::open(&*path)?.sync_all()).await
+                reactor.blocking(move || sync_directory(&path)).await
             }
             #[cfg(feature = "sim")]
             DirectoryKind::Sim(directory) => directory.sync().await,
@@ -147,6 +147,12 @@ impl Directory {
 }
 
 impl File {
+    /// A file that a test has opened in its own way.
+    #[cfg(test)]
+    pub(crate) fn real(reactor: &Reactor, file: std::fs::File) -> File {
+        File(FileKind::Ring { reactor: reactor.clone(), file: Arc::new(file) })
+    }
+
     /// Writes all of `buffer` at `offset` and flushes the file's data. The buffer comes back for reuse, also after an
     /// error; after one, what the file holds in that range is unknown.
     pub async fn write_synced(&self, offset: u64, buffer: Vec<u8>) -> (Vec<u8>, io::Result<()>) {
@@ -203,6 +209,26 @@ impl File {
             FileKind::Sim(file) => file.bytes().await,
         }
     }
+}
+
+/// Makes a directory and its missing parents, and flushes their names. Blocks.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_directory(parent)?;
+    match std::fs::create_dir(path) {
+        // Another shard was quicker with a parent that both need.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    sync_directory(parent)
+}
+
+/// Makes the names in a directory durable. Blocks.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
 }
 
 fn list(path: &Path) -> io::Result<Vec<Entry>> {

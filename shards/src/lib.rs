@@ -15,6 +15,8 @@ pub mod reactor;
 mod ring;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(test)]
+mod small_disk;
 pub mod time;
 pub mod tls;
 
