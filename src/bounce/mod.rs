@@ -1,1 +1,17 @@
-//! Bounces: what a reply means, and the notices that tell senders (RFC 3461, 3464). Pure.
+//! Bounces: the notices that tell senders what became of their messages (RFC 3461, 3464, 6522, 6533). Pure.
+//!
+//! Owns: a notice's three parts ([`dsn`]: for people, for programs, and the original), and what a status code means to
+//! someone who does not know SMTP ([`explain`]).
+//! Never: decides whether a notice is wanted, or when (the queue knows NOTIFY and the states); reads a clock; sends.
+//!
+//! A notice goes from the null reverse-path, so it can never cause another. Everything that a peer or a sender has
+//! written is cleaned before it becomes part of a header: no line of a notice begins where they want it to.
+//!
+//! Limits: those of [`dsn`]: how many recipients the text lists, how much of the original goes back.
+
+pub mod dsn;
+pub mod explain;
+mod field;
+mod original;
+
+pub use dsn::{Action, Notice, Report, compose};
