@@ -1,9 +1,14 @@
-//! Replies: the one table of what our server says, and the parser of what other servers say.
+//! Replies: the one table of what our server says, and the form of what any server says.
 //!
-//! Server side: every reply of ours is a function or constant here, whose basic and enhanced codes agree by
-//! construction (checked at compile time by a `const fn`). Client side: [`Reply::parse`] takes what real servers send.
+//! Owns: every code and text of ours; [`Fixed`] for texts that never change, functions for those that name something.
+//! Codes are made by [`codes`], which does not compile where basic and enhanced class disagree (RFC 2034 §4).
+//! Never: which reply fits (the session's and policy's matter). What other servers say is parsed in `remote`.
+//! RFC: 5321 §4.2, 3463, 5248, 4954 §6. Limits: a line is at most 512 octets (RFC 5321 §4.5.3.1.5).
 
 use std::fmt;
+
+/// Octets of a reply line, CRLF included (RFC 5321 §4.5.3.1.5).
+const LINE_BYTES_MAX: usize = 512;
 
 /// RFC 3463 `class.subject.detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +46,11 @@ impl Reply {
     pub fn is_permanent(&self) -> bool {
         self.code / 100 == 5
     }
+
+    /// Appends the reply as it goes over the wire.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_lines(self.code, self.enhanced, &self.text, out);
+    }
 }
 
 impl fmt::Display for Reply {
@@ -51,5 +61,341 @@ impl fmt::Display for Reply {
             write!(f, "{enhanced} ")?;
         }
         f.write_str(&self.text.replace('\n', " "))
+    }
+}
+
+/// A basic and an enhanced code that agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codes {
+    code: u16,
+    enhanced: Option<EnhancedCode>,
+}
+
+/// The codes of a reply of ours. In a constant, a contradiction does not compile.
+pub const fn codes(code: u16, class: u8, subject: u16, detail: u16) -> Codes {
+    assert!(code >= 200 && code < 600, "no such basic code");
+    assert!(code / 100 == class as u16, "basic and enhanced class disagree (RFC 2034 §4)");
+    assert!(class == 2 || class == 4 || class == 5, "no such class (RFC 3463 §3.1)");
+    assert!(subject <= 7 && detail <= 999, "no such enhanced code (RFC 3463 §2)");
+    Codes { code, enhanced: Some(EnhancedCode(class, subject, detail)) }
+}
+
+impl Codes {
+    /// With a text that never changes.
+    pub const fn fixed(self, text: &'static str) -> Fixed {
+        Fixed { codes: self, text }
+    }
+
+    /// With a text that names something.
+    pub fn say(self, text: impl Into<Box<str>>) -> Reply {
+        Reply { code: self.code, enhanced: self.enhanced, text: text.into() }
+    }
+}
+
+/// A reply of ours whose text never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    codes: Codes,
+    text: &'static str,
+}
+
+impl Fixed {
+    /// Appends the reply as it goes over the wire.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_lines(self.codes.code, self.codes.enhanced, self.text, out);
+    }
+
+    /// The same as an owned reply.
+    pub fn reply(&self) -> Reply {
+        self.codes.say(self.text)
+    }
+}
+
+impl From<Fixed> for Reply {
+    fn from(fixed: Fixed) -> Reply {
+        fixed.reply()
+    }
+}
+
+/// One line per line of `text`, each with both codes; too long ones are cut, control characters (a peer's words may be
+/// quoted in a text) become `?`.
+fn write_lines(code: u16, enhanced: Option<EnhancedCode>, text: &str, out: &mut Vec<u8>) {
+    let mut lines = text.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        let start = out.len();
+        write_number(code, out);
+        out.push(if lines.peek().is_some() { b'-' } else { b' ' });
+        if let Some(EnhancedCode(class, subject, detail)) = enhanced {
+            write_number(u16::from(class), out);
+            out.push(b'.');
+            write_number(subject, out);
+            out.push(b'.');
+            write_number(detail, out);
+            out.push(b' ');
+        }
+        let room = LINE_BYTES_MAX - "\r\n".len() - (out.len() - start);
+        let words = &line[..line.floor_char_boundary(room)];
+        out.extend(words.bytes().map(|byte| if byte.is_ascii_control() { b'?' } else { byte }));
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Decimal, without the detour over `fmt`: every command's reply passes here.
+fn write_number(number: u16, out: &mut Vec<u8>) {
+    if number >= 10 {
+        write_number(number / 10, out);
+    }
+    out.push(b'0' + (number % 10) as u8);
+}
+
+/// `220 HOST ESMTP`: the greeting, which carries no enhanced code (RFC 2034 §3).
+pub fn write_greeting(hostname: &str, out: &mut Vec<u8>) {
+    write_lines(220, None, &format!("{hostname} ESMTP Ringpost"), out);
+}
+
+/// `250 HOST`: the reply to HELO, which carries no enhanced code.
+pub fn write_hello(hostname: &str, out: &mut Vec<u8>) {
+    write_lines(250, None, hostname, out);
+}
+
+/// `334 CHALLENGE` (RFC 4954 §4): no enhanced code.
+pub fn write_challenge(challenge: &str, out: &mut Vec<u8>) {
+    write_lines(334, None, challenge, out);
+}
+
+/// `354`, which invites the content: no enhanced code, as its class has none.
+pub fn write_go_ahead(out: &mut Vec<u8>) {
+    write_lines(354, None, "Go ahead, end with CRLF.CRLF", out);
+}
+
+// Success.
+
+/// RSET, NOOP.
+pub const OK: Fixed = codes(250, 2, 0, 0).fixed("OK");
+/// MAIL.
+pub const SENDER_OK: Fixed = codes(250, 2, 1, 0).fixed("Sender OK");
+/// RCPT.
+pub const RECIPIENT_OK: Fixed = codes(250, 2, 1, 5).fixed("Recipient OK");
+/// A BDAT chunk that is not the last (RFC 3030 §2).
+pub const CHUNK_OK: Fixed = codes(250, 2, 0, 0).fixed("Chunk received");
+/// QUIT.
+pub const BYE: Fixed = codes(221, 2, 0, 0).fixed("Bye");
+/// STARTTLS (RFC 3207 §4).
+pub const START_TLS: Fixed = codes(220, 2, 0, 0).fixed("Ready to start TLS");
+/// AUTH succeeded.
+pub const AUTHENTICATED: Fixed = codes(235, 2, 7, 0).fixed("Authentication succeeded");
+/// VRFY: nothing is revealed (RFC 5321 §7.3).
+pub const VERIFY: Fixed = codes(252, 2, 0, 0).fixed("Addresses are not verified; send the message and see");
+/// HELP.
+pub const HELP: Fixed = codes(214, 2, 0, 0).fixed(
+    "Ringpost, an outbound mail server. Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\n\
+     Say EHLO first; STARTTLS and AUTH where EHLO's reply offers them; then MAIL, RCPT and DATA",
+);
+/// The codes of an accepted message; the session completes them with the proof's text.
+pub const ACCEPTED: Codes = codes(250, 2, 6, 0);
+
+// The line is no command of ours.
+
+/// Unknown verb.
+pub const UNKNOWN_COMMAND: Fixed = codes(500, 5, 5, 2).fixed("Unknown command; HELP lists what is understood here");
+/// Longer than a command may be.
+pub const LINE_TOO_LONG: Fixed = codes(500, 5, 5, 2).fixed("The command line is too long");
+/// Longer than AUTH's lines may be (RFC 4954 §4).
+pub const AUTH_LINE_TOO_LONG: Fixed = codes(500, 5, 5, 6).fixed("The authentication line is too long");
+/// A CR or LF of its own (RFC 5321 §2.3.8); the session ends.
+pub const BARE_LINE_END: Fixed =
+    codes(500, 5, 5, 2).fixed("A CR or LF stands alone; every line must end with CR LF, both of them");
+/// Control characters, or bytes that are not UTF-8.
+pub const BAD_CHARACTERS: Fixed = codes(500, 5, 5, 2).fixed("The command holds a control character or is not UTF-8");
+/// Another protocol: HTTP, or TLS on a port that starts in plain text. The session ends.
+pub const NOT_SMTP: Fixed = codes(500, 5, 5, 1)
+    .fixed("This is an SMTP port: no HTTP, and TLS only after STARTTLS (or on the port for implicit TLS)");
+/// RFC 5321 §4.2.4: known, not offered.
+pub const NO_EXPN: Fixed = codes(502, 5, 5, 1).fixed("EXPN is not offered here");
+/// EHLO or HELO without a usable name.
+pub const BAD_CLIENT_NAME: Fixed =
+    codes(501, 5, 5, 4).fixed("Give the name of your host, as in: EHLO mail.example.org");
+/// A command that takes no argument has one.
+pub const NO_ARGUMENT_EXPECTED: Fixed = codes(501, 5, 5, 4).fixed("This command takes no argument");
+/// AUTH without a mechanism, or with too many words.
+pub const BAD_AUTH_ARGUMENTS: Fixed =
+    codes(501, 5, 5, 4).fixed("Syntax: AUTH PLAIN [response], or AUTH LOGIN [response]");
+/// A mechanism that is not offered (RFC 4954 §4).
+pub const UNKNOWN_MECHANISM: Fixed = codes(504, 5, 5, 4).fixed("Unknown mechanism; use AUTH PLAIN or AUTH LOGIN");
+/// BDAT that cannot be understood; where its content ends is unknown, so the session ends.
+pub const BAD_BDAT: Fixed = codes(501, 5, 5, 4).fixed("Syntax: BDAT octets [LAST]");
+/// MAIL whose argument is no `FROM:`.
+pub const BAD_MAIL: Fixed = codes(501, 5, 5, 4).fixed("Syntax: MAIL FROM:<address> [parameters]");
+/// RCPT whose argument is no `TO:`.
+pub const BAD_RCPT: Fixed = codes(501, 5, 5, 4).fixed("Syntax: RCPT TO:<address> [parameters]");
+/// RFC 5321 §4.1.1.3: a forward-path is never null.
+pub const NULL_RECIPIENT: Fixed = codes(501, 5, 1, 3).fixed("A recipient cannot be empty: RCPT TO:<address>");
+/// RFC 6531 §3.5: an address needs SMTPUTF8 and MAIL did not say it.
+pub const RECIPIENT_NEEDS_SMTPUTF8: Fixed =
+    codes(553, 5, 6, 7).fixed("An address outside ASCII needs the parameter SMTPUTF8 in MAIL");
+const BAD_SENDER: Codes = codes(501, 5, 1, 7);
+const BAD_RECIPIENT: Codes = codes(501, 5, 1, 3);
+const BAD_PARAMETER: Codes = codes(501, 5, 5, 4);
+const UNKNOWN_PARAMETER: Codes = codes(555, 5, 5, 4);
+
+/// MAIL's address breaks a rule.
+pub fn bad_sender(why: &str) -> Reply {
+    BAD_SENDER.say(format!("Bad sender address: {why}"))
+}
+
+/// RCPT's address breaks a rule.
+pub fn bad_recipient(why: &str) -> Reply {
+    BAD_RECIPIENT.say(format!("Bad recipient address: {why}"))
+}
+
+/// A parameter of MAIL or RCPT has a value that it cannot have, or comes twice.
+pub fn bad_parameter(why: &str) -> Reply {
+    BAD_PARAMETER.say(why)
+}
+
+/// RFC 5321 §4.1.1.11.
+pub fn unknown_parameter(keyword: &str) -> Reply {
+    UNKNOWN_PARAMETER.say(format!("Unknown parameter {keyword}; EHLO's reply lists what is offered"))
+}
+
+// The command comes at the wrong time.
+
+/// Nothing but EHLO, NOOP, RSET, HELP, VRFY and QUIT before EHLO or HELO.
+pub const EHLO_FIRST: Fixed = codes(503, 5, 5, 1).fixed("Say EHLO first");
+/// RCPT, DATA, BDAT without MAIL.
+pub const MAIL_FIRST: Fixed = codes(503, 5, 5, 1).fixed("Say MAIL first");
+/// DATA, BDAT without an accepted RCPT (RFC 2920 §3.1).
+pub const NO_RECIPIENTS: Fixed = codes(554, 5, 5, 1).fixed("No recipient was accepted; say RCPT first");
+/// MAIL within a transaction.
+pub const NESTED_MAIL: Fixed = codes(503, 5, 5, 1).fixed("A transaction is open; finish it, or say RSET");
+/// Anything but BDAT between chunks (RFC 3030 §2).
+pub const CHUNKS_OPEN: Fixed =
+    codes(503, 5, 5, 1).fixed("The message is coming by BDAT; send BDAT ... LAST, or say RSET");
+/// BDAT after one that failed (RFC 3030 §4.2).
+pub const CHUNKS_FAILED: Fixed = codes(503, 5, 5, 1).fixed("An earlier BDAT of this message failed; say RSET");
+/// STARTTLS inside TLS.
+pub const TLS_RUNS: Fixed = codes(503, 5, 5, 1).fixed("TLS is running already");
+/// STARTTLS where it is not offered.
+pub const NO_STARTTLS: Fixed = codes(502, 5, 5, 1).fixed("STARTTLS is not offered here");
+/// STARTTLS or AUTH within a transaction.
+pub const NOT_IN_TRANSACTION: Fixed = codes(503, 5, 5, 1).fixed("Not within a transaction; say RSET first");
+/// AUTH where it is not offered.
+pub const NO_AUTH: Fixed = codes(502, 5, 5, 1).fixed("AUTH is not offered here; send without it");
+/// A second AUTH (RFC 4954 §4).
+pub const AUTHENTICATED_ALREADY: Fixed = codes(503, 5, 5, 1).fixed("You have authenticated already");
+
+// Rights.
+
+/// MAIL or AUTH before STARTTLS (RFC 3207 §4).
+pub const TLS_REQUIRED: Fixed = codes(530, 5, 7, 0).fixed("Say STARTTLS first");
+/// AUTH where the connection is plain and cannot be otherwise (RFC 4954 §6).
+pub const ENCRYPTION_REQUIRED: Fixed =
+    codes(538, 5, 7, 11).fixed("Passwords are taken over TLS only; use the port for implicit TLS");
+/// MAIL before AUTH (RFC 4954 §6).
+pub const AUTH_REQUIRED: Fixed = codes(530, 5, 7, 0).fixed("Authenticate first (AUTH PLAIN or AUTH LOGIN)");
+/// Wrong user or password, or an account that may not use SMTP: never which (RFC 4954 §6).
+pub const BAD_CREDENTIALS: Fixed = codes(535, 5, 7, 8)
+    .fixed("User name or password is wrong, or SMTP is off for this account; the user name is the full address");
+/// AUTH's response cannot be decoded (RFC 4954 §4).
+pub const BAD_AUTH_RESPONSE: Fixed = codes(501, 5, 5, 2).fixed("The response cannot be decoded; is it base64?");
+/// The client said `*` (RFC 4954 §4).
+pub const AUTH_CANCELLED: Fixed = codes(501, 5, 7, 0).fixed("Authentication cancelled");
+/// After [`super::server::AUTH_FAILURES_MAX`]; the session ends.
+pub const TOO_MANY_AUTH_FAILURES: Fixed = codes(421, 4, 7, 0).fixed("Too many failed authentications; try again later");
+/// Credentials cannot be checked now (RFC 4954 §6).
+pub const AUTH_UNAVAILABLE: Fixed =
+    codes(454, 4, 7, 0).fixed("Authentication is not possible just now; try again later");
+/// The TLS handshake cannot be offered now (RFC 3207 §4).
+pub const TLS_UNAVAILABLE: Fixed = codes(454, 4, 7, 0).fixed("TLS is not available just now; try again later");
+/// A relay listener met a client outside its networks; said instead of a greeting.
+pub const CLIENT_NOT_PERMITTED: Fixed =
+    codes(554, 5, 7, 1).fixed("Your address may not relay through this port; use submission with AUTH");
+
+// Limits.
+
+/// Too many bad commands; the session ends.
+pub const TOO_MANY_ERRORS: Fixed = codes(421, 4, 7, 0).fixed("Too many errors; fix the client and come again");
+/// MAILMAX (RFC 9422); the session ends.
+pub const TOO_MANY_MESSAGES: Fixed = codes(421, 4, 7, 0).fixed("Enough messages on this connection; open another one");
+/// RCPTMAX (RFC 9422, RFC 5321 §4.5.3.1.10).
+pub const TOO_MANY_RECIPIENTS: Fixed =
+    codes(452, 4, 5, 3).fixed("Too many recipients for one message; send it again to the others");
+/// SIZE at MAIL, or what came (RFC 1870 §6).
+pub const MESSAGE_TOO_LARGE: Fixed =
+    codes(552, 5, 3, 4).fixed("The message is larger than permitted; see SIZE in EHLO's reply");
+/// Per client address, at connect.
+pub const TOO_MANY_CONNECTIONS: Fixed =
+    codes(421, 4, 7, 0).fixed("Too many connections from your address; reuse or close some");
+/// In all, at connect.
+pub const BUSY: Fixed = codes(421, 4, 3, 2).fixed("Too many connections just now; try again later");
+
+// The content.
+
+/// A CR or LF of its own in the content: what SMTP smuggling is made of.
+pub const CONTENT_BARE_LINE_END: Fixed =
+    codes(550, 5, 6, 11).fixed("The message holds a CR or LF that stands alone; every line must end with CR LF");
+/// A NUL in the content (RFC 5321 §4.5.2, RFC 5322 §4).
+pub const CONTENT_NUL: Fixed = codes(554, 5, 6, 0).fixed("The message holds a NUL character; encode it as base64");
+
+// Our own trouble.
+
+/// No room on disk or in memory.
+pub const NO_STORAGE: Fixed = codes(452, 4, 3, 1).fixed("No room for the message just now; try again later");
+/// Anything of ours that failed.
+pub const LOCAL_ERROR: Fixed = codes(451, 4, 3, 0).fixed("Something failed here; try again later");
+/// The patience ended.
+pub const TIMED_OUT: Fixed = codes(421, 4, 4, 2).fixed("You were silent for too long; good-bye");
+/// We are stopping.
+pub const SHUTTING_DOWN: Fixed = codes(421, 4, 3, 2).fixed("The server is stopping; try again shortly");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(reply: &Reply) -> String {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn every_line_carries_both_codes() {
+        let reply = codes(550, 5, 7, 1).say("one\ntwo\nthree");
+        assert_eq!(wire(&reply), "550-5.7.1 one\r\n550-5.7.1 two\r\n550 5.7.1 three\r\n");
+        assert_eq!(reply.to_string(), "550 5.7.1 one two three");
+        let mut out = Vec::new();
+        CONTENT_BARE_LINE_END.write(&mut out);
+        assert!(out.starts_with(b"550 5.6.11 The message"));
+        assert_eq!(Reply::from(OK), Reply { code: 250, enhanced: Some(EnhancedCode(2, 0, 0)), text: "OK".into() });
+    }
+
+    #[test]
+    fn an_empty_text_still_makes_a_line() {
+        let mut out = Vec::new();
+        write_challenge("", &mut out);
+        assert_eq!(out, b"334 \r\n");
+    }
+
+    #[test]
+    fn a_quoted_peer_cannot_forge_lines() {
+        let forged = unknown_parameter("X\r250 2.0.0 OK\0");
+        assert_eq!(
+            wire(&forged),
+            "555 5.5.4 Unknown parameter X?250 2.0.0 OK?; EHLO's reply lists what is offered\r\n"
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut_at_a_character() {
+        let line = wire(&codes(550, 5, 7, 1).say("é".repeat(400)));
+        assert!(line.len() <= LINE_BYTES_MAX && line.len() >= LINE_BYTES_MAX - 1, "{}", line.len());
+        assert!(line.ends_with("é\r\n"));
+    }
+
+    #[test]
+    fn classes_are_told() {
+        assert!(OK.reply().is_positive());
+        assert!(NO_STORAGE.reply().is_transient());
+        assert!(UNKNOWN_COMMAND.reply().is_permanent());
     }
 }
