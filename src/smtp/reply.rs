@@ -311,6 +311,45 @@ pub const TLS_UNAVAILABLE: Fixed = codes(454, 4, 7, 0).fixed("TLS is not availab
 pub const CLIENT_NOT_PERMITTED: Fixed =
     codes(554, 5, 7, 1).fixed("Your address may not relay through this port; use submission with AUTH");
 
+// Policy.
+
+const SENDER_NOT_ALLOWED: Codes = codes(553, 5, 7, 1);
+const FROM_UNCLEAR: Codes = codes(550, 5, 6, 0);
+const LOOP: Codes = codes(554, 5, 4, 6);
+/// A header that no mail has.
+pub const HEADER_TOO_LARGE: Fixed = codes(552, 5, 3, 4).fixed("The message's header is larger than 1 MiB");
+
+/// MAIL's address does not belong to the account; `allowed` is what does (RFC 6409 §6.1).
+pub fn sender_not_allowed(address: &str, allowed: &[Box<str>]) -> Reply {
+    SENDER_NOT_ALLOWED.say(format!("Your account may not send as <{address}>; it may send as {}", list(allowed)))
+}
+
+/// The From field's address does not belong to the account.
+pub fn from_not_allowed(address: &str, allowed: &[Box<str>]) -> Reply {
+    SENDER_NOT_ALLOWED
+        .say(format!("The From field must be one of your account's senders: {}; it is <{address}>", list(allowed)))
+}
+
+/// Not exactly one From mailbox (RFC 5322 §3.6.2 permits several; who is responsible must be clear here).
+pub fn from_field_unclear(mailboxes: usize) -> Reply {
+    FROM_UNCLEAR.say(format!("The message needs exactly one From field with one address; it has {mailboxes}"))
+}
+
+/// RFC 5321 §6.3.
+pub fn too_many_hops(hops: u32) -> Reply {
+    LOOP.say(format!("The message has passed {hops} servers: it runs in a loop"))
+}
+
+/// As many as fit a reply.
+fn list(allowed: &[Box<str>]) -> String {
+    const SHOWN_MAX: usize = 8;
+    let mut shown = allowed.iter().take(SHOWN_MAX).map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    if allowed.len() > SHOWN_MAX {
+        shown.push_str(" and others");
+    }
+    shown
+}
+
 // Limits.
 
 /// Too many bad commands; the session ends.
