@@ -1,5 +1,7 @@
 //! The simulation itself: what a test above it may rely on.
 
+mod index;
+mod journal;
 mod network;
 mod scheduling;
 mod storage;
