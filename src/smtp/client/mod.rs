@@ -16,6 +16,8 @@ mod capabilities;
 mod command;
 mod content;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::sync::Arc;

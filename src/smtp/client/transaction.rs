@@ -9,7 +9,13 @@ use std::time::Duration;
 use super::capabilities::Capabilities;
 use super::content::{BLOCK_BYTES, Content, Framing};
 use super::{Patience, Phase, Result, Transaction, command};
-use crate::smtp::reply::{EnhancedCode, Reply};
+use crate::smtp::reply::{Codes, Fixed, Reply, codes};
+
+/// RFC 6531 §3.5.
+const NEEDS_SMTPUTF8: Fixed =
+    codes(550, 5, 6, 7).fixed("The next hop does not offer SMTPUTF8, which this message's addresses or header need");
+/// RFC 1870 §6.
+const TOO_LARGE: Codes = codes(552, 5, 3, 4);
 
 /// A transaction that has begun.
 pub(super) struct Running {
@@ -69,14 +75,12 @@ pub(super) enum Afterwards {
 /// Why a transaction cannot be had from this peer; the reply that we make of it.
 pub(super) fn impossible(transaction: &Transaction, offered: &Capabilities) -> Option<Reply> {
     if transaction.needs_smtputf8() && !offered.smtputf8 {
-        let text = "the next hop does not offer SMTPUTF8, which this message's addresses or header need".into();
-        return Some(Reply { code: 550, enhanced: Some(EnhancedCode(5, 6, 7)), text });
+        return Some(NEEDS_SMTPUTF8.reply());
     }
     let size = transaction.content.len() as u64;
     match offered.size {
         Some(size_max) if size_max > 0 && size > size_max => {
-            let text = format!("the message has {size} octets, the next hop takes {size_max}").into();
-            Some(Reply { code: 552, enhanced: Some(EnhancedCode(5, 3, 4)), text })
+            Some(TOO_LARGE.say(format!("The message has {size} octets, the next hop takes {size_max}")))
         }
         _ => None,
     }
