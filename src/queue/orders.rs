@@ -47,7 +47,18 @@ pub enum Order {
     Metrics,
 }
 
-/// A shard's report. JSON values are what `--json` prints and the HTTP API returns.
+/// A shard's report. JSON values are what `--json` prints and the HTTP API returns. A message is
+///
+/// ```json
+/// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
+///   "account": "user@example.org", "client": "name [192.0.2.7]",
+///   "recipients": [{ "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
+///                    "status": "4.2.2", "why": "452 4.2.2 mailbox full", "remote": "mx.example.org [192.0.2.1]" }] }
+/// ```
+///
+/// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `state` is due, held, delivered or
+/// failed; `next` belongs to due, the last three to the last attempt. In a list, `recipients` are those that were
+/// selected. `Show` may add more, such as `subject` and `message_id`.
 #[derive(Clone, Debug)]
 pub enum Report {
     /// One JSON object a message.
@@ -56,7 +67,7 @@ pub enum Report {
     Message(Option<serde_json::Value>),
     /// Recipients that were counted or changed.
     Count(u64),
-    /// Metrics: name and value.
+    /// Metrics: name and value. A name that ends in `_total` only grows; others are gauges.
     Metrics(Vec<(&'static str, u64)>),
     /// It could not be done; for people.
     Failed(String),
