@@ -60,6 +60,15 @@ pub(crate) struct Life {
     start: u32,
 }
 
+/// How all tasks of a node end at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The machine has no power any more.
+    PowerCut,
+    /// The process is killed; the machine runs on.
+    Kill,
+}
+
 /// Everything that is simulated.
 pub(crate) struct World {
     seed: u64,
@@ -126,7 +135,7 @@ impl World {
         Surroundings { now: self.timers.now(), dice: &self.dice.network, trace: &self.trace }
     }
 
-    fn crash(&self, node: usize) {
+    fn end_life(&self, node: usize, end: End) {
         let life = {
             let state = &mut self.nodes.borrow_mut()[node];
             let life = Life { node, start: state.start };
@@ -134,8 +143,8 @@ impl World {
             life
         };
         self.trace.record(Event::Crash, node as u64, u64::from(life.start));
-        self.network.borrow_mut().crash(life, &self.around_network());
-        self.disk_of(node).crash(&self.dice.disk);
+        self.network.borrow_mut().end_life(life, end, &self.around_network());
+        self.disk_of(node).end_life(end, &self.dice.disk);
         self.scheduler.cancel_life(life);
     }
 }
@@ -364,7 +373,13 @@ impl Node {
     /// at all, its disk keeps what was flushed and a random part, sector by sector, of what was not. Whatever is started
     /// on it afterwards finds that disk.
     pub fn crash(&self) {
-        self.world.crash(self.node);
+        self.world.end_life(self.node, End::PowerCut);
+    }
+
+    /// The process is killed: its tasks are dropped at once and its connections are reset, but the machine still has what
+    /// was written, flushed or not. Only a later crash may take what was not flushed.
+    pub fn kill(&self) {
+        self.world.end_life(self.node, End::Kill);
     }
 
     /// Sets how its disk behaves from now on.

@@ -38,13 +38,22 @@ impl Names {
         finished + self.unfinished.values().sum::<u64>()
     }
 
-    /// Each name that was not synced is in its old state or in its new one.
-    pub(super) fn crash(&mut self, dice: &Dice) {
+    /// Files that were being made stay as far as they were.
+    pub(super) fn leave_unfinished(&mut self, dice: &Dice) {
         for (name, bytes) in std::mem::take(&mut self.unfinished) {
             let image = SharedImage::default();
-            image.borrow_mut().crash_unfinished(bytes, dice);
+            image.borrow_mut().fill_some(bytes, dice);
             self.seen.insert(name, image);
         }
+    }
+
+    /// Every handle is gone.
+    pub(super) fn close(&mut self) {
+        self.seen.values().for_each(|image| image.borrow_mut().open_count = 0);
+    }
+
+    /// Each name that was not synced is in its old state or in its new one, and so is each sector.
+    pub(super) fn cut_power(&mut self, dice: &Dice) {
         let mut names: Vec<String> = self.seen.keys().chain(self.durable.keys()).cloned().collect();
         names.sort_unstable();
         names.dedup();
@@ -52,7 +61,7 @@ impl Names {
             let survivor = if dice.chance(0.5) { self.seen.get(&name) } else { self.durable.get(&name) }.cloned();
             match survivor {
                 Some(image) => {
-                    image.borrow_mut().crash(Fate::draw(dice), dice);
+                    image.borrow_mut().cut_power(Fate::draw(dice), dice);
                     self.durable.insert(name, image);
                 }
                 None => drop(self.durable.remove(&name)),

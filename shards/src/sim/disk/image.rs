@@ -101,7 +101,7 @@ impl Image {
     }
 
     /// The power is cut: both images become one that the disk may hold now.
-    pub(super) fn crash(&mut self, fate: Fate, dice: &Dice) {
+    pub(super) fn cut_power(&mut self, fate: Fate, dice: &Dice) {
         let unflushed = std::mem::take(&mut self.unflushed);
         let sectors: BTreeSet<u64> = unflushed.iter().flat_map(Unflushed::sectors).collect();
         for sector in sectors {
@@ -124,8 +124,8 @@ impl Image {
         self.open_count = 0;
     }
 
-    /// The power is cut while the file was being made: some of its zeros are there.
-    pub(super) fn crash_unfinished(&mut self, bytes: u64, dice: &Dice) {
+    /// Some of the file's zeros are there: it was not finished.
+    pub(super) fn fill_some(&mut self, bytes: u64, dice: &Dice) {
         let blocks = dice.below((bytes / BLOCK_BYTES) as usize + 1);
         self.fill(blocks * BLOCK_BYTES as usize);
     }

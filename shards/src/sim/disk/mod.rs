@@ -24,6 +24,7 @@ pub(crate) use store::Store;
 use self::files::Names;
 use self::image::Image;
 use self::store::Tables;
+use super::End;
 use super::random::Dice;
 
 /// How a disk behaves, for better or worse.
@@ -94,14 +95,18 @@ impl Disk {
         self.0.borrow().used_bytes()
     }
 
-    /// The power is cut.
-    pub(super) fn crash(&self, dice: &Dice) {
+    /// Whoever used it is gone, and perhaps the power with him.
+    pub(super) fn end_life(&self, end: End, dice: &Dice) {
         let mut state = self.0.borrow_mut();
         for names in state.directories.values_mut() {
-            names.crash(dice);
+            names.leave_unfinished(dice);
+            match end {
+                End::PowerCut => names.cut_power(dice),
+                End::Kill => names.close(),
+            }
         }
         for tables in state.stores.values_mut() {
-            tables.crash(dice);
+            tables.end_commit(dice);
         }
         state.removed.clear();
     }

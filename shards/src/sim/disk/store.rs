@@ -29,7 +29,7 @@ impl Tables {
     }
 
     /// A running commit has happened, or it has not.
-    pub(super) fn crash(&mut self, dice: &Dice) {
+    pub(super) fn end_commit(&mut self, dice: &Dice) {
         let happened = dice.chance(0.5);
         if let (Some(batch), true) = (self.running.take(), happened) {
             self.apply(batch);

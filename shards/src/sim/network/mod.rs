@@ -15,9 +15,9 @@ use std::time::Duration;
 pub use link::Link;
 
 use self::flow::{Flow, Item, Received};
-use super::Life;
 use super::random::{Dice, spread};
 use super::trace::{Event, Trace};
+use super::{End as LifeEnd, Life};
 use crate::time::Instant;
 
 /// Connections that wait for `accept` at one listener; more are not answered.
@@ -294,8 +294,8 @@ impl Network {
         self.leave(socket, Item::Reset, delay, around);
     }
 
-    /// Everything of `life` is gone: its peers see a reset, or nothing at all.
-    pub(crate) fn crash(&mut self, life: Life, around: &Surroundings<'_>) {
+    /// Everything of `life` is gone: its peers see a reset or, after a power cut, perhaps nothing at all.
+    pub(crate) fn end_life(&mut self, life: Life, end: LifeEnd, around: &Surroundings<'_>) {
         self.listeners.retain(|_, backlog| backlog.life != life);
         let touched: Vec<Socket> = self
             .connections
@@ -305,7 +305,7 @@ impl Network {
             .map(|(socket, _)| socket)
             .collect();
         for socket in touched {
-            if around.dice.chance(0.5) {
+            if around.dice.chance(0.5) || end == LifeEnd::Kill {
                 self.reset(socket, around);
             } else if let Some(connection) = self.connections.get_mut(&socket.connection) {
                 connection.silent = true;

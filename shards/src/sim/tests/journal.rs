@@ -97,7 +97,7 @@ async fn read_one_back(reactor: &Reactor, journal: &Journal, oracle: &Rc<RefCell
     assert!(read == payload[skip..], "what was appended reads back");
 }
 
-/// Several lives of one node, each ended by a power cut; how many frames were promised in all.
+/// Several lives of one node, each ended by a power cut or a kill; how many frames were promised in all.
 fn lives(seed: u64, behaviour: DiskBehaviour) -> usize {
     let simulation = Simulation::new(seed);
     let node = simulation.node("node");
@@ -106,7 +106,11 @@ fn lives(seed: u64, behaviour: DiskBehaviour) -> usize {
     for _ in 0..CRASHES {
         node.spawn(|reactor| live(reactor, oracle.clone()));
         simulation.run_for(Duration::from_micros(simulation.dice().below(60_000) as u64));
-        node.crash();
+        match simulation.dice().below(3) {
+            // What a killed process had not flushed is there at the next start, and lost if the power goes then.
+            0 => node.kill(),
+            _ => node.crash(),
+        }
     }
     check_at_rest(&simulation, &node, &oracle)
 }

@@ -80,6 +80,23 @@ fn what_was_not_flushed_is_lost_kept_or_torn_at_sectors() {
 }
 
 #[test]
+fn what_a_killed_process_wrote_is_there_until_the_power_is_cut() {
+    let mut lost = 0;
+    for seed in 0..50 {
+        let simulation = Simulation::new(seed);
+        let node = simulation.node("node");
+        let file = simulation.run(&node, |reactor| async move { make(&reactor, 4096).await });
+        node.set_disk(DiskBehaviour { lies_about_flush: true, ..DiskBehaviour::default() });
+        simulation.run(&node, |_| async move { file.write_synced(0, vec![1; 10]).await.1.expect("so it says") });
+        node.kill();
+        assert_eq!(content(&simulation, &node).expect("it is there")[0], 1);
+        node.crash();
+        lost += u32::from(content(&simulation, &node).expect("its name was synced")[0] == 0);
+    }
+    assert!(lost > 5, "{lost} of 50");
+}
+
+#[test]
 fn a_name_that_was_not_synced_may_be_gone() {
     let mut found = BTreeSet::new();
     for seed in 0..30 {
