@@ -4,8 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Error, MessageId, Queue};
+use shards::journal::{Commit, Full};
+
+use super::accept::ROW_BYTES_MAX;
+use super::ready::Slice;
+use super::row::{self, Content, Entry, domain_of};
+use super::state::{Leased, State};
+use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, schedule};
+use crate::config::Uncertain;
 use crate::smtp::envelope::{Recipient, Sender};
+use crate::spool::{self, record::State as At};
 
 /// Recipients of one message at one domain, taken for an attempt. They stay leased until `Queue::settle`; after a crash
 /// they are due again.
@@ -25,41 +33,144 @@ pub struct Lease {
     pub content_bytes: usize,
 }
 
+/// Stale slices that one call of [`Queue::lease`] passes over before it lets other work run.
+const STALE_PER_CALL_MAX: usize = 100;
+
 impl Queue {
     /// Waits for a domain that has ready recipients, and takes it out of the rotation: the caller leases from it, then
     /// puts it back with [`Queue::hand_back`] or [`Queue::park`]. Domains take turns. Waits while delivery is suspended.
     pub async fn next_ready(&self) -> Rc<str> {
-        todo!()
+        loop {
+            let round = self.core.ready.round();
+            if self.may_lease()
+                && let Some(domain) = self.core.state.borrow_mut().ready.take_domain()
+            {
+                return domain;
+            }
+            self.core.ready.after(round).await;
+        }
+    }
+
+    /// Delivery also pauses while rows cannot leave memory: what it settles would need more.
+    fn may_lease(&self) -> bool {
+        let state = self.core.state.borrow();
+        self.is_open() && !state.suspended && state.rows.bytes() < 2 * ROW_BYTES_MAX
     }
 
     /// How many domains have ready recipients now (parked ones and those taken out not counted).
     pub fn ready_domains(&self) -> usize {
-        todo!()
+        self.core.state.borrow().ready.waiting_domains()
     }
 
-    /// Leases the longest-waiting ready recipients of one message at `domain`. `None`: nothing is ready there (any more).
-    pub fn lease(&self, _domain: &str) -> Option<Lease> {
-        todo!()
+    /// Leases the longest-waiting ready recipients of one message at `domain`. `None`: nothing is to be had there now.
+    pub fn lease(&self, domain: &str) -> Option<Lease> {
+        if !self.may_lease() {
+            return None;
+        }
+        let state = &mut *self.core.state.borrow_mut();
+        let id = state.ready.find(domain)?;
+        for _ in 0..STALE_PER_CALL_MAX {
+            let slice = state.ready.pop(id)?;
+            match self.lease_slice(state, domain, slice) {
+                Ok(None) => {}
+                Ok(lease) => return lease,
+                Err(why) => {
+                    self.fail(why);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Leases what the row says is due. `None`: the slice is stale, or the message too old (expiry will end it).
+    fn lease_slice(&self, state: &mut State, domain: &str, slice: Slice) -> Result<Option<Lease>, Error> {
+        let now = self.now();
+        // The wall clock may have been set back since the slice became ready.
+        let due_by_s = row::seconds(now).max(slice.due_s);
+        let end = |arrival| schedule::end_of_life(&self.core.config.borrow().retry, arrival);
+        let State { rows, leases, .. } = state;
+        let taken = rows.read(slice.message, |row| {
+            let is_due = |index: u16, entry: &Entry| {
+                matches!(entry.standing.state, At::Due { at_s } if at_s <= due_by_s)
+                    && domain_of(entry.recipient.path.as_str()) == domain
+                    && !leases.holds(slice.message, index)
+            };
+            let indexed = (0..=u16::MAX).zip(&row.recipients);
+            let recipients: Vec<(u16, Recipient)> = indexed
+                .filter(|(index, entry)| is_due(*index, entry))
+                .map(|(index, entry)| (index, entry.recipient.clone()))
+                .collect();
+            let alive = end(row.arrival) > now;
+            (alive && !recipients.is_empty()).then(|| (row.sender.clone(), row.content_bytes as usize, recipients))
+        })?;
+        let Some((sender, content_bytes, recipients)) = taken.flatten() else { return Ok(None) };
+        let domain: Rc<str> = domain.into();
+        let indices = recipients.iter().map(|(index, _)| *index).collect();
+        let message = slice.message;
+        let number = leases.add(Leased { message, domain: domain.clone(), indices, settling: false });
+        Ok(Some(Lease { number, message, domain, sender, recipients, content_bytes }))
     }
 
     /// Puts a domain back into the rotation, at its end, if it still has something ready.
-    pub fn hand_back(&self, _domain: &str) {
-        todo!()
+    pub fn hand_back(&self, domain: &str) {
+        self.core.state.borrow_mut().ready.hand_back(domain);
+        self.slices_changed();
     }
 
     /// Like [`Queue::hand_back`], but the domain is not offered again before `delay` has passed.
-    pub fn park(&self, _domain: &str, _delay: Duration) {
-        todo!()
+    pub fn park(&self, domain: &str, delay: Duration) {
+        let until = self.core.reactor.now() + delay;
+        self.core.state.borrow_mut().ready.park(domain, until);
+        self.core.sooner.give();
     }
 
     /// The content of a leased message: from memory if it is there, else read back from disk.
-    pub async fn content(&self, _lease: &Lease) -> Result<Arc<Vec<u8>>, Error> {
-        todo!()
+    pub async fn content(&self, lease: &Lease) -> Result<Arc<Vec<u8>>, Error> {
+        let content = self.content_of(lease.message).await?;
+        self.core.state.borrow_mut().contents.keep(lease.message, &content);
+        Ok(content)
+    }
+
+    /// The content of a queued message.
+    pub(super) async fn content_of(&self, message: MessageId) -> Result<Arc<Vec<u8>>, Error> {
+        let extent = {
+            let state = self.core.state.borrow();
+            if let Some(content) = state.contents.get(message) {
+                return Ok(content);
+            }
+            match state.rows.read(message, |row| row.content.clone())? {
+                Some(Content::Kept(extent)) => extent,
+                _ => return Err(Error::Damaged(format!("the content of queued message {message} is gone"))),
+            }
+        };
+        Ok(Arc::new(self.core.journal.read(extent.position, extent.skip, extent.len).await?))
     }
 
     /// Notes, before the final dot of a delivery, that from now on only the reply tells whether the next hop has the
     /// message. Waits for the flush only where the configuration says that such recipients are held after a crash.
-    pub async fn note_uncertain(&self, _lease: u64) -> Result<(), Error> {
-        todo!()
+    pub async fn note_uncertain(&self, lease: u64) -> Result<(), Error> {
+        let hold = self.config().delivery.uncertain == Uncertain::Hold;
+        loop {
+            match self.append_note(lease)? {
+                Some(Ok(commit)) if hold => return Ok(commit.durable().await?),
+                // Where such recipients are retried, a full disk costs only the knowledge that there were some.
+                Some(Err(Full)) if hold => self.wait_for_room(HEAD_BYTES_MAX).await,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Appends the note of a lease, if there is such a lease.
+    fn append_note(&self, lease: u64) -> Result<Option<Result<Commit, Full>>, Error> {
+        let state = &mut *self.core.state.borrow_mut();
+        let Some(Leased { message, indices, .. }) = state.leases.get(lease) else { return Ok(None) };
+        let (message, indices) = (*message, indices.clone());
+        let commit = match spool::append_note(&self.core.journal, message, &indices) {
+            Ok(commit) => commit,
+            Err(full) => return Ok(Some(Err(full))),
+        };
+        state.note(message, &indices)?;
+        Ok(Some(Ok(commit)))
     }
 }

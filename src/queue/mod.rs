@@ -14,23 +14,46 @@
 //! A DSN is committed in the batch that fails its recipient. Maximum age is enforced in every state. Content is removed
 //! only when nothing names it.
 
+mod accept;
+mod checkpoint;
+mod clockwork;
+mod contents;
+mod expiry;
 pub mod lease;
+mod notice;
+mod open;
 pub mod orders;
 pub mod outcome;
+mod ready;
+mod retention;
+mod row;
+mod rows;
 pub mod schedule;
-pub mod settle;
+mod segments;
+mod settle;
+mod signal;
+mod state;
+#[cfg(test)]
+mod tests;
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use shards::Reactor;
+use shards::journal::{Journal, Position};
+use shards::{Reactor, Task, Timestamp};
 
 use crate::config::Config;
-use crate::spool::{Durable, Message};
+use crate::events::{Event, Log};
+use ready::Slice;
+use signal::Signal;
+use state::State;
+
 pub use lease::Lease;
-pub use settle::{Fate, Settled};
+pub use open::Claim;
 
 /// A message's identity: the shard that accepted it and a number that only grows there. Shown as 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,14 +99,14 @@ impl std::str::FromStr for MessageId {
 pub enum Error {
     /// Another process works on this directory.
     #[error("{0} is in use by another ringpost")]
-    Locked(std::path::PathBuf),
+    Locked(PathBuf),
     /// There are queued messages of more shards than are configured.
-    #[error("{directory} holds queued mail of {found} shards: set `[server] shards` to {found} or more")]
+    #[error("{directory} holds queued mail of {shards} shards: set `[server] shards` to {shards} or more")]
     Leftover {
         /// The data directory.
-        directory: std::path::PathBuf,
-        /// How many shards it was written by.
-        found: usize,
+        directory: PathBuf,
+        /// How many shards are needed at least to deliver it.
+        shards: usize,
     },
     /// The journal.
     #[error(transparent)]
@@ -96,7 +119,7 @@ pub enum Error {
     Damaged(String),
     /// The file system.
     #[error("{0}: {1}")]
-    Io(std::path::PathBuf, std::io::Error),
+    Io(PathBuf, std::io::Error),
 }
 
 /// Why a message is not accepted now. Always temporary.
@@ -110,60 +133,137 @@ pub enum AcceptError {
     Broken,
 }
 
+/// Bytes of a message's record beside its content and its recipients, at most.
+const HEAD_BYTES_MAX: usize = 2048;
+/// Bytes of a recipient in a record, at most (RFC 5321 §4.5.3.1.3, RFC 3461 §4.2).
+const RECIPIENT_BYTES_MAX: usize = 1024;
+/// The largest content: what fits a frame of the journal with its head.
+const CONTENT_BYTES_MAX: usize = 1 << 29;
+
 /// One shard's queue; a cheap handle. Its background work ends when the last handle is dropped.
 #[derive(Clone)]
-pub struct Queue(Rc<()>);
+pub struct Queue {
+    core: Rc<Core>,
+    /// Background work, cancelled by being dropped. Its own handles hold no share of it.
+    _tasks: Rc<Vec<Task<()>>>,
+}
 
-/// The data directory, held by this process alone for as long as this lives.
-pub struct Claim(std::fs::File);
+/// What all handles share.
+struct Core {
+    reactor: Reactor,
+    log: Log,
+    shard: usize,
+    journal: Journal,
+    config: RefCell<Arc<Config>>,
+    state: RefCell<State>,
+    /// Slices that become ready when the journal is durable up to a position, in order.
+    unpublished: RefCell<VecDeque<(Position, Slice)>>,
+    /// Something may be ready.
+    ready: Signal,
+    /// `unpublished` has grown.
+    appended: Signal,
+    /// Something is due, or a parking ends, sooner than the clockwork waits for.
+    sooner: Signal,
+    /// Until when it waits, in seconds since the epoch.
+    waits_until_s: Cell<u32>,
+    /// The housekeeping has something to do now.
+    work: Signal,
+    /// A checkpoint has made room, or the housekeeping has ended.
+    kept: Signal,
+    /// The earliest end of life of any queued message, as far as known.
+    next_expiry: Cell<Timestamp>,
+    life: Cell<Life>,
+    /// Why the storage failed.
+    broken: RefCell<Option<Error>>,
+    failed: Signal,
+}
 
-impl Claim {
-    /// Creates `directory` where it is missing and locks it, before any shard starts.
-    pub fn new(_directory: &Path) -> Result<Claim, Error> {
-        todo!()
-    }
+/// What the queue still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// The housekeeping writes the last checkpoint.
+    Closing,
+    Closed,
+    /// The storage failed.
+    Failed,
 }
 
 impl Queue {
-    /// Opens (or creates) shard `shard`'s queue below `config.data_dir` and recovers it. Shard 0 also checks that no
-    /// queued mail is left of shards that are no longer configured.
-    pub async fn open(_reactor: &Reactor, _config: Arc<Config>, _shard: usize) -> Result<Queue, Error> {
-        todo!()
-    }
-
     /// A new message's identity; one that is never accepted leaves a gap.
     pub fn reserve_id(&self) -> MessageId {
-        todo!()
-    }
-
-    /// Whether a message of `bytes` (0: unknown) would be accepted now; for MAIL.
-    pub fn accepting(&self, _bytes: u64) -> Result<(), AcceptError> {
-        todo!()
-    }
-
-    /// Takes responsibility for `message`; returns once it is flushed to disk. `message_id` is its Message-ID field's
-    /// value, for the reply. Dropping the future leaves the message accepted or not, but never half.
-    pub async fn accept(&self, _message: Message, _message_id: &str) -> Result<Durable, AcceptError> {
-        todo!()
-    }
-
-    /// Carries out an operator's order, in slices that let other work of the shard run.
-    pub async fn order(&self, _order: orders::Order) -> orders::Report {
-        todo!()
+        let mut state = self.core.state.borrow_mut();
+        let number = state.next_number;
+        state.next_number += 1;
+        MessageId::new(self.core.shard, number)
     }
 
     /// Uses `config` from now on (its directory and shards stay as they were opened).
-    pub fn configure(&self, _config: Arc<Config>) {
-        todo!()
+    pub fn configure(&self, config: Arc<Config>) {
+        self.core.state.borrow_mut().configure(&config);
+        self.core.config.replace(config);
+        self.core.next_expiry.set(Timestamp::default());
+        self.core.work.give();
     }
 
     /// Waits until the storage has failed beyond repair in this process; then the process must end, and recovers.
     pub async fn failure(&self) -> Error {
-        todo!()
+        loop {
+            let round = self.core.failed.round();
+            if let Some(why) = self.core.broken.take() {
+                return why;
+            }
+            self.core.failed.after(round).await;
+        }
     }
 
-    /// Writes the last checkpoint, so that the next start is short. Accept, lease and settle nothing afterwards.
-    pub async fn close(&self) -> Result<(), Error> {
-        todo!()
+    /// The storage failed: nothing more is accepted, leased or settled.
+    fn fail(&self, why: impl Into<Error>) {
+        let why = why.into();
+        if self.core.life.replace(Life::Failed) != Life::Failed {
+            self.core.log.emit(&Event::Trouble(&why));
+            self.core.broken.replace(Some(why));
+            self.core.failed.give();
+            self.core.kept.give();
+        }
+    }
+
+    /// Gives `result`'s value; an error is the storage's failure.
+    fn sound<T>(&self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|why| self.fail(why)).ok()
+    }
+
+    fn is_open(&self) -> bool {
+        self.core.life.get() == Life::Open
+    }
+
+    fn has_failed(&self) -> bool {
+        self.core.life.get() == Life::Failed
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.core.config.borrow().clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.core.reactor.wall()
+    }
+
+    fn now_s(&self) -> u32 {
+        row::seconds(self.now())
+    }
+
+    /// Tells the dispatcher, and the clockwork if it waits too long, that slices were pushed.
+    fn slices_changed(&self) {
+        let (any_ready, next_due_s) = {
+            let state = self.core.state.borrow();
+            (state.ready.waiting_domains() > 0, state.ready.next_due_s())
+        };
+        if any_ready {
+            self.core.ready.give();
+        }
+        if next_due_s.is_some_and(|due_s| due_s < self.core.waits_until_s.get()) {
+            self.core.sooner.give();
+        }
     }
 }

@@ -72,3 +72,17 @@ pub enum Report {
     /// It could not be done; for people.
     Failed(String),
 }
+
+impl super::Queue {
+    /// Carries out an operator's order, in slices that let other work of the shard run.
+    pub async fn order(&self, order: Order) -> Report {
+        match order {
+            Order::Suspend(suspend) => {
+                self.core.state.borrow_mut().suspended = suspend;
+                self.core.ready.give();
+                Report::Count(0)
+            }
+            _ => Report::Failed("this order is not yet known".into()),
+        }
+    }
+}

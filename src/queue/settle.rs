@@ -1,40 +1,347 @@
-//! Settling: what becomes of leased recipients, in one frame with the notices that it causes.
+//! Settling: what becomes of recipients after an attempt, an expiry or an order: one frame with the notices that it
+//! causes, and the same in memory.
 
-use super::Queue;
-use super::outcome::Outcome;
+use std::sync::Arc;
+use std::time::Duration;
+
 use shards::Timestamp;
+use shards::journal::{Class, Extent};
 
-/// What became of one recipient, for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// The recipient's index in the message.
-    pub index: u16,
-    /// Its address.
-    pub recipient: Box<str>,
-    /// Attempts so far.
-    pub attempts: u16,
-    /// Its state now.
-    pub fate: Fate,
+use super::outcome::{Answer, Outcome};
+use super::row::{Entry, Row, domain_of, seconds};
+use super::state::State;
+use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, notice, schedule};
+use crate::config::{Config, Retry};
+use crate::events::Event;
+use crate::events::event::Attempt;
+use crate::smtp::client::Phase;
+use crate::smtp::envelope::Recipient;
+use crate::smtp::path::ReversePath;
+use crate::smtp::reply::EnhancedCode;
+use crate::spool::record::{Change, Said, Standing, State as At};
+use crate::spool::{self, Message};
+
+/// How long a settlement waits before it looks again whether a full disk has room.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// Delivery time expired (RFC 3463 §3.5).
+const EXPIRED: EnhancedCode = EnhancedCode(5, 4, 7);
+
+/// What a settlement says, before it is appended.
+struct Plan {
+    arrival: Timestamp,
+    concluded: Vec<Concluded>,
+    /// Recipients that stay as they are but for their note.
+    unnoted: Vec<Change>,
+    notices: Vec<Message>,
+    /// Recipients that stay as they are, and from when on they may be tried.
+    untried: Vec<(Box<str>, u32)>,
 }
 
-/// A settled recipient's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Done.
-    Delivered,
-    /// Due again then.
-    Deferred(Timestamp),
-    /// The operator holds it.
-    Held,
-    /// Given up; its notice, where one is wanted, is queued.
-    Failed,
+/// One recipient's new standing, and why.
+struct Concluded {
+    recipient: Recipient,
+    change: Change,
+    answer: Answer,
+}
+
+/// What an outcome means to a recipient.
+enum Judged {
+    /// Nothing has changed; it may be tried from then on.
+    Same { from_s: u32 },
+    /// It was noted as uncertain, and is not; otherwise nothing has changed.
+    Unnoted(Standing),
+    /// It stands differently because of this answer.
+    Changed(Standing, Answer),
 }
 
 impl Queue {
-    /// Ends a lease. Recipients without an outcome are due again at once. A failure and its notice are one frame. It does
-    /// not wait for the flush (waits only to read content back for a notice). An unknown or already settled lease gives
-    /// nothing back and changes nothing.
-    pub async fn settle(&self, _lease: u64, _outcomes: Vec<(u16, Outcome)>) -> Vec<Settled> {
-        todo!()
+    /// Ends a lease. Recipients without an outcome are due again at once. A failure and its notice are one frame. It
+    /// waits for no flush, but for room in the journal, and for a content to be read back that a notice returns. An
+    /// unknown or already settled lease changes nothing.
+    pub async fn settle(&self, lease: u64, mut outcomes: Vec<(u16, Outcome)>) {
+        let message = {
+            let mut state = self.core.state.borrow_mut();
+            let Some(leased) = state.leases.get_mut(lease).filter(|leased| !leased.settling) else { return };
+            leased.settling = true;
+            outcomes.retain(|(index, _)| leased.indices.contains(index));
+            for index in &leased.indices {
+                if !outcomes.iter().any(|(told, _)| told == index) {
+                    outcomes.push((*index, Outcome::Untried(0)));
+                }
+            }
+            leased.message
+        };
+        self.conclude(message, Some(lease), outcomes).await;
+    }
+
+    /// Carries out `outcomes` of recipients of `message`; leased ones only on behalf of their `lease`. Gives back how many
+    /// recipients changed.
+    pub(super) async fn conclude(
+        &self,
+        message: MessageId,
+        lease: Option<u64>,
+        outcomes: Vec<(u16, Outcome)>,
+    ) -> usize {
+        let original = self.original_for_notice(message, &outcomes).await;
+        while self.is_open() {
+            let plan = self.plan(message, lease, &outcomes, original.as_deref().map_or(&[], |content| content));
+            let Some(plan) = self.sound(plan) else { break };
+            match self.append_plan(&plan) {
+                Some(places) => return self.carry_out(message, lease, plan, places),
+                None => self.wait_for_room(plan.bytes()).await,
+            }
+        }
+        0
+    }
+
+    /// Appends a plan's frame; nothing is appended where nothing changes. `None`: no room.
+    fn append_plan(&self, plan: &Plan) -> Option<Vec<Extent>> {
+        let changes = plan.changes();
+        if changes.is_empty() {
+            return Some(Vec::new());
+        }
+        spool::append_settlement(&self.core.journal, &changes, &plan.notices).ok()
+    }
+
+    /// Waits until an urgent frame of `bytes` has room, or the queue is no longer open.
+    pub(super) async fn wait_for_room(&self, bytes: usize) {
+        while self.is_open() && self.core.journal.room(bytes, Class::Urgent).await.is_err() {
+            self.core.reactor.sleep(FULL_PAUSE).await;
+        }
+    }
+
+    /// The content, if one of the outcomes may cause a notice.
+    async fn original_for_notice(&self, message: MessageId, outcomes: &[(u16, Outcome)]) -> Option<Arc<Vec<u8>>> {
+        let (arrival, has_sender) = {
+            let state = self.core.state.borrow();
+            self.sound(state.rows.read(message, |row| (row.arrival, row.sender.path != ReversePath::Null)))??
+        };
+        let too_old = schedule::end_of_life(&self.core.config.borrow().retry, arrival) <= self.now();
+        let ends = |outcome: &Outcome| match outcome {
+            Outcome::Failed(_) => true,
+            Outcome::Deferred(_) | Outcome::Untried(_) => too_old,
+            Outcome::Delivered(_) => false,
+        };
+        if !has_sender || !outcomes.iter().any(|(_, outcome)| ends(outcome)) {
+            return None;
+        }
+        match self.content_of(message).await {
+            Ok(content) => Some(content),
+            // The sender is told all the same, only without the original.
+            Err(why) => {
+                self.core.log.emit(&Event::Trouble(&why));
+                None
+            }
+        }
+    }
+
+    /// What the outcomes come to now.
+    fn plan(
+        &self,
+        message: MessageId,
+        lease: Option<u64>,
+        outcomes: &[(u16, Outcome)],
+        original: &[u8],
+    ) -> Result<Plan, Error> {
+        let config = self.config();
+        let now = self.now();
+        let state = self.core.state.borrow();
+        let plan = state.rows.read(message, |row| {
+            let mut plan = Plan::new(row.arrival);
+            for (index, outcome) in outcomes {
+                let Some(entry) = row.recipients.get(usize::from(*index)) else { continue };
+                let free = lease.is_some() || !state.leases.holds(message, *index);
+                if free && entry.standing.state.ended_s().is_none() {
+                    plan.add(message, *index, entry, judge(row, entry, outcome, &config.retry, now, self.random()));
+                }
+            }
+            let any_failed = plan.concluded.iter().any(Concluded::is_failure);
+            (plan, any_failed.then(|| row.clone()))
+        })?;
+        drop(state);
+        let (mut plan, row) = plan.unwrap_or_else(|| (Plan::new(Timestamp::default()), None));
+        if let Some(row) = row {
+            plan.notices.extend(self.notice(message, &row, &plan.concluded, original, &config, now));
+        }
+        Ok(plan)
+    }
+
+    fn random(&self) -> u64 {
+        self.core.reactor.random()
+    }
+
+    /// The notice of those that failed and whose failure someone wants to know.
+    fn notice(
+        &self,
+        message: MessageId,
+        row: &Row,
+        concluded: &[Concluded],
+        original: &[u8],
+        config: &Config,
+        now: Timestamp,
+    ) -> Option<Message> {
+        let told: Vec<_> = concluded
+            .iter()
+            .filter(|concluded| concluded.is_failure())
+            .filter(|concluded| notice::wants_failure(concluded.recipient.notify, row.account.as_deref(), config))
+            .map(|concluded| (&concluded.recipient, &concluded.answer))
+            .collect();
+        if told.is_empty() || row.sender.path == ReversePath::Null {
+            return None;
+        }
+        notice::failure(self.reserve_id(), message, row, &told, original, config, now)
+    }
+
+    /// Brings an appended plan into memory, and tells the log.
+    fn carry_out(&self, message: MessageId, lease: Option<u64>, plan: Plan, places: Vec<Extent>) -> usize {
+        let now = self.now();
+        let changed = plan.concluded.len();
+        self.tell(message, &plan, now);
+        let result = {
+            let state = &mut *self.core.state.borrow_mut();
+            state.leases.remove(lease.unwrap_or_default());
+            for (domain, from_s) in &plan.untried {
+                state.push(message, domain, *from_s, seconds(now));
+            }
+            state.tally.notices += plan.notices.len() as u64;
+            let changes = plan.changes().into_iter();
+            let result = changes.map(|change| state.change(change, seconds(now))).collect::<Result<(), _>>();
+            result.and_then(|()| state.let_go_of_content(message))
+        };
+        self.sound(result);
+        for (notice, place) in plan.notices.into_iter().zip(places) {
+            self.enter(notice, place.position, place.skip, place.len);
+        }
+        self.slices_changed();
+        changed
+    }
+
+    /// Tells the log.
+    fn tell(&self, id: MessageId, plan: &Plan, now: Timestamp) {
+        let log = &self.core.log;
+        for Concluded { recipient, change, answer } in &plan.concluded {
+            let attempt = Attempt {
+                id,
+                recipient: recipient.path.as_str(),
+                attempt: u32::from(change.standing.attempts),
+                age_s: now.since(plan.arrival).as_secs(),
+                answer,
+            };
+            match change.standing.state {
+                At::Delivered { .. } => log.emit(&Event::Delivered(attempt)),
+                At::Failed { .. } => log.emit(&Event::Failed(attempt)),
+                At::Due { at_s } => {
+                    let retry_s = u64::from(at_s.saturating_sub(seconds(now)));
+                    log.emit(&Event::Deferred { attempt, retry_s });
+                }
+                At::Held => log.emit(&Event::Deferred { attempt, retry_s: 0 }),
+            }
+        }
+        for notice in &plan.notices {
+            for recipient in &notice.envelope.recipients {
+                log.emit(&Event::Notified { id: notice.id, about: id, recipient: recipient.path.as_str() });
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn new(arrival: Timestamp) -> Self {
+        Plan { arrival, concluded: Vec::new(), unnoted: Vec::new(), notices: Vec::new(), untried: Vec::new() }
+    }
+
+    /// All that its frame changes.
+    fn changes(&self) -> Vec<Change> {
+        self.concluded.iter().map(|concluded| &concluded.change).chain(&self.unnoted).cloned().collect()
+    }
+
+    fn add(&mut self, message: MessageId, index: u16, entry: &Entry, judged: Judged) {
+        match judged {
+            Judged::Same { from_s } => {
+                if entry.standing.state != At::Held {
+                    self.untried.push((domain_of(entry.recipient.path.as_str()).into(), from_s));
+                }
+            }
+            Judged::Unnoted(standing) => self.unnoted.push(Change { message, index, standing }),
+            Judged::Changed(standing, answer) => {
+                let change = Change { message, index, standing };
+                self.concluded.push(Concluded { recipient: entry.recipient.clone(), change, answer });
+            }
+        }
+    }
+
+    /// Bytes of its frame, at most.
+    fn bytes(&self) -> usize {
+        let notices: usize = self.notices.iter().map(|notice| notice.content.len() + HEAD_BYTES_MAX).sum();
+        HEAD_BYTES_MAX + notices + 2 * RECIPIENT_BYTES_MAX * (self.concluded.len() + self.unnoted.len())
+    }
+}
+
+impl Concluded {
+    fn is_failure(&self) -> bool {
+        matches!(self.change.standing.state, At::Failed { .. })
+    }
+}
+
+/// What `outcome` means to a recipient. What is still queued at its end of life fails.
+fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timestamp, random: u64) -> Judged {
+    let now_s = seconds(now);
+    let too_old = schedule::end_of_life(retry, row.arrival) <= now;
+    let attempts = entry.standing.attempts.saturating_add(1);
+    let changed = |state: At, attempts: u16, answer: &Answer| {
+        Judged::Changed(Standing { state, attempts, last: Some(Said::from(answer)) }, answer.clone())
+    };
+    match outcome {
+        Outcome::Delivered(answer) => changed(At::Delivered { at_s: now_s }, attempts, answer),
+        Outcome::Failed(answer) => changed(At::Failed { at_s: now_s }, attempts, answer),
+        Outcome::Deferred(answer) if too_old => {
+            changed(At::Failed { at_s: now_s }, attempts, &expired(retry, Some(answer), entry))
+        }
+        Outcome::Untried(_) if too_old => {
+            changed(At::Failed { at_s: now_s }, entry.standing.attempts, &expired(retry, None, entry))
+        }
+        Outcome::Deferred(answer) if entry.standing.state == At::Held => changed(At::Held, attempts, answer),
+        Outcome::Deferred(answer) => {
+            let next = schedule::next(retry, attempts, row.arrival, now, random);
+            changed(At::Due { at_s: seconds(next) }, attempts, answer)
+        }
+        Outcome::Untried(delay_s) => {
+            let from_s = now_s.saturating_add(*delay_s);
+            let state = if entry.standing.state == At::Held { At::Held } else { At::Due { at_s: from_s } };
+            if entry.noted {
+                Judged::Unnoted(Standing { state, ..entry.standing.clone() })
+            } else {
+                Judged::Same { from_s }
+            }
+        }
+    }
+}
+
+/// The answer to a recipient that is given up for its age.
+fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
+    let last = answer.map(|answer| &*answer.text).or(entry.standing.last.as_ref().map(|said| &*said.text));
+    let remote = answer.and_then(|answer| answer.remote.clone());
+    let text = match last {
+        Some(last) => format!("not delivered within {:?}; last: {last}", retry.lifetime),
+        None => format!("not delivered within {:?}; never tried", retry.lifetime),
+    };
+    Answer {
+        phase: answer.map_or(Phase::Idle, |answer| answer.phase),
+        status: EXPIRED,
+        reply: answer.and_then(|answer| answer.reply.clone()),
+        text: text.into(),
+        remote: remote.or_else(|| entry.standing.last.as_ref().and_then(|said| said.remote.clone())),
+    }
+}
+
+impl State {
+    /// Lets go of a content in memory unless a first attempt still needs it.
+    fn let_go_of_content(&mut self, message: MessageId) -> Result<(), Error> {
+        let is_fresh = |entry: &Entry| entry.standing.attempts == 0 && matches!(entry.standing.state, At::Due { .. });
+        let needed = self.rows.read(message, |row| row.recipients.iter().any(is_fresh))?;
+        if needed != Some(true) {
+            self.contents.remove(message);
+        }
+        Ok(())
     }
 }

@@ -8,10 +8,13 @@
 //! an error and never a panic.
 //! RFC: 5321 §4.2.5 (responsibility begins with the 250), 6.1. Limits: those of the fields, in [`record`].
 
+pub mod encode;
+pub mod record;
+
 use std::net::IpAddr;
 
 use shards::Timestamp;
-use shards::journal::{self, Commit};
+use shards::journal::{self, Class, Commit, Extent, Full, Journal};
 
 use crate::queue::MessageId;
 use crate::smtp::envelope::Envelope;
@@ -41,6 +44,40 @@ pub struct Client {
     pub address: IpAddr,
     /// What it called itself in EHLO.
     pub name: Box<str>,
+}
+
+/// Appends `message`'s record. Gives back where its content is.
+pub fn append_message(journal: &Journal, message: &Message, message_id: &str) -> Result<(Extent, Pending), Full> {
+    let head = record::message_head(message);
+    let (position, commit) = journal.append(&[&head, &message.content], Class::Ordinary)?;
+    let extent = Extent { position, skip: head.len() as u32, len: message.content.len() as u32 };
+    Ok((extent, Pending { commit, id: message.id, message_id: message_id.into() }))
+}
+
+/// Appends a settlement's record: changes and the notices that they cause, whole or not at all. Gives back where the
+/// notices' contents are.
+pub fn append_settlement(
+    journal: &Journal,
+    changes: &[record::Change],
+    notices: &[Message],
+) -> Result<Vec<Extent>, Full> {
+    let head = record::settlement_head(changes, notices);
+    let parts: Vec<&[u8]> = std::iter::once(&*head).chain(notices.iter().map(|notice| &*notice.content)).collect();
+    // The commit is not awaited: nobody outside is told of it, and frames become durable in order.
+    let (position, _) = journal.append(&parts, Class::Urgent)?;
+    let mut skip = head.len() as u32;
+    let places = notices.iter().map(|notice| {
+        let len = notice.content.len() as u32;
+        let extent = Extent { position, skip, len };
+        skip += len;
+        extent
+    });
+    Ok(places.collect())
+}
+
+/// Appends a note's record.
+pub fn append_note(journal: &Journal, message: MessageId, indices: &[u16]) -> Result<Commit, Full> {
+    Ok(journal.append(&[&record::note(message, indices)], Class::Urgent)?.1)
 }
 
 /// A message whose frame is appended and on its way to disk.

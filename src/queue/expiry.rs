@@ -1,0 +1,60 @@
+//! Expiry: the maximum age holds in every state. Ids are in the order of arrival, so the oldest are found without an
+//! index of their own: from the front of the queue up to the first that is young enough.
+
+use std::time::Duration;
+
+use super::outcome::Outcome;
+use super::row::Row;
+use super::{MessageId, Queue, schedule};
+
+/// Messages looked at before other work gets its turn.
+const MESSAGES_PER_TURN: usize = 100;
+/// A message with leased recipients is looked at again after this; their settlement usually ends it before.
+const LEASED_PAUSE: Duration = Duration::from_secs(1);
+
+impl Queue {
+    /// Ends every queued recipient (not leased: its settlement does) whose message is too old.
+    pub(super) async fn expire(&self) {
+        let now = self.now();
+        if now < self.core.next_expiry.get() {
+            return;
+        }
+        let retry = self.config().retry.clone();
+        let mut after = None;
+        // Whatever is accepted from now on lives at least as long.
+        let mut next_expiry = schedule::end_of_life(&retry, now);
+        'pages: while self.is_open() {
+            let page = self.core.state.borrow().rows.page(after, MESSAGES_PER_TURN);
+            let Some(page) = self.sound(page) else { return };
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (message, row) in page {
+                let end = schedule::end_of_life(&retry, row.arrival);
+                if end > now {
+                    next_expiry = next_expiry.min(end);
+                    break 'pages;
+                }
+                if self.expire_message(message, &row).await {
+                    next_expiry = next_expiry.min(now + LEASED_PAUSE);
+                }
+            }
+            self.core.reactor.yield_now().await;
+        }
+        self.core.next_expiry.set(next_expiry);
+    }
+
+    /// Ends a message's recipients for their age. True: some are leased.
+    async fn expire_message(&self, message: MessageId, row: &Row) -> bool {
+        let (leased, free): (Vec<u16>, Vec<u16>) = {
+            let state = self.core.state.borrow();
+            let queued =
+                (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| entry.standing.state.ended_s().is_none());
+            queued.map(|(index, _)| index).partition(|index| state.leases.holds(message, *index))
+        };
+        if !free.is_empty() {
+            let outcomes = free.into_iter().map(|index| (index, Outcome::Untried(0))).collect();
+            self.conclude(message, None, outcomes).await;
+        }
+        !leased.is_empty()
+    }
+}

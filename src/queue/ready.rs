@@ -1,0 +1,357 @@
+//! What is due and where: slices (a message's recipients at one domain) that are ready, by domain, and those for later.
+//! Pure.
+//!
+//! Slices are hints: the row is the truth, and a slice whose row says otherwise is dropped when it is taken. What must
+//! hold is the other direction: every due recipient that is not leased has a slice of its domain that is due no later.
+//! A slice costs 16 bytes (and the spare capacity of what holds it).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use shards::Instant;
+use slab::Slab;
+
+use super::MessageId;
+
+/// A queue that has become empty keeps no more capacity than this.
+const IDLE_CAPACITY: usize = 1024;
+
+/// A destination domain that has queued recipients. A number may be reused when its domain has none left; a stale slice
+/// then finds no recipient at the new domain and is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomainId(u32);
+
+/// Recipients of one message at one domain, from a time on (seconds since the epoch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slice {
+    /// When it is due. First, because slices are ordered by it.
+    pub due_s: u32,
+    /// Where to.
+    pub domain: DomainId,
+    /// The message.
+    pub message: MessageId,
+}
+
+const _: () = assert!(size_of::<Slice>() == 16);
+
+/// Where a domain is, as the dispatcher sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Nothing is ready.
+    Idle,
+    /// In the rotation.
+    Waiting,
+    /// Taken out by the dispatcher.
+    Taken,
+    /// Not before then.
+    Parked(Instant),
+}
+
+struct Domain {
+    name: Rc<str>,
+    /// Queued recipients, in any state.
+    queued: u64,
+    ready: VecDeque<(MessageId, u32)>,
+    turn: Turn,
+}
+
+/// All queued slices of a shard.
+#[derive(Default)]
+pub struct Ready {
+    domains: Slab<Domain>,
+    names: HashMap<Rc<str>, DomainId>,
+    rotation: VecDeque<DomainId>,
+    later: BinaryHeap<Reverse<Slice>>,
+    parked: BinaryHeap<Reverse<(Instant, DomainId)>>,
+    ready_slices: usize,
+}
+
+impl Ready {
+    /// Counts `recipients` more at domain `name` (lower case) and gives its number.
+    pub fn enter(&mut self, name: &str, recipients: u64) -> DomainId {
+        let id = match self.names.get(name) {
+            Some(id) => *id,
+            None => self.add(name),
+        };
+        self.domains[id.0 as usize].queued += recipients;
+        id
+    }
+
+    fn add(&mut self, name: &str) -> DomainId {
+        let name: Rc<str> = name.into();
+        let domain = Domain { name: name.clone(), queued: 0, ready: VecDeque::new(), turn: Turn::Idle };
+        let id = DomainId(u32::try_from(self.domains.insert(domain)).expect("fewer than 2^32 domains fit in memory"));
+        self.names.insert(name, id);
+        id
+    }
+
+    /// Counts one recipient less at domain `name`, and forgets the domain when it was the last.
+    pub fn leave(&mut self, name: &str) {
+        if let Some(id) = self.names.get(name).copied() {
+            let domain = &mut self.domains[id.0 as usize];
+            domain.queued = domain.queued.saturating_sub(1);
+            self.forget_if_unused(id);
+        }
+    }
+
+    fn forget_if_unused(&mut self, id: DomainId) {
+        let domain = &self.domains[id.0 as usize];
+        if domain.queued == 0 && domain.ready.is_empty() && domain.turn == Turn::Idle {
+            let domain = self.domains.remove(id.0 as usize);
+            self.names.remove(&domain.name);
+        }
+    }
+
+    /// The number of domain `name`, if it has queued recipients.
+    pub fn find(&self, name: &str) -> Option<DomainId> {
+        self.names.get(name).copied()
+    }
+
+    /// Queued recipients at domain `name`.
+    pub fn queued_at(&self, name: &str) -> u64 {
+        self.find(name).map_or(0, |id| self.domains[id.0 as usize].queued)
+    }
+
+    /// Adds a slice: to its domain's ready ones if it is due at `now_s`, else for later.
+    pub fn push(&mut self, slice: Slice, now_s: u32) {
+        if slice.due_s > now_s {
+            self.later.push(Reverse(slice));
+            return;
+        }
+        let Some(domain) = self.domains.get_mut(slice.domain.0 as usize) else { return };
+        domain.ready.push_back((slice.message, slice.due_s));
+        self.ready_slices += 1;
+        if domain.turn == Turn::Idle {
+            domain.turn = Turn::Waiting;
+            self.rotation.push_back(slice.domain);
+        }
+    }
+
+    /// Makes at most `slices_max` slices ready that have become due. True: there are more.
+    pub fn ripen(&mut self, now_s: u32, slices_max: usize) -> bool {
+        for _ in 0..slices_max {
+            match self.later.peek() {
+                Some(Reverse(slice)) if slice.due_s <= now_s => {}
+                _ => return false,
+            }
+            if let Some(Reverse(slice)) = self.later.pop() {
+                self.push(slice, now_s);
+            }
+        }
+        if self.later.len() < self.later.capacity() / 4 {
+            self.later.shrink_to(self.later.len() * 2 + IDLE_CAPACITY);
+        }
+        true
+    }
+
+    /// Puts domains back into the rotation whose time of parking is over.
+    pub fn unpark(&mut self, now: Instant) {
+        while let Some(Reverse((until, id))) = self.parked.peek().copied() {
+            if until > now {
+                break;
+            }
+            self.parked.pop();
+            // A domain that was parked again, or forgotten since, has another entry or none.
+            if self.domains.get(id.0 as usize).is_some_and(|domain| domain.turn == Turn::Parked(until)) {
+                self.to_rotation(id);
+            }
+        }
+    }
+
+    /// When the next slice becomes due.
+    pub fn next_due_s(&self) -> Option<u32> {
+        self.later.peek().map(|Reverse(slice)| slice.due_s)
+    }
+
+    /// When the next domain's parking ends.
+    pub fn next_unpark(&self) -> Option<Instant> {
+        self.parked.peek().map(|Reverse((until, _))| *until)
+    }
+
+    /// Takes the next domain out of the rotation.
+    pub fn take_domain(&mut self) -> Option<Rc<str>> {
+        let id = self.rotation.pop_front()?;
+        let domain = &mut self.domains[id.0 as usize];
+        domain.turn = Turn::Taken;
+        Some(domain.name.clone())
+    }
+
+    /// Domains in the rotation.
+    pub fn waiting_domains(&self) -> usize {
+        self.rotation.len()
+    }
+
+    /// Slices that are ready.
+    pub fn ready_slices(&self) -> usize {
+        self.ready_slices
+    }
+
+    /// Slices in all, stale ones included.
+    pub fn slices(&self) -> usize {
+        self.ready_slices + self.later.len()
+    }
+
+    /// The longest-waiting ready slice of `id`, taken.
+    pub fn pop(&mut self, id: DomainId) -> Option<Slice> {
+        let domain = self.domains.get_mut(id.0 as usize)?;
+        let (message, due_s) = domain.ready.pop_front()?;
+        if domain.ready.is_empty() && domain.ready.capacity() > IDLE_CAPACITY {
+            domain.ready = VecDeque::new();
+        }
+        self.ready_slices -= 1;
+        Some(Slice { due_s, domain: id, message })
+    }
+
+    /// Puts a taken domain back: into the rotation if it has ready slices, else aside until it has.
+    pub fn hand_back(&mut self, name: &str) {
+        if let Some(id) = self.find(name)
+            && self.domains[id.0 as usize].turn == Turn::Taken
+        {
+            self.to_rotation(id);
+        }
+    }
+
+    /// Puts a domain aside until `until`, wherever it is.
+    pub fn park(&mut self, name: &str, until: Instant) {
+        let Some(id) = self.find(name) else { return };
+        let domain = &mut self.domains[id.0 as usize];
+        if domain.turn == Turn::Waiting {
+            self.rotation.retain(|waiting| *waiting != id);
+        }
+        domain.turn = Turn::Parked(until);
+        self.parked.push(Reverse((until, id)));
+    }
+
+    fn to_rotation(&mut self, id: DomainId) {
+        let domain = &mut self.domains[id.0 as usize];
+        if domain.ready.is_empty() {
+            domain.turn = Turn::Idle;
+            self.forget_if_unused(id);
+        } else {
+            domain.turn = Turn::Waiting;
+            self.rotation.push_back(id);
+        }
+    }
+
+    /// Drops every slice, keeping counts and turns; the caller adds what the rows say.
+    pub fn clear_slices(&mut self) {
+        self.later = BinaryHeap::new();
+        for (_, domain) in &mut self.domains {
+            domain.ready = VecDeque::new();
+        }
+        self.ready_slices = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn slice(ready: &mut Ready, name: &str, message: u64, due_s: u32) -> Slice {
+        Slice { due_s, domain: ready.enter(name, 1), message: MessageId(message) }
+    }
+
+    fn push(ready: &mut Ready, name: &str, message: u64, due_s: u32, now_s: u32) {
+        let slice = slice(ready, name, message, due_s);
+        ready.push(slice, now_s);
+    }
+
+    #[test]
+    fn domains_take_turns() {
+        let mut ready = Ready::default();
+        for message in 0..4 {
+            push(&mut ready, "a.test", message, 0, 0);
+        }
+        push(&mut ready, "b.test", 9, 0, 0);
+        assert_eq!(ready.take_domain().as_deref(), Some("a.test"));
+        ready.hand_back("a.test");
+        assert_eq!(ready.take_domain().as_deref(), Some("b.test"));
+        assert_eq!(ready.take_domain().as_deref(), Some("a.test"));
+        assert_eq!(ready.take_domain(), None, "both are taken");
+    }
+
+    #[test]
+    fn slices_of_a_domain_leave_in_the_order_in_which_they_became_ready() {
+        let mut ready = Ready::default();
+        push(&mut ready, "a.test", 1, 50, 0);
+        push(&mut ready, "a.test", 2, 20, 0);
+        push(&mut ready, "a.test", 3, 0, 0);
+        assert_eq!(ready.next_due_s(), Some(20));
+        assert!(!ready.ripen(49, 10));
+        let id = ready.find("a.test").expect("it is queued");
+        let popped: Vec<_> = std::iter::from_fn(|| ready.pop(id)).map(|slice| slice.message.0).collect();
+        assert_eq!(popped, [3, 2]);
+        assert!(!ready.ripen(50, 10));
+        assert_eq!(ready.pop(id).map(|slice| slice.message.0), Some(1));
+    }
+
+    #[test]
+    fn ripening_is_done_in_steps() {
+        let mut ready = Ready::default();
+        for message in 0..5 {
+            push(&mut ready, "a.test", message, 10, 0);
+        }
+        assert!(ready.ripen(10, 3));
+        assert_eq!(ready.ready_slices(), 3);
+        assert!(!ready.ripen(10, 3));
+        assert_eq!(ready.ready_slices(), 5);
+    }
+
+    #[test]
+    fn a_parked_domain_is_not_offered_before_its_time() {
+        let mut ready = Ready::default();
+        push(&mut ready, "a.test", 1, 0, 0);
+        let start = Instant::from_nanos(0);
+        let until = start + Duration::from_secs(5);
+        assert!(ready.take_domain().is_some());
+        ready.park("a.test", until);
+        ready.hand_back("a.test");
+        ready.unpark(start + Duration::from_secs(4));
+        assert_eq!(ready.take_domain(), None);
+        ready.unpark(until);
+        assert_eq!(ready.take_domain().as_deref(), Some("a.test"));
+    }
+
+    #[test]
+    fn parking_again_counts_from_the_later_time_and_reaches_a_waiting_domain() {
+        let mut ready = Ready::default();
+        push(&mut ready, "a.test", 1, 0, 0);
+        let first = Instant::from_nanos(10);
+        let second = Instant::from_nanos(20);
+        ready.park("a.test", first);
+        ready.park("a.test", second);
+        assert_eq!(ready.waiting_domains(), 0);
+        ready.unpark(first);
+        assert_eq!(ready.waiting_domains(), 0);
+        ready.unpark(second);
+        assert_eq!(ready.waiting_domains(), 1);
+    }
+
+    #[test]
+    fn a_domain_without_recipients_is_forgotten() {
+        let mut ready = Ready::default();
+        push(&mut ready, "a.test", 1, 0, 0);
+        assert_eq!(ready.queued_at("a.test"), 1);
+        let name = ready.take_domain().expect("it is ready");
+        let id = ready.find(&name).expect("it is queued");
+        ready.pop(id);
+        ready.leave(&name);
+        assert!(ready.find(&name).is_some(), "it is still taken");
+        ready.hand_back(&name);
+        assert_eq!(ready.find(&name), None);
+    }
+
+    #[test]
+    fn a_parked_domain_without_recipients_is_forgotten_when_its_time_is_over() {
+        let mut ready = Ready::default();
+        let id = ready.enter("a.test", 1);
+        ready.park("a.test", Instant::from_nanos(5));
+        ready.leave("a.test");
+        assert_eq!(ready.find("a.test"), Some(id));
+        ready.unpark(Instant::from_nanos(5));
+        assert_eq!(ready.find("a.test"), None);
+    }
+}

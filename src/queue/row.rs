@@ -1,0 +1,208 @@
+//! A message's row: all that the queue knows of it but its content. It lives in the index, and in memory while it has
+//! changes that the index has not yet.
+
+use shards::Timestamp;
+use shards::journal::{Extent, Position};
+
+use super::MessageId;
+use crate::smtp::envelope::{Recipient, Sender};
+use crate::spool::Client;
+use crate::spool::encode::{self, Corrupt, Reader, put_bytes, put_number, put_optional};
+use crate::spool::record::{Accepted, RECIPIENTS_MAX, Standing, State};
+
+/// The format of rows that this program writes.
+const VERSION: u8 = 1;
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// When it was accepted.
+    pub arrival: Timestamp,
+    /// MAIL.
+    pub sender: Sender,
+    /// Who submitted it.
+    pub account: Option<Box<str>>,
+    /// The submitting client.
+    pub client: Option<Client>,
+    /// Octets of content that it had when it was accepted.
+    pub content_bytes: u32,
+    /// What is left of the content.
+    pub content: Content,
+    /// RCPTs and what became of them.
+    pub recipients: Vec<Entry>,
+}
+
+/// A message's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All of it, in the journal.
+    Kept(Extent),
+    /// Its header (perhaps cut) alone; the rest is gone from the disk or about to be.
+    Removed(Box<[u8]>),
+}
+
+/// A recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// RCPT.
+    pub recipient: Recipient,
+    /// How it stands.
+    pub standing: Standing,
+    /// A note says that its content was sent to the end, and nothing yet says how that went.
+    pub noted: bool,
+}
+
+impl Row {
+    /// The row of a message that was just accepted, its content being in the frame at `position`.
+    pub fn accepted(accepted: Accepted, position: Position) -> Row {
+        let due_s = seconds(accepted.arrival);
+        let entry = |recipient| Entry { recipient, standing: Standing::fresh(due_s), noted: false };
+        Row {
+            arrival: accepted.arrival,
+            sender: accepted.envelope.sender,
+            account: accepted.account,
+            client: accepted.client,
+            content_bytes: accepted.len,
+            content: Content::Kept(Extent { position, skip: accepted.skip, len: accepted.len }),
+            recipients: accepted.envelope.recipients.into_iter().map(entry).collect(),
+        }
+    }
+
+    /// When its last recipient ended, in seconds since the epoch; `None` while one is queued.
+    pub fn ended_s(&self) -> Option<u32> {
+        self.recipients.iter().try_fold(0, |last, entry| Some(entry.standing.state.ended_s()?.max(last)))
+    }
+
+    /// About how many bytes it occupies in memory.
+    pub fn weight(&self) -> usize {
+        let entry = |entry: &Entry| {
+            let said = entry.standing.last.as_ref().map_or(0, |said| said.text.len() + 64);
+            size_of::<Entry>() + entry.recipient.path.as_str().len() + said
+        };
+        let header = if let Content::Removed(header) = &self.content { header.len() } else { 0 };
+        size_of::<Row>() + 128 + header + self.recipients.iter().map(entry).sum::<usize>()
+    }
+
+    /// Its bytes in the index.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96 + 64 * self.recipients.len());
+        out.push(VERSION);
+        put_number(&mut out, self.arrival.as_millis());
+        encode::put_sender(&mut out, &self.sender);
+        put_number(&mut out, self.recipients.len() as u64);
+        for entry in &self.recipients {
+            encode::put_recipient(&mut out, &entry.recipient);
+            encode::put_standing(&mut out, &entry.standing);
+            out.push(u8::from(entry.noted));
+        }
+        put_optional(&mut out, self.account.as_deref());
+        encode::put_client(&mut out, self.client.as_ref());
+        put_number(&mut out, u64::from(self.content_bytes));
+        match &self.content {
+            Content::Kept(extent) => {
+                out.push(1);
+                put_extent(&mut out, extent);
+            }
+            Content::Removed(header) => {
+                out.push(0);
+                put_bytes(&mut out, header);
+            }
+        }
+        out
+    }
+
+    /// Reads what [`Row::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Row, Corrupt> {
+        let mut reader = open(bytes)?;
+        let arrival = Timestamp::from_millis(reader.number()?);
+        let sender = encode::sender(&mut reader)?;
+        let recipients = (0..recipient_count(&mut reader)?).map(|_| entry(&mut reader)).collect::<Result<_, _>>()?;
+        let row = Row {
+            arrival,
+            sender,
+            recipients,
+            account: reader.optional()?.map(Into::into),
+            client: encode::client(&mut reader)?,
+            content_bytes: reader.number_u32()?,
+            content: match reader.byte()? {
+                1 => Content::Kept(extent(&mut reader)?),
+                0 => Content::Removed(reader.bytes()?.into()),
+                _ => return Err(Corrupt("a content is neither kept nor removed")),
+            },
+        };
+        reader.end()?;
+        Ok(row)
+    }
+}
+
+/// What start-up needs of a queued row, read without making anything: when the message arrived; `visit` is told each
+/// recipient's address, state, and whether it is noted.
+pub fn visit(bytes: &[u8], visit: &mut dyn FnMut(&str, State, bool)) -> Result<Timestamp, Corrupt> {
+    let mut reader = open(bytes)?;
+    let arrival = Timestamp::from_millis(reader.number()?);
+    encode::skip_sender(&mut reader)?;
+    for _ in 0..recipient_count(&mut reader)? {
+        let address = encode::skip_recipient(&mut reader)?;
+        let state = encode::skip_standing(&mut reader)?;
+        visit(address, state, reader.byte()? != 0);
+    }
+    Ok(arrival)
+}
+
+fn open(bytes: &[u8]) -> Result<Reader<'_>, Corrupt> {
+    let mut reader = Reader::new(bytes);
+    match reader.byte()? {
+        VERSION => Ok(reader),
+        _ => Err(Corrupt("a row of another version")),
+    }
+}
+
+fn recipient_count(reader: &mut Reader<'_>) -> Result<usize, Corrupt> {
+    let count = reader.count()?;
+    if count > RECIPIENTS_MAX { Err(Corrupt("a message has too many recipients")) } else { Ok(count) }
+}
+
+fn entry(reader: &mut Reader<'_>) -> Result<Entry, Corrupt> {
+    Ok(Entry { recipient: encode::recipient(reader)?, standing: encode::standing(reader)?, noted: reader.byte()? != 0 })
+}
+
+fn put_extent(out: &mut Vec<u8>, extent: &Extent) {
+    for number in [extent.position.segment, extent.position.offset, extent.skip, extent.len] {
+        put_number(out, u64::from(number));
+    }
+}
+
+fn extent(reader: &mut Reader<'_>) -> Result<Extent, Corrupt> {
+    let position = Position { segment: reader.number_u32()?, offset: reader.number_u32()? };
+    Ok(Extent { position, skip: reader.number_u32()?, len: reader.number_u32()? })
+}
+
+/// Whole seconds since the epoch, as rows and slices keep times; good until 2106.
+pub fn seconds(time: Timestamp) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The time of whole seconds.
+pub fn timestamp(at_s: u32) -> Timestamp {
+    Timestamp::from_millis(u64::from(at_s) * 1000)
+}
+
+/// The domain part of an address, lower case: the destination that slices are counted by.
+pub fn domain_of(address: &str) -> std::borrow::Cow<'_, str> {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        domain.to_ascii_lowercase().into()
+    } else {
+        domain.into()
+    }
+}
+
+/// The key of a message in the index: its order is that of ids, which is nearly that of arrival.
+pub fn key(id: MessageId) -> [u8; 8] {
+    id.0.to_be_bytes()
+}
+
+/// The message of a key.
+pub fn id_of(key: &[u8]) -> Result<MessageId, Corrupt> {
+    key.try_into().map(|key| MessageId(u64::from_be_bytes(key))).map_err(|_| Corrupt("a key is not an id"))
+}

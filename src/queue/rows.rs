@@ -1,0 +1,219 @@
+//! Rows: those of the last checkpoint in the index, newer ones in memory until the next.
+//!
+//! A row is looked for in `dirty` (changed since the checkpoint began), then in `writing` (what a running checkpoint
+//! commits), then in the index. Memory is bounded by checkpoints: see [`super::checkpoint`].
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+
+use shards::index::{Index, Table};
+
+use super::row::{self, Row};
+use super::{Error, MessageId};
+
+/// The index's tables, in the order of the constants below.
+pub const TABLES: &[&str] = &["meta", "queued", "done", "expiry", "segments"];
+/// One value: format, position, next number.
+pub const META: Table = Table(0);
+/// Message → row, while a recipient is queued.
+pub const QUEUED: Table = Table(1);
+/// Message → row, after the last recipient ended, until retention is over.
+pub const DONE: Table = Table(2);
+/// Time and message → nothing: when retention has to look at a row of `done`.
+pub const EXPIRY: Table = Table(3);
+/// Segment → what of it is in use.
+pub const SEGMENTS: Table = Table(4);
+
+/// What a row has become.
+pub enum Slot {
+    /// A recipient is queued.
+    Queued(Box<Row>),
+    /// All have ended; what is left waits for retention.
+    Done(Box<Row>),
+    /// Nothing is left.
+    Gone,
+}
+
+/// A row that the index does not have like this.
+pub struct Dirty {
+    /// The row.
+    pub slot: Slot,
+    /// Whether the index has, or is getting, an older version.
+    pub stored: bool,
+    weight: usize,
+}
+
+/// A checkpoint's rows.
+pub type Batch = BTreeMap<MessageId, Dirty>;
+
+/// All rows of a shard.
+pub struct Rows {
+    index: Index,
+    dirty: Batch,
+    dirty_bytes: usize,
+    writing: Rc<Batch>,
+    writing_bytes: usize,
+}
+
+impl Rows {
+    /// The rows of `index`.
+    pub fn new(index: Index) -> Self {
+        Self { index, dirty: Batch::new(), dirty_bytes: 0, writing: Rc::default(), writing_bytes: 0 }
+    }
+
+    /// The index below.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// About how many bytes of memory rows occupy.
+    pub fn bytes(&self) -> usize {
+        self.dirty_bytes + self.writing_bytes
+    }
+
+    /// Whether something changed since the last checkpoint began.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Adds a new message's row.
+    pub fn insert(&mut self, id: MessageId, row: Row) {
+        self.put(id, Slot::Queued(row.into()), false);
+    }
+
+    fn put(&mut self, id: MessageId, slot: Slot, stored: bool) {
+        let weight = match &slot {
+            Slot::Queued(row) | Slot::Done(row) => row.weight(),
+            Slot::Gone => size_of::<Dirty>() + size_of::<MessageId>(),
+        };
+        self.dirty_bytes += weight;
+        if let Some(old) = self.dirty.insert(id, Dirty { slot, stored, weight }) {
+            self.dirty_bytes -= old.weight;
+        }
+    }
+
+    fn in_memory(&self, id: MessageId) -> Option<&Slot> {
+        self.dirty.get(&id).or_else(|| self.writing.get(&id)).map(|dirty| &dirty.slot)
+    }
+
+    fn load(&self, table: Table, id: MessageId) -> Result<Option<Row>, Error> {
+        match self.index.get(table, &row::key(id))? {
+            None => Ok(None),
+            Some(bytes) => Row::decode(&bytes).map(Some).map_err(|why| Error::Damaged(format!("message {id}: {why}"))),
+        }
+    }
+
+    /// Looks at a queued message's row.
+    pub fn read<T>(&self, id: MessageId, look: impl FnOnce(&Row) -> T) -> Result<Option<T>, Error> {
+        match self.in_memory(id) {
+            Some(Slot::Queued(row)) => Ok(Some(look(row))),
+            Some(_) => Ok(None),
+            None => Ok(self.load(QUEUED, id)?.as_ref().map(look)),
+        }
+    }
+
+    /// Changes a queued message's row.
+    pub fn update<T>(&mut self, id: MessageId, change: impl FnOnce(&mut Row) -> T) -> Result<Option<T>, Error> {
+        if !self.dirty.contains_key(&id) {
+            let row = match self.writing.get(&id).map(|dirty| &dirty.slot) {
+                Some(Slot::Queued(row)) => Some(row.clone()),
+                Some(_) => None,
+                None => self.load(QUEUED, id)?.map(Box::new),
+            };
+            let Some(row) = row else { return Ok(None) };
+            self.put(id, Slot::Queued(row), true);
+        }
+        let Some(Dirty { slot: Slot::Queued(row), weight, .. }) = self.dirty.get_mut(&id) else { return Ok(None) };
+        let result = change(row);
+        let before = std::mem::replace(weight, row.weight());
+        self.dirty_bytes = self.dirty_bytes + *weight - before;
+        Ok(Some(result))
+    }
+
+    /// Ends a queued message that was just changed: `slot` decides what is left of its row. If that is nothing, and the
+    /// index never had it, no trace is left.
+    pub fn finish(&mut self, id: MessageId, slot: impl FnOnce(Box<Row>) -> Slot) {
+        let Some(Dirty { slot: Slot::Queued(row), stored, weight }) = self.dirty.remove(&id) else { return };
+        self.dirty_bytes -= weight;
+        match slot(row) {
+            Slot::Gone if !stored => {}
+            slot => self.put(id, slot, stored),
+        }
+    }
+
+    /// Replaces what is left of a message that has ended.
+    pub fn set(&mut self, id: MessageId, slot: Slot) {
+        self.put(id, slot, true);
+    }
+
+    /// A message all of whose recipients have ended.
+    pub fn done(&self, id: MessageId) -> Result<Option<Row>, Error> {
+        match self.in_memory(id) {
+            Some(Slot::Done(row)) => Ok(Some((**row).clone())),
+            Some(_) => Ok(None),
+            None => self.load(DONE, id),
+        }
+    }
+
+    /// The first `limit` queued messages after `after`, in order.
+    pub fn page(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<(MessageId, Row)>, Error> {
+        let mut page = self.stored_page(after, limit)?;
+        let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let queued = |(id, dirty): (&MessageId, &Dirty)| match &dirty.slot {
+            Slot::Queued(row) => Some((*id, (**row).clone())),
+            Slot::Done(_) | Slot::Gone => None,
+        };
+        page.extend(self.dirty.range(from).filter_map(queued).take(limit));
+        let only_writing = self.writing.range(from).filter(|(id, _)| !self.dirty.contains_key(id));
+        page.extend(only_writing.filter_map(queued).take(limit));
+        page.sort_unstable_by_key(|(id, _)| *id);
+        page.truncate(limit);
+        Ok(page)
+    }
+
+    /// The part of a page that the index alone has.
+    fn stored_page(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<(MessageId, Row)>, Error> {
+        let mut page = Vec::new();
+        let Some(from) = after.map_or(Some(0), |after| after.0.checked_add(1)) else { return Ok(page) };
+        let mut corrupt = None;
+        self.index.scan(QUEUED, &row::key(MessageId(from)), &mut |key, value| {
+            match row::id_of(key).and_then(|id| Ok((id, Row::decode(value)?))) {
+                Ok((id, _)) if self.in_memory(id).is_some() => {}
+                Ok(found) => page.push(found),
+                Err(why) => corrupt = Some(why),
+            }
+            corrupt.is_none() && page.len() < limit
+        })?;
+        match corrupt {
+            None => Ok(page),
+            Some(why) => Err(Error::Damaged(why.to_string())),
+        }
+    }
+
+    /// Begins a checkpoint: what is dirty now is what it commits. Only one runs at a time.
+    pub fn begin_checkpoint(&mut self) -> Rc<Batch> {
+        self.writing = Rc::new(std::mem::take(&mut self.dirty));
+        self.writing_bytes = std::mem::take(&mut self.dirty_bytes);
+        self.writing.clone()
+    }
+
+    /// The checkpoint is committed.
+    pub fn end_checkpoint(&mut self) {
+        self.writing = Rc::default();
+        self.writing_bytes = 0;
+    }
+
+    /// The checkpoint failed: what it held is dirty again, where nothing newer is. The caller holds no share of it.
+    pub fn abandon_checkpoint(&mut self, batch: Rc<Batch>) {
+        self.writing = Rc::default();
+        self.writing_bytes = 0;
+        let Ok(batch) = Rc::try_unwrap(batch) else { return };
+        for (id, old) in batch {
+            if let std::collections::btree_map::Entry::Vacant(place) = self.dirty.entry(id) {
+                self.dirty_bytes += old.weight;
+                place.insert(old);
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The bytes of records and rows: little, self-delimiting, and decoded with every length checked.
+//!
+//! Numbers are LEB128 (seven bits a byte, least significant first); strings and bytes are a length and themselves;
+//! an optional value is a byte 0, or a byte 1 and the value.
+
+use std::net::IpAddr;
+
+use super::Client;
+use super::record::{Said, Standing, State};
+use crate::smtp::envelope::{Body, Notify, Recipient, Return, Sender};
+use crate::smtp::path::{Mailbox, ReversePath};
+use crate::smtp::reply::EnhancedCode;
+
+/// Bytes that are not what this program (or an older one) wrote; the text says which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stored bytes cannot be understood: {0}")]
+pub struct Corrupt(pub &'static str);
+
+/// Appends `number`.
+pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Appends a length and the bytes.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends an optional string.
+pub fn put_optional(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        None => out.push(0),
+        Some(text) => {
+            out.push(1);
+            put_bytes(out, text.as_bytes());
+        }
+    }
+}
+
+/// What is left of some bytes that are being decoded.
+#[derive(Clone, Copy)]
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Decodes `bytes` from their beginning.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Bytes not yet decoded.
+    pub fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One byte.
+    pub fn byte(&mut self) -> Result<u8, Corrupt> {
+        let (first, rest) = self.0.split_first().ok_or(Corrupt("it ends early"))?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    /// One number.
+    pub fn number(&mut self) -> Result<u64, Corrupt> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Corrupt("a number is too long"))
+    }
+
+    /// One number that fits 32 bits.
+    pub fn number_u32(&mut self) -> Result<u32, Corrupt> {
+        u32::try_from(self.number()?).map_err(|_| Corrupt("a number is too large"))
+    }
+
+    /// One number that fits 16 bits.
+    pub fn number_u16(&mut self) -> Result<u16, Corrupt> {
+        u16::try_from(self.number()?).map_err(|_| Corrupt("a number is too large"))
+    }
+
+    /// How many things follow, each of at least one byte: never more than there are bytes left.
+    pub fn count(&mut self) -> Result<usize, Corrupt> {
+        match usize::try_from(self.number()?) {
+            Ok(count) if count <= self.0.len() => Ok(count),
+            _ => Err(Corrupt("a count is larger than what follows")),
+        }
+    }
+
+    /// A length and that many bytes.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Corrupt> {
+        let len = self.count()?;
+        let (bytes, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// A length and that many bytes of UTF-8.
+    pub fn text(&mut self) -> Result<&'a str, Corrupt> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Corrupt("a text is not UTF-8"))
+    }
+
+    /// An optional string.
+    pub fn optional(&mut self) -> Result<Option<&'a str>, Corrupt> {
+        match self.byte()? {
+            0 => Ok(None),
+            1 => self.text().map(Some),
+            _ => Err(Corrupt("neither absent nor present")),
+        }
+    }
+
+    /// Nothing may be left.
+    pub fn end(self) -> Result<(), Corrupt> {
+        if self.0.is_empty() { Ok(()) } else { Err(Corrupt("something follows its end")) }
+    }
+}
+
+const EIGHT_BIT: u8 = 1;
+const SMTPUTF8: u8 = 1 << 1;
+const RET_FULL: u8 = 1 << 2;
+const RET_HEADERS: u8 = 1 << 3;
+
+/// Appends MAIL's part of an envelope.
+pub fn put_sender(out: &mut Vec<u8>, sender: &Sender) {
+    let mut flags = 0;
+    if sender.body == Body::EightBitMime {
+        flags |= EIGHT_BIT;
+    }
+    if sender.smtputf8 {
+        flags |= SMTPUTF8;
+    }
+    match sender.ret {
+        None => {}
+        Some(Return::Full) => flags |= RET_FULL,
+        Some(Return::Headers) => flags |= RET_HEADERS,
+    }
+    out.push(flags);
+    match &sender.path {
+        ReversePath::Null => put_optional(out, None),
+        ReversePath::Mailbox(mailbox) => put_optional(out, Some(mailbox.as_str())),
+    }
+    put_number(out, sender.size.map_or(0, |size| size.saturating_add(1)));
+    put_optional(out, sender.envid.as_deref());
+}
+
+/// Reads what [`put_sender`] wrote.
+pub fn sender(reader: &mut Reader<'_>) -> Result<Sender, Corrupt> {
+    let flags = reader.byte()?;
+    let path = match reader.optional()? {
+        None => ReversePath::Null,
+        Some(text) => ReversePath::Mailbox(mailbox(text)?),
+    };
+    Ok(Sender {
+        path,
+        body: if flags & EIGHT_BIT == 0 { Body::SevenBit } else { Body::EightBitMime },
+        smtputf8: flags & SMTPUTF8 != 0,
+        size: reader.number()?.checked_sub(1),
+        ret: match flags & (RET_FULL | RET_HEADERS) {
+            0 => None,
+            RET_FULL => Some(Return::Full),
+            _ => Some(Return::Headers),
+        },
+        envid: reader.optional()?.map(Into::into),
+    })
+}
+
+/// Passes over what [`put_sender`] wrote.
+pub fn skip_sender(reader: &mut Reader<'_>) -> Result<(), Corrupt> {
+    reader.byte()?;
+    reader.optional()?;
+    reader.number()?;
+    reader.optional()?;
+    Ok(())
+}
+
+const NEVER: u8 = 1;
+const SUCCESS: u8 = 1 << 1;
+const FAILURE: u8 = 1 << 2;
+const DELAY: u8 = 1 << 3;
+
+/// Appends RCPT's part of an envelope. The address comes first: [`Reader::text`] alone reads it.
+pub fn put_recipient(out: &mut Vec<u8>, recipient: &Recipient) {
+    put_bytes(out, recipient.path.as_str().as_bytes());
+    let notify = recipient.notify;
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    out.push(
+        flag(notify.never, NEVER)
+            | flag(notify.success, SUCCESS)
+            | flag(notify.failure, FAILURE)
+            | flag(notify.delay, DELAY),
+    );
+    put_optional(out, recipient.orcpt.as_deref());
+}
+
+/// Reads what [`put_recipient`] wrote.
+pub fn recipient(reader: &mut Reader<'_>) -> Result<Recipient, Corrupt> {
+    let path = mailbox(reader.text()?)?;
+    let flags = reader.byte()?;
+    let notify = Notify {
+        never: flags & NEVER != 0,
+        success: flags & SUCCESS != 0,
+        failure: flags & FAILURE != 0,
+        delay: flags & DELAY != 0,
+    };
+    Ok(Recipient { path, notify, orcpt: reader.optional()?.map(Into::into) })
+}
+
+/// Passes over what [`put_recipient`] wrote; gives back the address.
+pub fn skip_recipient<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
+    let address = reader.text()?;
+    reader.byte()?;
+    reader.optional()?;
+    Ok(address)
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, Corrupt> {
+    Mailbox::parse(text, true).map_err(|_| Corrupt("an address is not one"))
+}
+
+/// Appends who handed a message in.
+pub fn put_client(out: &mut Vec<u8>, client: Option<&Client>) {
+    match client {
+        None => out.push(0),
+        Some(Client { address: IpAddr::V4(address), name }) => {
+            out.push(4);
+            out.extend_from_slice(&address.octets());
+            put_bytes(out, name.as_bytes());
+        }
+        Some(Client { address: IpAddr::V6(address), name }) => {
+            out.push(6);
+            out.extend_from_slice(&address.octets());
+            put_bytes(out, name.as_bytes());
+        }
+    }
+}
+
+/// Reads what [`put_client`] wrote.
+pub fn client(reader: &mut Reader<'_>) -> Result<Option<Client>, Corrupt> {
+    let address = match reader.byte()? {
+        0 => return Ok(None),
+        4 => IpAddr::from(octets::<4>(reader)?),
+        6 => IpAddr::from(octets::<16>(reader)?),
+        _ => return Err(Corrupt("an address family is unknown")),
+    };
+    Ok(Some(Client { address, name: reader.text()?.into() }))
+}
+
+fn octets<const N: usize>(reader: &mut Reader<'_>) -> Result<[u8; N], Corrupt> {
+    let mut octets = [0; N];
+    for octet in &mut octets {
+        *octet = reader.byte()?;
+    }
+    Ok(octets)
+}
+
+/// Appends a recipient's standing. Its state comes first: [`state`] alone reads it.
+pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
+    let (tag, at_s) = match standing.state {
+        State::Due { at_s } => (0, at_s),
+        State::Held => (1, 0),
+        State::Delivered { at_s } => (2, at_s),
+        State::Failed { at_s } => (3, at_s),
+    };
+    out.push(tag);
+    put_number(out, u64::from(at_s));
+    put_number(out, u64::from(standing.attempts));
+    match &standing.last {
+        None => out.push(0),
+        Some(said) => {
+            out.push(1);
+            let EnhancedCode(class, subject, detail) = said.status;
+            out.push(class);
+            put_number(out, u64::from(subject));
+            put_number(out, u64::from(detail));
+            put_bytes(out, said.text.as_bytes());
+            put_optional(out, said.remote.as_deref());
+        }
+    }
+}
+
+/// Reads the state that begins what [`put_standing`] wrote.
+pub fn state(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
+    let tag = reader.byte()?;
+    let at_s = reader.number_u32()?;
+    match tag {
+        0 => Ok(State::Due { at_s }),
+        1 => Ok(State::Held),
+        2 => Ok(State::Delivered { at_s }),
+        3 => Ok(State::Failed { at_s }),
+        _ => Err(Corrupt("a state is unknown")),
+    }
+}
+
+/// Reads what [`put_standing`] wrote.
+pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
+    let state = state(reader)?;
+    let attempts = reader.number_u16()?;
+    let last = match reader.byte()? {
+        0 => None,
+        1 => Some(Said {
+            status: EnhancedCode(reader.byte()?, reader.number_u16()?, reader.number_u16()?),
+            text: reader.text()?.into(),
+            remote: reader.optional()?.map(Into::into),
+        }),
+        _ => return Err(Corrupt("neither absent nor present")),
+    };
+    Ok(Standing { state, attempts, last })
+}
+
+/// Passes over what [`put_standing`] wrote; gives back the state.
+pub fn skip_standing(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
+    let state = state(reader)?;
+    reader.number_u16()?;
+    if reader.byte()? != 0 {
+        reader.byte()?;
+        reader.number_u16()?;
+        reader.number_u16()?;
+        reader.bytes()?;
+        reader.optional()?;
+    }
+    Ok(state)
+}

@@ -1,0 +1,262 @@
+//! The records: what one frame of the journal says.
+//!
+//! | record | says |
+//! |---|---|
+//! | message | this message was accepted; its content follows |
+//! | settlement | these recipients now stand like this, and these notices were accepted with it |
+//! | note | these recipients' content is about to be, or was, sent to its end; its reply is not yet known |
+//!
+//! Every record is absolute: reading one twice changes nothing more. Limits: [`SAID_BYTES_MAX`] of an answer are kept;
+//! a message has at most [`RECIPIENTS_MAX`] recipients.
+
+use shards::Timestamp;
+
+use super::encode::{self, Corrupt, Reader, put_number, put_optional};
+use super::{Client, Message};
+use crate::queue::MessageId;
+use crate::queue::outcome::Answer;
+use crate::smtp::envelope::Envelope;
+use crate::smtp::reply::EnhancedCode;
+
+/// Octets of an answer's text that are kept.
+pub const SAID_BYTES_MAX: usize = 1024;
+/// Recipients of one message that a record can name.
+pub const RECIPIENTS_MAX: usize = 1 << 16;
+
+/// The format of records that this program writes.
+const VERSION: u8 = 1;
+const MESSAGE: u8 = 1;
+const SETTLEMENT: u8 = 2;
+const NOTE: u8 = 3;
+
+/// Where a recipient stands, as it is on disk. Times are seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To be tried from then on.
+    Due {
+        /// When.
+        at_s: u32,
+    },
+    /// Waits for the operator.
+    Held,
+    /// The next hop took responsibility.
+    Delivered {
+        /// When.
+        at_s: u32,
+    },
+    /// Given up.
+    Failed {
+        /// When.
+        at_s: u32,
+    },
+}
+
+impl State {
+    /// When it ended; `None` while it is queued.
+    pub fn ended_s(self) -> Option<u32> {
+        match self {
+            State::Due { .. } | State::Held => None,
+            State::Delivered { at_s } | State::Failed { at_s } => Some(at_s),
+        }
+    }
+}
+
+/// A recipient's state and history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it stands.
+    pub state: State,
+    /// Attempts so far.
+    pub attempts: u16,
+    /// What was said last.
+    pub last: Option<Said>,
+}
+
+impl Standing {
+    /// That of a recipient who was never tried.
+    pub fn fresh(at_s: u32) -> Self {
+        Self { state: State::Due { at_s }, attempts: 0, last: None }
+    }
+}
+
+/// What is kept of an [`Answer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The status of RFC 3463.
+    pub status: EnhancedCode,
+    /// The reply on one line, or what happened instead; at most [`SAID_BYTES_MAX`].
+    pub text: Box<str>,
+    /// Who said it.
+    pub remote: Option<Box<str>>,
+}
+
+impl From<&Answer> for Said {
+    fn from(answer: &Answer) -> Self {
+        let mut end = answer.text.len().min(SAID_BYTES_MAX);
+        while !answer.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self { status: answer.status, text: answer.text[..end].into(), remote: answer.remote.clone() }
+    }
+}
+
+/// A recipient's new standing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of which message.
+    pub message: MessageId,
+    /// Its index there.
+    pub index: u16,
+    /// How it stands from now on.
+    pub standing: Standing,
+}
+
+/// An accepted message as its record tells it: all but the content, and where that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its identity.
+    pub id: MessageId,
+    /// When it was accepted.
+    pub arrival: Timestamp,
+    /// MAIL and RCPT.
+    pub envelope: Envelope,
+    /// Who submitted it.
+    pub account: Option<Box<str>>,
+    /// The submitting client.
+    pub client: Option<Client>,
+    /// Bytes of the payload before the content.
+    pub skip: u32,
+    /// Bytes of content.
+    pub len: u32,
+}
+
+/// One frame's meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A message was accepted.
+    Message(Accepted),
+    /// Recipients changed, and notices about that were accepted.
+    Settlement(Vec<Change>, Vec<Accepted>),
+    /// Recipients of a message became uncertain.
+    Note(MessageId, Vec<u16>),
+}
+
+impl Record {
+    /// Decodes a frame's payload.
+    pub fn decode(payload: &[u8]) -> Result<Record, Corrupt> {
+        let mut reader = Reader::new(payload);
+        if reader.byte()? != VERSION {
+            return Err(Corrupt("a record of another version"));
+        }
+        match reader.byte()? {
+            MESSAGE => {
+                let mut messages = accepted(&mut reader, 1, payload.len())?;
+                messages.pop().map(Record::Message).ok_or(Corrupt("a message record without a message"))
+            }
+            SETTLEMENT => {
+                let changes = changes(&mut reader)?;
+                let count = reader.count()?;
+                Ok(Record::Settlement(changes, accepted(&mut reader, count, payload.len())?))
+            }
+            NOTE => {
+                let message = MessageId(reader.number()?);
+                let count = reader.count()?;
+                let indices = (0..count).map(|_| reader.number_u16()).collect::<Result<_, _>>()?;
+                reader.end()?;
+                Ok(Record::Note(message, indices))
+            }
+            _ => Err(Corrupt("a record of unknown kind")),
+        }
+    }
+}
+
+fn changes(reader: &mut Reader<'_>) -> Result<Vec<Change>, Corrupt> {
+    let count = reader.count()?;
+    let mut changes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let message = MessageId(reader.number()?);
+        changes.push(Change { message, index: reader.number_u16()?, standing: encode::standing(reader)? });
+    }
+    Ok(changes)
+}
+
+/// Reads `count` messages' facts; their contents follow all of them, in the same order, up to the payload's end.
+fn accepted(reader: &mut Reader<'_>, count: usize, payload_len: usize) -> Result<Vec<Accepted>, Corrupt> {
+    let mut messages = Vec::with_capacity(count);
+    for _ in 0..count {
+        messages.push(one_accepted(reader)?);
+    }
+    let mut skip = payload_len - reader.remaining();
+    for message in &mut messages {
+        message.skip = u32::try_from(skip).map_err(|_| Corrupt("a record is too long"))?;
+        skip += message.len as usize;
+    }
+    if skip != payload_len {
+        return Err(Corrupt("a content has another length"));
+    }
+    Ok(messages)
+}
+
+fn one_accepted(reader: &mut Reader<'_>) -> Result<Accepted, Corrupt> {
+    let id = MessageId(reader.number()?);
+    let arrival = Timestamp::from_millis(reader.number()?);
+    let account = reader.optional()?.map(Into::into);
+    let client = encode::client(reader)?;
+    let sender = encode::sender(reader)?;
+    let count = reader.count()?;
+    if count > RECIPIENTS_MAX {
+        return Err(Corrupt("a message has too many recipients"));
+    }
+    let recipients = (0..count).map(|_| encode::recipient(reader)).collect::<Result<_, _>>()?;
+    let len = reader.number_u32()?;
+    Ok(Accepted { id, arrival, envelope: Envelope { sender, recipients }, account, client, skip: 0, len })
+}
+
+/// The bytes before the content of a message's record.
+pub fn message_head(message: &Message) -> Vec<u8> {
+    let mut head = Vec::with_capacity(64 + 64 * message.envelope.recipients.len());
+    head.extend([VERSION, MESSAGE]);
+    put_message(&mut head, message);
+    head
+}
+
+/// The bytes before the notices' contents of a settlement's record.
+pub fn settlement_head(changes: &[Change], notices: &[Message]) -> Vec<u8> {
+    let mut head = Vec::with_capacity(16 + 32 * changes.len());
+    head.extend([VERSION, SETTLEMENT]);
+    put_number(&mut head, changes.len() as u64);
+    for change in changes {
+        put_number(&mut head, change.message.0);
+        put_number(&mut head, u64::from(change.index));
+        encode::put_standing(&mut head, &change.standing);
+    }
+    put_number(&mut head, notices.len() as u64);
+    for notice in notices {
+        put_message(&mut head, notice);
+    }
+    head
+}
+
+/// A note's record.
+pub fn note(message: MessageId, indices: &[u16]) -> Vec<u8> {
+    let mut record = vec![VERSION, NOTE];
+    put_number(&mut record, message.0);
+    put_number(&mut record, indices.len() as u64);
+    for index in indices {
+        put_number(&mut record, u64::from(*index));
+    }
+    record
+}
+
+fn put_message(out: &mut Vec<u8>, message: &Message) {
+    put_number(out, message.id.0);
+    put_number(out, message.arrival.as_millis());
+    put_optional(out, message.account.as_deref());
+    encode::put_client(out, message.client.as_ref());
+    encode::put_sender(out, &message.envelope.sender);
+    put_number(out, message.envelope.recipients.len() as u64);
+    for recipient in &message.envelope.recipients {
+        encode::put_recipient(out, recipient);
+    }
+    put_number(out, message.content.len() as u64);
+}
