@@ -1,0 +1,6 @@
+//! Whole servers in a simulated world: clients submit, destinations misbehave, the power fails.
+
+mod client;
+mod destination;
+mod instruments;
+mod oracle;
