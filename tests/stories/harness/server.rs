@@ -1,0 +1,238 @@
+//! The server under test.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{PATIENCE, Process, binary, free_address, wait_for};
+
+/// The account of every story.
+pub const USER: &str = "user@accept.test";
+/// Its password, with what breaks careless clients.
+pub const PASSWORD: &str = "pa$s wo=rd";
+
+/// What a story wants of the configuration.
+pub struct Setup {
+    /// `[[route]]` sections in order: domain pattern and next hop.
+    pub routes: Vec<(String, String)>,
+    /// `[dns] servers`.
+    pub dns: Option<SocketAddr>,
+    /// `[retry] schedule`.
+    pub schedule: String,
+    /// `[retry] lifetime`.
+    pub lifetime: String,
+    /// More TOML, at the end.
+    pub more: String,
+    /// More arguments of `serve`.
+    pub arguments: Vec<String>,
+    /// Where the data lives; a folder of its own if absent.
+    pub data: Option<PathBuf>,
+    /// `[server] shards`.
+    pub shards: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            routes: Vec::new(),
+            dns: None,
+            schedule: r#"["1s", "1s", "2s"]"#.into(),
+            lifetime: "5d".into(),
+            more: String::new(),
+            arguments: Vec::new(),
+            data: None,
+            shards: 2,
+        }
+    }
+}
+
+impl Setup {
+    /// Everything goes to `next_hop`.
+    pub fn relay_to(next_hop: SocketAddr) -> Self {
+        Self { routes: vec![("*".into(), next_hop.to_string())], ..Self::default() }
+    }
+}
+
+/// A running `ringpost serve`.
+pub struct Server {
+    process: Option<Process>,
+    arguments: Vec<String>,
+    starts: usize,
+    /// Its folder: configuration, data, certificate, logs.
+    pub folder: TempDir,
+    /// Implicit TLS.
+    pub submissions: SocketAddr,
+    /// STARTTLS.
+    pub submission: SocketAddr,
+    /// No AUTH.
+    pub relay: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server and waits until it accepts.
+    pub fn start(setup: &Setup) -> Self {
+        let mut server = Self::prepare(setup);
+        server.launch();
+        server
+    }
+
+    fn prepare(setup: &Setup) -> Self {
+        let folder = tempfile::Builder::new().prefix("ringpost-story-").tempdir().expect("a folder");
+        let certificate =
+            rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()]).expect("a certificate");
+        fs::write(folder.path().join("server.chain.pem"), certificate.cert.pem()).expect("written");
+        fs::write(folder.path().join("server.key"), certificate.signing_key.serialize_pem()).expect("written");
+        let server = Self {
+            process: None,
+            arguments: setup.arguments.clone(),
+            starts: 0,
+            folder,
+            submissions: free_address(),
+            submission: free_address(),
+            relay: free_address(),
+        };
+        fs::write(server.config(), server.toml(setup)).expect("written");
+        server
+    }
+
+    /// The configuration's path.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("ringpost.toml")
+    }
+
+    fn toml(&self, setup: &Setup) -> String {
+        let data = setup.data.clone().unwrap_or_else(|| "data".into());
+        let mut toml = format!(
+            "[server]\nhostname = \"mta.ringpost.test\"\ndata_dir = \"{}\"\nshards = {}\n\n\
+             [tls]\ncertificate = \"server.chain.pem\"\nprivate_key = \"server.key\"\n\n",
+            data.display(),
+            setup.shards
+        );
+        for (kind, address, tls) in
+            [("submission", self.submissions, "implicit"), ("submission", self.submission, "starttls")]
+        {
+            let _ = writeln!(toml, "[[listener]]\nkind = \"{kind}\"\naddress = \"{address}\"\ntls = \"{tls}\"\n");
+        }
+        let _ = writeln!(
+            toml,
+            "[[listener]]\nkind = \"relay\"\naddress = \"{}\"\ntls = \"optional\"\nnetworks = [\"127.0.0.0/8\"]\n",
+            self.relay
+        );
+        let _ = writeln!(
+            toml,
+            "[[account]]\nname = \"{USER}\"\npassword = \"{}\"\nsenders = [\"{USER}\", \"@bulk.accept.test\"]\n",
+            password_hash()
+        );
+        for (pattern, next_hop) in &setup.routes {
+            let _ = writeln!(toml, "[[route]]\ndomains = [\"{pattern}\"]\nnext_hop = \"{next_hop}\"\n");
+        }
+        if let Some(dns) = setup.dns {
+            let _ = writeln!(toml, "[dns]\nservers = [\"{dns}\"]\n");
+        }
+        let _ = writeln!(toml, "[retry]\nschedule = {}\nlifetime = \"{}\"\n", setup.schedule, setup.lifetime);
+        toml + &setup.more
+    }
+
+    /// Starts the process (again) and waits until it accepts connections; returns how long that took.
+    pub fn launch(&mut self) -> Duration {
+        assert!(self.process.is_none(), "it runs already");
+        self.starts += 1;
+        let log = fs::File::create(self.log_path()).expect("a log file");
+        let begin = std::time::Instant::now();
+        let mut command = Command::new(binary("ringpost"));
+        command.arg("serve").arg("-c").arg(self.config()).args(&self.arguments).stdin(Stdio::null()).stderr(log);
+        let mut process = Process::start(&mut command);
+        wait_for("the server to accept", PATIENCE, || {
+            if let Some(status) = process.0.try_wait().expect("its status") {
+                panic!("ringpost serve ended with {status}:\n{}", self.log());
+            }
+            std::net::TcpStream::connect(self.relay).ok()
+        });
+        self.process = Some(process);
+        begin.elapsed()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join(format!("log.{}", self.starts))
+    }
+
+    /// What the current process has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).expect("the log")
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").0.id()
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) {
+        drop(self.process.take().expect("it runs"));
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.signal("-TERM");
+        let status = wait_for("the server to stop", PATIENCE, || process.0.try_wait().expect("its status"));
+        assert!(status.success(), "it ended with {status}:\n{}", self.log());
+    }
+
+    /// SIGHUP.
+    pub fn reload(&self) {
+        self.process.as_ref().expect("it runs").signal("-HUP");
+    }
+
+    /// `ringpost queue …` against it.
+    pub fn queue(&self, arguments: &[&str]) -> String {
+        super::output(Command::new(binary("ringpost")).arg("queue").args(arguments).arg("-c").arg(self.config()))
+    }
+
+    /// Queued recipients.
+    pub fn queued(&self) -> u64 {
+        self.queue(&["list", "--count"]).trim().parse().expect("a number")
+    }
+
+    /// Waits until the queue is empty.
+    pub fn wait_empty(&self, patience: Duration) {
+        wait_for("the queue to be empty", patience, || (self.queued() == 0).then_some(()));
+    }
+
+    /// Waits for a log line that holds all of `words`.
+    pub fn wait_log(&self, words: &[&str]) -> String {
+        wait_for(&format!("a log line with {words:?}"), PATIENCE, || {
+            self.log().lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        })
+    }
+
+    /// A line of `/proc/PID/status` in KiB, such as `VmHWM`.
+    pub fn memory_kib(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let line = status.lines().find(|line| line.starts_with(key)).expect("the line");
+        line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
+    }
+}
+
+/// The account's hash, made by the command that administrators use.
+fn password_hash() -> String {
+    use std::io::Write as _;
+    let mut hash = Process(
+        Command::new(binary("ringpost"))
+            .args(["account", "hash"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("ringpost account hash"),
+    );
+    hash.0.stdin.take().expect("its input").write_all(PASSWORD.as_bytes()).expect("written");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut hash.0.stdout.take().expect("its output"), &mut text).expect("read");
+    assert!(hash.0.wait().expect("its status").success());
+    text.trim().to_owned()
+}

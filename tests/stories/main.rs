@@ -1,0 +1,19 @@
+//! Stories: each file is a behaviour that users and peers meet, told with the real server and real peers.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "stories run outside the shards, on real time and threads"
+)]
+#![allow(missing_docs, reason = "the tests' names and bodies are the documentation")]
+
+mod harness;
+
+mod a_full_disk_is_no_loss;
+mod a_message_is_relayed;
+mod bulk_mail_arrives_once;
+mod configuration_is_reloaded;
+mod operators_see_and_steer_the_queue;
+mod real_clients_submit;
+mod smuggling_is_refused;
+mod the_destination_fails;
