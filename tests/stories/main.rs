@@ -10,6 +10,7 @@
 mod harness;
 
 mod a_full_disk_is_no_loss;
+mod a_kill_loses_nothing;
 mod a_message_is_relayed;
 mod bulk_mail_arrives_once;
 mod configuration_is_reloaded;
