@@ -20,9 +20,6 @@ use crate::sim::disk;
 /// Bytes of one step of zero-filling a new file.
 const FILL_BYTES: usize = 1024 * 1024;
 
-/// What [`FILL_BYTES`] of a new file are filled with.
-static ZEROS: [u8; FILL_BYTES] = [0; FILL_BYTES];
-
 /// A directory that exists; a cheap handle.
 #[derive(Clone)]
 pub struct Directory(DirectoryKind);
@@ -261,7 +258,7 @@ async fn create(reactor: &Reactor, path: PathBuf, bytes: u64) -> io::Result<File
 /// Writes zeros and waits until the device has them, so that the flush at the end finds little left to do and no flush
 /// of the journal queues behind a whole segment of zeros.
 fn fill(file: &std::fs::File, offset: u64, bytes: usize) -> io::Result<()> {
-    file.write_all_at(&ZEROS[..bytes], offset)?;
+    file.write_all_at(&vec![0; bytes], offset)?;
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: a system call on a descriptor that `file` keeps open; it touches no memory of ours.
     let paced = unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, bytes as i64, flags) };
