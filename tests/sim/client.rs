@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost::smtp::client::{Patience, Result as Outcome, Session, Settings, Step, Tls, Transaction};
-use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
-use ringpost::smtp::path::{Mailbox, ReversePath};
 use shards::Reactor;
 use shards::net::Stream;
 
-use crate::oracle::{IDENTITY_FIELD, Shared};
+use crate::mail::{self, Mail, Volume};
+use crate::oracle::Shared;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,12 +32,6 @@ pub struct Client {
     pub messages_max: u32,
 }
 
-/// A message on its way to the server.
-struct Submission {
-    message: u32,
-    recipients: Vec<String>,
-}
-
 impl Client {
     /// Submits until all messages are submitted, some on each connection.
     pub async fn run(self) {
@@ -54,7 +47,7 @@ impl Client {
     async fn converse(&self, mut stream: Stream) {
         let mut session = Session::new(Arc::new(self.settings()), false);
         let mut messages_left = 1 + self.reactor.random() % 5;
-        let mut running: Option<Submission> = None;
+        let mut running: Option<Mail> = None;
         loop {
             match session.next() {
                 Step::Send => {
@@ -100,74 +93,22 @@ impl Client {
         }
     }
 
-    fn submit(&self, session: &mut Session) -> Submission {
-        let message = self.next_message.get();
-        self.next_message.set(message + 1);
-        let recipients = self.recipients(message);
-        let content = Arc::new(self.content(message));
-        self.oracle.borrow_mut().submitting(message, &content, &recipients);
-        session.transact(Transaction {
-            sender: Sender {
-                path: ReversePath::Mailbox(mailbox("sender@senders.test")),
-                body: Body::SevenBit,
-                smtputf8: false,
-                size: None,
-                ret: None,
-                envid: None,
-            },
-            recipients: recipients.iter().map(|path| recipient(path)).collect(),
-            content,
-        });
-        Submission { message, recipients }
+    fn submit(&self, session: &mut Session) -> Mail {
+        let number = self.next_message.get();
+        self.next_message.set(number + 1);
+        let mail = Mail::draw(&self.reactor, number, &self.domains, Volume::Usual);
+        self.oracle.borrow_mut().submitting(&mail);
+        let (recipients, content) = (mail.envelope_recipients(), mail.content.clone());
+        session.transact(Transaction { sender: mail::sender(), recipients, content });
+        mail
     }
 
-    /// One to four recipients; some do not exist.
-    fn recipients(&self, message: u32) -> Vec<String> {
-        let count = 1 + self.reactor.random() % 4;
-        let path = |number: u64| {
-            let who = if self.reactor.random().is_multiple_of(20) { "nobody" } else { "r" };
-            let domain = &self.domains[self.reactor.random() as usize % self.domains.len()];
-            format!("{who}{message}-{number}@{domain}")
-        };
-        (0..count).map(path).collect()
-    }
-
-    /// Lines of all lengths, some that begin with dots; mostly small, sometimes larger than any buffer on its way.
-    fn content(&self, message: u32) -> Vec<u8> {
-        let bytes = match self.reactor.random() % 20 {
-            0 => 300_000,
-            1..4 => 20_000,
-            _ => 500,
-        };
-        let mut content = format!(
-            "From: <sender@senders.test>\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\n\
-             Message-ID: <{message}@senders.test>\r\n{IDENTITY_FIELD}{message}\r\nSubject: {message}\r\n\r\n"
-        )
-        .into_bytes();
-        while content.len() < bytes {
-            let length = self.reactor.random() as usize % 78;
-            let first = b".. \tabcdefgh"[self.reactor.random() as usize % 12];
-            content.push(first);
-            content.extend((0..length).map(|at| b'a' + ((at + message as usize) % 26) as u8));
-            content.extend_from_slice(b"\r\n");
-        }
-        content
-    }
-
-    fn remember(&self, submission: Option<Submission>, outcomes: &[Outcome]) {
-        let Some(Submission { message, recipients }) = submission else { return };
+    fn remember(&self, mail: Option<Mail>, outcomes: &[Outcome]) {
+        let Some(Mail { number, recipients, .. }) = mail else { return };
         for (path, outcome) in recipients.iter().zip(outcomes) {
             if let Outcome::Accepted(_) = outcome {
-                self.oracle.borrow_mut().acknowledged(message, path);
+                self.oracle.borrow_mut().acknowledged(number, path);
             }
         }
     }
-}
-
-fn recipient(path: &str) -> Recipient {
-    Recipient { path: mailbox(path), notify: Notify::default(), orcpt: None }
-}
-
-fn mailbox(text: &str) -> Mailbox {
-    Mailbox::parse(text, false).expect("the addresses of this test are valid")
 }

@@ -1,7 +1,6 @@
 //! Destinations: SMTP servers that take mail, and everything that real ones do instead.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +13,8 @@ use ringpost::smtp::server::{Acceptance, Answer, Question, Session, Settings, St
 use shards::Reactor;
 use shards::net::Stream;
 
-use crate::oracle::{self, CopyId, Shared};
+use crate::mail::NOBODY;
+use crate::oracle::{CopyId, Shared};
 
 /// Longer than any patience of the server under test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -166,7 +166,7 @@ impl Conversation {
     }
 
     fn judge(&self, recipient: &Recipient) -> Option<Reply> {
-        if recipient.path.local().starts_with("nobody") {
+        if recipient.path.local().starts_with(NOBODY) {
             return Some(reply::codes(550, 5, 1, 1).say("no such mailbox"));
         }
         self.mood(self.session.sender().is_some_and(|sender| sender.path == ReversePath::Null))
@@ -191,7 +191,7 @@ impl Conversation {
         let now = self.reactor.now();
         let oracle = &mut *self.destination.oracle.borrow_mut();
         if is_notice {
-            note_failures(oracle, now, content);
+            oracle.notice(now, content);
         } else {
             let arrived = envelope.recipients.iter().filter_map(|to| oracle.arrived(now, to.path.as_str(), content));
             self.unconfirmed.extend(arrived);
@@ -204,25 +204,5 @@ impl Conversation {
     fn chance(&self, probability: f64) -> bool {
         // 53 bits fill a double's mantissa.
         ((self.reactor.random() >> 11) as f64) < probability * (1u64 << 53) as f64
-    }
-}
-
-/// Tells the oracle whom a notice calls failed.
-fn note_failures(oracle: &mut oracle::Oracle, now: shards::Instant, notice: &[u8]) {
-    let Some(message) = oracle::identity(notice) else {
-        return;
-    };
-    let text = String::from_utf8_lossy(notice);
-    let mut recipient = None;
-    let mut failed = BTreeSet::new();
-    for line in text.lines() {
-        if let Some(address) = line.strip_prefix("Final-Recipient: rfc822;") {
-            recipient = Some(address.trim().to_owned());
-        } else if line == "Action: failed" {
-            failed.extend(recipient.take());
-        }
-    }
-    for recipient in failed {
-        oracle.failure_notice(now, message, &recipient);
     }
 }

@@ -3,4 +3,7 @@
 mod client;
 mod destination;
 mod instruments;
+mod mail;
 mod oracle;
+mod queue;
+mod seeds;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use shards::Instant;
 
+use crate::mail::Mail;
+
 /// The oracle as the tasks of a simulation share it.
 pub type Shared = Rc<RefCell<Oracle>>;
 
@@ -59,15 +61,17 @@ pub struct Tally {
     pub delivered: usize,
     /// Those with a failure notice and no copy.
     pub failed: usize,
+    /// Recipients that were submitted and never promised.
+    pub refused: usize,
     /// Copies beyond the first.
     pub duplicates: usize,
 }
 
 impl Oracle {
     /// A client is about to submit this.
-    pub fn submitting(&mut self, message: u32, content: &Arc<Vec<u8>>, recipients: &[String]) {
-        let recipients = recipients.iter().map(|path| (path.clone(), Recipient::default())).collect();
-        self.submissions.insert(message, Submission { content: content.clone(), recipients });
+    pub fn submitting(&mut self, mail: &Mail) {
+        let recipients = mail.recipients.iter().map(|path| (path.clone(), Recipient::default())).collect();
+        self.submissions.insert(mail.number, Submission { content: mail.content.clone(), recipients });
     }
 
     /// The client got 250 for this recipient.
@@ -122,8 +126,7 @@ impl Oracle {
         }
     }
 
-    /// A notice came that speaks of `message` and `recipient` as failed.
-    pub fn failure_notice(&mut self, now: Instant, message: u32, recipient: &str) {
+    fn failure_notice(&mut self, now: Instant, message: u32, recipient: &str) {
         let crashes = self.crashes.clone();
         let Some(entry) = self.recipient(message, recipient) else {
             self.violations
@@ -134,6 +137,25 @@ impl Oracle {
         let crashed_since = |since: Instant| crashes.iter().any(|crash| (since..=now).contains(crash));
         if entry.copies.iter().filter_map(|copy| copy.known).any(|known| !crashed_since(known)) {
             self.violations.push(format!("a failure notice for {recipient} of message {message}, which was delivered"));
+        }
+    }
+
+    /// A notice came: whom it calls failed.
+    pub fn notice(&mut self, now: Instant, notice: &[u8]) {
+        let text = String::from_utf8_lossy(notice);
+        let Some(message) = identity(notice) else {
+            self.violations.push("a notice that speaks of no message".to_owned());
+            return;
+        };
+        let mut recipient = None;
+        for line in text.lines() {
+            if let Some(address) = line.strip_prefix("Final-Recipient: rfc822;") {
+                recipient = Some(address.trim());
+            } else if line == "Action: failed"
+                && let Some(recipient) = recipient.take()
+            {
+                self.failure_notice(now, message, recipient);
+            }
         }
     }
 
@@ -150,6 +172,7 @@ impl Oracle {
             for (path, recipient) in &submission.recipients {
                 tally.duplicates += recipient.copies.len().saturating_sub(1);
                 if !recipient.acknowledged {
+                    tally.refused += 1;
                     continue;
                 }
                 tally.acknowledged += 1;
@@ -188,7 +211,8 @@ mod tests {
     fn submitted() -> (Oracle, Vec<u8>) {
         let content = format!("{IDENTITY_FIELD}7\r\n\r\nHello\r\n").into_bytes();
         let mut oracle = Oracle::default();
-        oracle.submitting(7, &Arc::new(content.clone()), &[A.to_owned()]);
+        let recipients = vec![A.to_owned()];
+        oracle.submitting(&Mail { number: 7, recipients, content: Arc::new(content.clone()) });
         oracle.acknowledged(7, A);
         (oracle, content)
     }
@@ -198,7 +222,7 @@ mod tests {
         let (mut oracle, content) = submitted();
         assert!(oracle.check_at_end().is_err());
         oracle.arrived(at(1), A, &content);
-        assert_eq!(oracle.check_at_end(), Ok(Tally { acknowledged: 1, delivered: 1, failed: 0, duplicates: 0 }));
+        assert_eq!(oracle.check_at_end(), Ok(Tally { acknowledged: 1, delivered: 1, ..Tally::default() }));
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! Which seeds a test runs: a handful each time, `SEEDS=1000` for more, `SEED=7` to see one again.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ringpost::events::log::Channel;
+
+/// Seeds of a normal run.
+const USUALLY: u64 = 20;
+
+/// Runs `test` with every seed: first `kept` (each of which has found something once), then the others.
+pub fn each(kept: &[u64], test: impl Fn(u64)) {
+    if let Some(seed) = number("SEED") {
+        return test(seed);
+    }
+    let others: Range<u64> = 0..number("SEEDS").unwrap_or(USUALLY);
+    kept.iter().copied().chain(others).for_each(test);
+}
+
+/// Reads the server's log; shows it if one seed was asked for.
+pub async fn show(log: Arc<Channel>) {
+    let is_replay = number("SEED").is_some();
+    loop {
+        let lines = log.next().await;
+        if is_replay {
+            eprint!("{lines}");
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
