@@ -1,0 +1,101 @@
+//! `ringload generate`: an SMTP load on one server.
+//!
+//! Owns: connections to the server, the pace, what became of each message, and the summary.
+//! Never: retries a message (what the server says is the result), except that a kept connection which the server has
+//! closed between two messages is replaced once.
+//! Pace: with `--rate` messages are due at fixed times whatever the server does, and latency counts from then, so that a
+//! server that stalls cannot hide it (no coordinated omission). Without, each connection sends one after another.
+
+mod connection;
+mod expect;
+mod options;
+mod pace;
+mod plan;
+mod report;
+mod tally;
+mod thread;
+mod trust;
+mod worker;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use shards::launch;
+
+use crate::{Failure, usage};
+use plan::Plan;
+use tally::Tally;
+
+pub use options::{Options, TlsOption};
+pub use report::Report;
+
+/// How often the progress line is renewed.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// The command: runs the load, prints the summary on stdout.
+///
+/// # Errors
+/// [`Failure::Usage`] where the options make no sense; [`Failure::Failed`] if it could not run, or if anything was
+/// refused or lost that `--expect` does not name.
+pub fn main(options: &Options) -> Result<(), Failure> {
+    let report = run(options)?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?);
+    } else {
+        print!("{report}");
+    }
+    match report.unexpected {
+        0 => Ok(()),
+        unexpected => Err(Failure::Failed(format!("{unexpected} recipients unexpectedly refused or lost"))),
+    }
+}
+
+/// Runs the load to its end.
+///
+/// # Errors
+/// As [`main`], but that refusals are in the report only.
+pub fn run(options: &Options) -> Result<Report, Failure> {
+    let plan = Arc::new(Plan::new(options)?);
+    let (sender, tallies) = mpsc::channel();
+    let cpu_before = usage::cpu();
+    let body = {
+        let plan = plan.clone();
+        move |reactor, number| {
+            let (plan, sender) = (plan.clone(), sender.clone());
+            async move {
+                let tally = thread::run(reactor, number, plan).await;
+                // The receiver waits for every thread; if it is gone, so is whoever wanted to know.
+                let _ = sender.send(tally);
+            }
+        }
+    };
+    let running = launch::launch(options.threads, body).map_err(|error| Failure::Failed(error.to_string()))?;
+    let total = collect(&plan, &tallies, options.threads)?;
+    running.join().map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Report::new(&total, &options.expect, usage::cpu().saturating_sub(cpu_before)))
+}
+
+/// Waits for every thread's tally, with a progress line on a terminal.
+fn collect(plan: &Plan, tallies: &mpsc::Receiver<io::Result<Tally>>, threads: usize) -> Result<Tally, Failure> {
+    let terminal = io::stderr().is_terminal();
+    let (mut total, mut missing) = (Tally::default(), threads);
+    while missing > 0 {
+        match tallies.recv_timeout(PROGRESS) {
+            Ok(tally) => {
+                total.add(tally.map_err(|error| Failure::Failed(format!("ids: {error}")))?);
+                missing -= 1;
+            }
+            Err(RecvTimeoutError::Timeout) if terminal => eprint!("\r{}\x1b[K", plan.progress),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::Failed("a thread ended without its tally".into()));
+            }
+        }
+    }
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    Ok(total)
+}

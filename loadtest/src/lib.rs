@@ -1,0 +1,24 @@
+//! `ringload`: a load generator, a sink and their accounting, for any SMTP server.
+//!
+//! Owns: messages that can be told apart and checked for damage ([`message`]), the load ([`generate`]), the destination
+//! with its faults ([`sink`]), and the count of what was lost or doubled ([`verify`]).
+//! Never: speaks SMTP itself; both ends are Ringpost's sessions on `shards`, as in the server.
+
+pub mod generate;
+mod idfile;
+pub mod message;
+pub mod sink;
+mod units;
+mod usage;
+pub mod verify;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It ran and failed: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// The command line, or a file that it names, is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+}

@@ -1,0 +1,75 @@
+//! What was received, counted per shard and added up at the end.
+
+use std::collections::HashSet;
+
+use ringpost::smtp::envelope::Envelope;
+use shards::Instant;
+
+use crate::message::{Id, Received};
+
+/// Counts of one shard, or of all.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) connections: u64,
+    pub(super) messages: u64,
+    pub(super) recipients: u64,
+    pub(super) bytes: u64,
+    pub(super) unmarked: u64,
+    pub(super) damaged: u64,
+    /// Receptions of marked messages, one per recipient.
+    pub(super) receptions: u64,
+    /// Each id with the checksum of a recipient, once.
+    seen: HashSet<(u64, u32)>,
+    /// From the first message to the last.
+    pub(super) span: Option<(Instant, Instant)>,
+    /// How often each fault happened, in the script's order.
+    pub(super) faults: Vec<u64>,
+}
+
+impl Counts {
+    /// Counts one received message.
+    pub(super) fn count(&mut self, envelope: &Envelope, bytes: usize, received: Received, now: Instant) {
+        self.messages += 1;
+        self.recipients += envelope.recipients.len() as u64;
+        self.bytes += bytes as u64;
+        match received {
+            Received::Unmarked => self.unmarked += 1,
+            Received::Whole(id) => self.see(id, envelope),
+            Received::Damaged(id) => {
+                self.damaged += 1;
+                self.see(id, envelope);
+            }
+        }
+        self.span = Some((self.span.map_or(now, |(first, _)| first), now));
+    }
+
+    fn see(&mut self, id: Id, envelope: &Envelope) {
+        for recipient in &envelope.recipients {
+            self.receptions += 1;
+            self.seen.insert((id.to_bits(), crc32fast::hash(recipient.path.as_str().as_bytes())));
+        }
+    }
+
+    /// Receptions beyond the first of each id for each recipient.
+    pub(super) fn duplicates(&self) -> u64 {
+        self.receptions - self.seen.len() as u64
+    }
+
+    /// Adds another shard's.
+    pub(super) fn add(&mut self, other: Counts) {
+        self.connections += other.connections;
+        self.messages += other.messages;
+        self.recipients += other.recipients;
+        self.bytes += other.bytes;
+        self.unmarked += other.unmarked;
+        self.damaged += other.damaged;
+        self.receptions += other.receptions;
+        self.seen.extend(other.seen);
+        self.span = match (self.span, other.span) {
+            (Some((first, last)), Some((theirs, end))) => Some((first.min(theirs), last.max(end))),
+            (mine, theirs) => mine.or(theirs),
+        };
+        self.faults.resize(self.faults.len().max(other.faults.len()), 0);
+        self.faults.iter_mut().zip(other.faults).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}

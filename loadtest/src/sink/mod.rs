@@ -1,0 +1,171 @@
+//! `ringload sink`: a destination that accepts everything, counts it, and plays faults.
+//!
+//! Owns: listeners, sessions of `smtp::server`, what was received, the script's faults.
+//! Never: keeps content; a message is looked at, counted and forgotten.
+//! Counting: a duplicate is a second reception of one id for one recipient, so that a message which its server splits
+//! by destination is not one. What a fault drops after `accept = true` counts as received.
+
+mod counts;
+mod faults;
+mod options;
+mod report;
+mod script;
+mod session;
+mod shard;
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ringpost::smtp::server::Settings;
+use shards::launch::{self, Running};
+
+use crate::idfile::IdSink;
+use crate::usage::EndSignals;
+use crate::{Failure, usage};
+use counts::Counts;
+use script::Script;
+
+pub use options::Options;
+pub use report::Report;
+
+/// How often signals and the end are looked for, and the progress line is renewed.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What all shards of a sink share.
+pub(crate) struct Shared {
+    listen: Vec<SocketAddr>,
+    settings: Arc<Settings>,
+    script: Script,
+    ids: IdSink,
+    /// Messages after which the sink ends.
+    messages_max: Option<u64>,
+    messages: AtomicU64,
+    stop: AtomicBool,
+    /// Shards that have not ended.
+    running: AtomicUsize,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Counts a message towards `--messages`.
+    fn count(&self) {
+        let messages = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.messages_max.is_some_and(|messages_max| messages >= messages_max) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A sink that runs on its own threads.
+pub struct Sink {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    running: Running,
+    counts: mpsc::Receiver<Counts>,
+    cpu_before: Duration,
+}
+
+impl Sink {
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] where the options or the script are wrong; [`Failure::Failed`] where it cannot listen.
+    pub fn start(options: &Options) -> Result<Self, Failure> {
+        let cpu_before = usage::cpu();
+        if options.threads > 1 && options.listen.iter().any(|address| address.port() == 0) {
+            return Err(Failure::Usage("--threads needs --listen with a port of your choice".into()));
+        }
+        let shared = Arc::new(Shared {
+            listen: options.listen.clone(),
+            settings: Arc::new(options.settings()),
+            script: options.script.as_deref().map_or_else(|| Ok(Script::default()), Script::read)?,
+            ids: IdSink::create(options.ids.as_deref(), options.per_recipient)?,
+            messages_max: options.messages,
+            messages: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            running: AtomicUsize::new(options.threads),
+        });
+        let (ready, addresses) = mpsc::channel();
+        let (results, counts) = mpsc::channel();
+        let body = {
+            let shared = shared.clone();
+            move |reactor, number| shard::run(reactor, number, shared.clone(), ready.clone(), results.clone())
+        };
+        let failed = |error: std::io::Error| Failure::Failed(error.to_string());
+        let running = launch::launch(options.threads, body).map_err(failed)?;
+        let mut bound = Vec::new();
+        for _ in 0..options.threads {
+            let result = addresses.recv().map_err(|_| Failure::Failed("a shard ended at its start".into()))?;
+            bound = result.inspect_err(|_| shared.stop.store(true, Ordering::Relaxed)).map_err(failed)?;
+        }
+        Ok(Self { shared, addresses: bound, running, counts, cpu_before })
+    }
+
+    /// Where it listens, in the options' order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Messages received so far.
+    pub fn messages(&self) -> u64 {
+        self.shared.messages.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended by itself (`--messages`).
+    pub fn has_ended(&self) -> bool {
+        self.shared.running.load(Ordering::Acquire) == 0
+    }
+
+    /// Stops it and gives the summary.
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] if a shard ended before its time.
+    pub fn stop(self) -> Result<Report, Failure> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.running.join().map_err(|error| Failure::Failed(error.to_string()))?;
+        let mut total = Counts::default();
+        for counts in self.counts.try_iter() {
+            total.add(counts);
+        }
+        let cpu = usage::cpu().saturating_sub(self.cpu_before);
+        Ok(Report::new(&total, &self.shared.script, cpu))
+    }
+}
+
+/// The command: runs until SIGINT, SIGTERM or `--messages`, then prints the summary on stdout.
+///
+/// # Errors
+/// As [`Sink::start`]; [`Failure::Failed`] too if a message was damaged.
+pub fn main(options: &Options) -> Result<(), Failure> {
+    let signals = EndSignals::block();
+    let sink = Sink::start(options)?;
+    for address in sink.addresses() {
+        eprintln!("listening on {address}");
+    }
+    let terminal = std::io::stderr().is_terminal();
+    while !signals.wait(TICK) && !sink.has_ended() {
+        if terminal {
+            eprint!("\r{} messages\x1b[K", sink.messages());
+        }
+    }
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    let report = sink.stop()?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?);
+    } else {
+        print!("{report}");
+    }
+    match report.damaged {
+        0 => Ok(()),
+        damaged => Err(Failure::Failed(format!("{damaged} messages were damaged"))),
+    }
+}

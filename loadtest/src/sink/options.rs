@@ -1,0 +1,75 @@
+//! The command line of `ringload sink`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ringpost::smtp::server::Settings;
+
+use crate::units;
+
+/// Receives messages, counts them, and plays the faults of a script.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "Example:\n  ringload sink --listen 127.0.0.1:2526 --ids received.ids --script faults.toml\n\n\
+                        A script:\n  [[fault]]\n  at = \"rcpt\"            # connect ehlo mail rcpt data content dot\n  \
+                        recipient = \"full*@*\" # rcpt and dot only; * stands for anything\n  \
+                        share = 0.1            # or every = 10; and times = 5\n  \
+                        reply = \"452 4.2.2 Mailbox full\"  # or reset, drop or silent = true; or delay = \"200ms\"\n  \
+                        # at \"dot\" with reset, drop or silent: accept = true takes the message all the same")]
+pub struct Options {
+    /// Where to listen; may be given several times
+    #[arg(long, value_name = "HOST:PORT", required = true)]
+    pub listen: Vec<SocketAddr>,
+    /// Faults to play (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Write the id of each message that was received
+    #[arg(long, value_name = "FILE")]
+    pub ids: Option<PathBuf>,
+    /// In --ids, write one line per recipient: id and address
+    #[arg(long, requires = "ids")]
+    pub per_recipient: bool,
+    /// End after this many messages
+    #[arg(long, value_name = "N")]
+    pub messages: Option<u64>,
+    /// The largest message that is taken
+    #[arg(long, value_name = "SIZE", default_value = "100MiB", value_parser = units::size)]
+    pub size_max: u64,
+    /// The most recipients of a message
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub recipients_max: usize,
+    /// The name in the greeting
+    #[arg(long, value_name = "NAME", default_value = "sink.ringload.test")]
+    pub hostname: String,
+    /// Threads, each on a core of its own; a source address always meets the same one
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Bad commands of a session before it ends.
+const ERRORS_MAX: u32 = 20;
+
+impl Options {
+    /// What the sessions offer.
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            hostname: self.hostname.as_str().into(),
+            starttls: false,
+            tls_required: false,
+            auth_required: false,
+            message_bytes_max: self.size_max,
+            recipients_max: self.recipients_max,
+            messages_max: 0,
+            errors_max: ERRORS_MAX,
+        }
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(threads) if (1..=256).contains(&threads) => Ok(threads),
+        _ => Err("a number of threads is between 1 and 256".into()),
+    }
+}
