@@ -1,1 +1,281 @@
-//! Inbound: accepts connections and drives `smtp::server`: TLS, patience, policy, the spool.
+//! Inbound: accepts connections and drives `smtp::server` on them: TLS, patience, policy, the queue.
+//!
+//! Owns: a shard's doors (listeners with what they offer), who is inside ([`admit`]), each conversation ([`converse`])
+//! with its questions ([`answer`]), the memory that arriving content may take ([`budget`]), recently verified
+//! credentials ([`credentials`]) and what accounts have used of their day ([`quota`]).
+//! Never: the protocol (`smtp::server`), who may do what (`policy`), what is on disk (`queue`).
+//! After a crash: whoever had no 250 sends again; credentials are verified anew and quotas start at nothing.
+//! RFC: 5321 §4.5.3.2.7, §4.2.5, 3207, 4954, 6409, 8314.
+//! Limits: [`admit::CONNECTIONS_MAX`] connections and `[limits] connections_per_address_max`; content memory
+//! `[limits] content_memory_bytes_max` / [`budget::SHARE`]; every wait has a patience.
+//!
+//! A panic in a conversation is caught, logged and counted: a defect costs one peer, not the shard.
+
+mod admit;
+mod answer;
+mod budget;
+mod converse;
+mod credentials;
+mod quota;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{Either, Shared, select};
+use shards::Reactor;
+use shards::net::{Listener, Stream};
+
+use crate::config::{self, Config, ListenerKind, ListenerTls};
+use crate::events::{Event, Log};
+use crate::policy::{Accounts, Authorized, network};
+use crate::queue::Queue;
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::server::{Session, Settings};
+use admit::{Admissions, Ticket};
+use budget::Budget;
+use converse::Conversation;
+use credentials::Credentials;
+use quota::Quotas;
+
+/// Bad commands that end a session.
+const ERRORS_MAX: u32 = 20;
+
+/// One shard's inbound side; a cheap handle.
+#[derive(Clone)]
+pub struct Inbound(Rc<Inner>);
+
+struct Inner {
+    reactor: Reactor,
+    queue: Queue,
+    log: Log,
+    current: RefCell<Current>,
+    admissions: Rc<Admissions>,
+    budget: Rc<Budget>,
+    credentials: Credentials,
+    quotas: Quotas,
+    counts: Tally,
+    /// Fires when the shard drains.
+    stop: RefCell<Option<oneshot::Sender<()>>>,
+    stopped: Shared<oneshot::Receiver<()>>,
+}
+
+/// What a configuration says; sessions that run keep the one with which they began.
+struct Current {
+    config: Arc<Config>,
+    accounts: Rc<Accounts>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// What has happened at the doors since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections that were let in.
+    pub connections: u64,
+    /// Connections that were refused at the door.
+    pub connections_refused: u64,
+    /// Messages that were answered 250.
+    pub messages: u64,
+    /// Octets of their content, trace included.
+    pub bytes: u64,
+    /// Handshakes that failed.
+    pub tls_failures: u64,
+    /// Authentications with wrong credentials.
+    pub auth_failures: u64,
+    /// Conversations that a defect of ours ended.
+    pub panics: u64,
+    /// Connections that are open now.
+    pub open: u64,
+}
+
+#[derive(Default)]
+struct Tally(Cell<Counts>);
+
+impl Tally {
+    fn note(&self, note: impl FnOnce(&mut Counts)) {
+        let mut counts = self.0.get();
+        note(&mut counts);
+        self.0.set(counts);
+    }
+}
+
+/// A listener as it was configured, with what its sessions offer.
+struct Door {
+    listener: config::Listener,
+    settings: Arc<Settings>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Inbound {
+    /// The inbound side of a shard. `tls` is what the configured certificate makes; without it no listener offers TLS.
+    pub fn new(
+        reactor: &Reactor,
+        config: Arc<Config>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        queue: Queue,
+        log: Log,
+    ) -> Inbound {
+        let (stop, stopped) = oneshot::channel();
+        Inbound(Rc::new(Inner {
+            reactor: reactor.clone(),
+            queue,
+            log,
+            budget: Budget::new(&config.limits),
+            current: RefCell::new(Current::new(config, tls)),
+            admissions: Admissions::new(),
+            credentials: Credentials::default(),
+            quotas: Quotas::default(),
+            counts: Tally::default(),
+            stop: RefCell::new(Some(stop)),
+            stopped: stopped.shared(),
+        }))
+    }
+
+    /// Uses `config` and `tls` for sessions that begin from now on. Credentials that were verified are forgotten.
+    pub fn configure(&self, config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) {
+        self.0.budget.configure(&config.limits);
+        *self.0.current.borrow_mut() = Current::new(config, tls);
+        self.0.credentials.forget();
+    }
+
+    /// Opens every configured listener and serves it in tasks of their own.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on, and why. Nothing is served then.
+    pub fn open(&self) -> io::Result<Vec<SocketAddr>> {
+        let listeners = self.0.current.borrow().config.listeners.clone();
+        let mut opened = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let socket = self.0.reactor.listen(listener.address).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listener.address))
+            })?;
+            opened.push((socket, listener));
+        }
+        let addresses = opened.iter().map(|(socket, _)| socket.address()).collect();
+        for (socket, listener) in opened {
+            self.0.log.emit(&Event::Listening(socket.address()));
+            self.0.reactor.spawn(self.clone().serve(socket, listener)).detach();
+        }
+        Ok(addresses)
+    }
+
+    /// Stops accepting, says 421 to idle sessions, lets content in transit end; returns when all are gone or `patience`
+    /// is over. Who is left then ends with the shard, and sends again.
+    pub async fn drain(&self, patience: Duration) {
+        if let Some(stop) = self.0.stop.borrow_mut().take() {
+            // Nobody may be listening any more; then there is nobody to stop.
+            let _ = stop.send(());
+        }
+        let _ = self.0.reactor.timeout(patience, self.0.admissions.emptied()).await;
+    }
+
+    /// What has happened so far.
+    pub fn counts(&self) -> Counts {
+        Counts { open: self.0.admissions.inside() as u64, ..self.0.counts.0.get() }
+    }
+
+    /// Accepts until the shard drains or the listener ends.
+    async fn serve(self, socket: Listener, configured: config::Listener) {
+        loop {
+            let accepted = select(Box::pin(socket.accept()), self.0.stopped.clone()).await;
+            match accepted {
+                Either::Left((Ok(stream), _)) => self.admit(stream, &configured),
+                Either::Left((Err(error), _)) => {
+                    let why = format!("{} takes no more connections: {error}", configured.address);
+                    return self.0.log.emit(&Event::Trouble(&why));
+                }
+                Either::Right(_) => return,
+            }
+        }
+    }
+
+    /// Lets a connection in, or refuses it with a reason. Both in a task of its own.
+    fn admit(&self, stream: Stream, configured: &config::Listener) {
+        let door = self.0.current.borrow().door(configured);
+        let client = stream.peer();
+        let per_address_max = self.0.current.borrow().config.limits.connections_per_address_max;
+        let rights = match (door.listener.kind, network::relay(&door.listener.networks, client.ip())) {
+            (ListenerKind::Relay, None) => Err(reply::CLIENT_NOT_PERMITTED),
+            (ListenerKind::Relay, rights) => Ok(rights),
+            (ListenerKind::Submission, _) => Ok(None),
+        };
+        let admitted = rights.and_then(|rights| Ok((rights, self.0.admissions.admit(client.ip(), per_address_max)?)));
+        match admitted {
+            Ok((rights, ticket)) => self.converse(stream, door, rights, ticket),
+            Err(refusal) => self.turn_away(stream, door, refusal.reply()),
+        }
+    }
+
+    fn converse(&self, stream: Stream, door: Door, rights: Option<Authorized>, ticket: Ticket) {
+        self.0.counts.note(|counts| counts.connections += 1);
+        let implicit = door.listener.tls == ListenerTls::Implicit;
+        let session = Session::new(door.settings, implicit);
+        let conversation = Conversation::new(self.clone(), session, stream.peer(), door.tls, rights);
+        self.spawn(stream.peer(), conversation.run(stream, implicit), ticket);
+    }
+
+    /// Tells a client why it cannot come in. Where even that would be too much work, it is told nothing.
+    fn turn_away(&self, stream: Stream, door: Door, reply: Reply) {
+        self.0.counts.note(|counts| counts.connections_refused += 1);
+        let client = stream.peer();
+        self.0.log.emit(&Event::Refused { client, account: None, what: "connection", reply: &reply });
+        let Some(ticket) = self.0.admissions.turn_away() else { return };
+        let implicit = door.listener.tls == ListenerTls::Implicit;
+        let session = Session::refusing(door.settings, reply);
+        let conversation = Conversation::new(self.clone(), session, client, door.tls, None);
+        self.spawn(client, conversation.run(stream, implicit), ticket);
+    }
+
+    /// Runs a conversation in a task of its own that survives its panic. The ticket is given back at its end.
+    fn spawn(&self, client: SocketAddr, conversation: impl Future<Output = ()> + 'static, ticket: Ticket) {
+        let inbound = self.clone();
+        // Boxed, or the layers around it would each hold the room for it.
+        let conversation = Box::pin(conversation);
+        let guarded = async move {
+            if let Err(panic) = AssertUnwindSafe(conversation).catch_unwind().await {
+                let why = panic
+                    .downcast_ref::<&str>()
+                    .copied()
+                    .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                    .unwrap_or("no message");
+                inbound.0.counts.note(|counts| counts.panics += 1);
+                inbound.0.log.emit(&Event::SessionPanicked { client, why });
+            }
+            drop(ticket);
+        };
+        self.0.reactor.spawn(guarded).detach();
+    }
+}
+
+impl Current {
+    fn new(config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) -> Current {
+        Current { accounts: Rc::new(Accounts::new(&config.accounts)), config, tls }
+    }
+
+    /// The listener that now stands where `configured` stood; itself where it is gone, as addresses change only with a
+    /// restart.
+    fn door(&self, configured: &config::Listener) -> Door {
+        let listeners = &self.config.listeners;
+        let listener = listeners.iter().find(|listener| listener.address == configured.address).unwrap_or(configured);
+        let starttls = matches!(listener.tls, ListenerTls::StartTls | ListenerTls::Optional) && self.tls.is_some();
+        let settings = Settings {
+            hostname: self.config.hostname.clone(),
+            starttls,
+            tls_required: listener.tls == ListenerTls::StartTls,
+            auth_required: listener.kind == ListenerKind::Submission,
+            message_bytes_max: self.config.limits.message_bytes_max,
+            recipients_max: self.config.limits.recipients_max,
+            messages_max: 0,
+            errors_max: ERRORS_MAX,
+        };
+        Door { listener: listener.clone(), settings: Arc::new(settings), tls: self.tls.clone() }
+    }
+}

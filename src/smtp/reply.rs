@@ -356,12 +356,18 @@ fn list(allowed: &[Box<str>]) -> String {
 pub const TOO_MANY_ERRORS: Fixed = codes(421, 4, 7, 0).fixed("Too many errors; fix the client and come again");
 /// MAILMAX (RFC 9422); the session ends.
 pub const TOO_MANY_MESSAGES: Fixed = codes(421, 4, 7, 0).fixed("Enough messages on this connection; open another one");
+const DAILY_LIMIT: Codes = codes(452, 4, 7, 1);
 /// RCPTMAX (RFC 9422, RFC 5321 §4.5.3.1.10).
 pub const TOO_MANY_RECIPIENTS: Fixed =
     codes(452, 4, 5, 3).fixed("Too many recipients for one message; send it again to the others");
 /// SIZE at MAIL, or what came (RFC 1870 §6).
 pub const MESSAGE_TOO_LARGE: Fixed =
     codes(552, 5, 3, 4).fixed("The message is larger than permitted; see SIZE in EHLO's reply");
+/// RCPT beyond an account's `daily_limit`.
+pub fn daily_limit(recipients: u64) -> Reply {
+    DAILY_LIMIT.say(format!("The account's {recipients} recipients of today are used up; go on tomorrow (UTC)"))
+}
+
 /// Per client address, at connect.
 pub const TOO_MANY_CONNECTIONS: Fixed =
     codes(421, 4, 7, 0).fixed("Too many connections from your address; reuse or close some");

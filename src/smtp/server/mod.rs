@@ -39,7 +39,7 @@ pub const AUTH_FAILURES_MAX: u32 = 3;
 /// Bytes of replies that are collected before they must be sent.
 pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 /// Octets of content that count as progress, see [`Session::progress`].
-const PROGRESS_OCTETS: u64 = 1024;
+const PROGRESS_OCTETS: u64 = 16 * 1024;
 
 /// What a listener offers; one for all its sessions.
 #[derive(Clone, Debug)]
@@ -347,7 +347,12 @@ impl Session {
         self.state.envelope().map(|envelope| &envelope.sender)
     }
 
-    /// A number that grows with every complete command line and every KiB of content. A driver whose patience ends
+    /// Whether content is coming that a stop waits for.
+    pub fn takes_content(&self) -> bool {
+        self.state.content().is_some()
+    }
+
+    /// A number that grows with every complete command line and every 16 KiB of content. A driver whose patience ends
     /// without it having grown lets go of a peer that feeds single bytes.
     pub fn progress(&self) -> u64 {
         self.lines + self.octets / PROGRESS_OCTETS

@@ -607,7 +607,7 @@ fn progress_needs_whole_lines_or_real_content() {
     assert_eq!(driver.session.progress(), start + 1);
     driver.read(b"HELO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n");
     let start = driver.session.progress();
-    driver.read(&[b'x'; 1023]);
+    driver.read(&[b'x'; 16 * 1024 - 1]);
     assert_eq!(driver.session.progress(), start);
     driver.read(b"x");
     assert_eq!(driver.session.progress(), start + 1);

@@ -1,0 +1,186 @@
+//! What only the driver can know: the answers to a session's questions, from policy, the quotas and the queue.
+
+use super::converse::Conversation;
+use super::credentials::Verified;
+use crate::config::Account;
+use crate::events::Event;
+use crate::message::{Facts, Trace, scan};
+use crate::policy::{Authorized, Verdict};
+use crate::queue::{AcceptError, MessageId};
+use crate::smtp::envelope::{Envelope, Sender};
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::server::{Answer, Question};
+use crate::spool::{Client, Message};
+
+/// A question whose answer takes time.
+pub(super) enum Lengthy {
+    Authenticate { user: Box<str>, password: Box<str> },
+    Message(Envelope, Vec<u8>),
+}
+
+impl Conversation {
+    /// Answers at once, or gives back the question when that takes time.
+    pub(super) fn answer(&mut self, question: Question) -> Option<Lengthy> {
+        let (what, answer) = match question {
+            Question::Sender(sender) => ("mail", self.sender(&sender)),
+            Question::Recipient(_) => ("rcpt", self.recipient()),
+            Question::Content => ("message", self.content()),
+            Question::Authenticate { user, password } => return Some(Lengthy::Authenticate { user, password }),
+            Question::Message(envelope, content) => return Some(Lengthy::Message(envelope, content)),
+        };
+        self.tell(what, answer);
+        None
+    }
+
+    /// Answers after a verification or a flush.
+    pub(super) async fn answer_lengthy(&mut self, question: Lengthy) {
+        match question {
+            Lengthy::Authenticate { user, password } => {
+                let answer = self.authenticate(&user, password).await;
+                self.tell("auth", answer);
+            }
+            Lengthy::Message(envelope, content) => self.message(envelope, content).await,
+        }
+    }
+
+    fn tell(&mut self, what: &'static str, answer: Result<(), Reply>) {
+        self.session.answer(match answer {
+            Ok(()) => Answer::Accept,
+            Err(reply) => {
+                self.log_refusal(what, &reply);
+                Answer::Refuse(reply)
+            }
+        });
+    }
+
+    async fn authenticate(&mut self, user: &str, password: Box<str>) -> Result<(), Reply> {
+        let inner = &self.inbound.0;
+        let accounts = inner.current.borrow().accounts.clone();
+        match inner.credentials.verify(&inner.reactor, &accounts, user, password).await {
+            Verified::Right(rights) => {
+                self.rights = Some(rights);
+                Ok(())
+            }
+            Verified::Wrong => {
+                inner.counts.note(|counts| counts.auth_failures += 1);
+                let delay = inner.credentials.failed(self.client.ip(), inner.reactor.now());
+                inner.reactor.sleep(delay).await;
+                Err(reply::BAD_CREDENTIALS.reply())
+            }
+            Verified::Busy => Err(reply::AUTH_UNAVAILABLE.reply()),
+        }
+    }
+
+    fn sender(&mut self, sender: &Sender) -> Result<(), Reply> {
+        self.recipients = 0;
+        let rights = self.rights.as_ref().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
+        accepted(rights.sender(sender))?;
+        self.inbound.0.queue.accepting(sender.size.unwrap_or(0)).map_err(of_queue)
+    }
+
+    fn recipient(&mut self) -> Result<(), Reply> {
+        if let Some(account) = self.account() {
+            let inner = &self.inbound.0;
+            let left = inner.quotas.left(account, inner.reactor.wall());
+            if left.is_some_and(|left| self.recipients >= left) {
+                return Err(reply::daily_limit(account.daily_limit.unwrap_or(0)));
+            }
+        }
+        self.recipients += 1;
+        Ok(())
+    }
+
+    fn content(&self) -> Result<(), Reply> {
+        if self.inbound.0.budget.is_exhausted() { Err(reply::NO_STORAGE.reply()) } else { Ok(()) }
+    }
+
+    /// Checks the content, puts the trace before it and hands it to the queue; 250 comes with the queue's proof only.
+    async fn message(&mut self, envelope: Envelope, content: Vec<u8>) {
+        if let Err(reply) = self.accept(envelope, content).await {
+            self.log_refusal("message", &reply);
+            self.session.refused(reply);
+        }
+        // Whatever became of the content, the conversation holds it no longer.
+        let _ = self.memory.hold(0);
+    }
+
+    async fn accept(&mut self, envelope: Envelope, mut content: Vec<u8>) -> Result<(), Reply> {
+        let facts = scan(&content);
+        let rights = self.rights.clone().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
+        accepted(rights.content(&content, &facts))?;
+
+        let queue = self.inbound.0.queue.clone();
+        let id = queue.reserve_id();
+        let arrival = self.inbound.0.reactor.wall();
+        let message_id = self.trace(id, arrival, facts, &mut content);
+        let (sender, recipients, bytes) = (envelope.sender.path.clone(), envelope.recipients.len(), content.len());
+        let account = rights.account().map(|account| account.name.clone());
+        let client = Client { address: self.client.ip(), name: self.session.client_name().unwrap_or_default().into() };
+        let message = Message { id, arrival, envelope, account: account.clone(), client: Some(client), content };
+        let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;
+
+        self.session.accepted(&proof);
+        self.count_accepted(&rights, recipients, bytes);
+        self.inbound.0.log.emit(&Event::Accepted {
+            id: proof.id(),
+            message_id: &message_id,
+            client: self.client,
+            account: account.as_deref(),
+            sender: &sender,
+            recipients,
+            bytes,
+        });
+        Ok(())
+    }
+
+    /// Puts our fields before the content; gives its Message-ID.
+    fn trace(&self, id: MessageId, time: shards::Timestamp, facts: Facts, content: &mut Vec<u8>) -> Box<str> {
+        let hostname = self.inbound.0.current.borrow().config.hostname.clone();
+        let trace = Trace {
+            client_name: self.session.client_name().unwrap_or_default(),
+            client_address: self.client.ip(),
+            hostname: &hostname,
+            protocol: self.session.protocol(),
+            tls: self.encryption.as_ref().map(|tls| (tls.protocol, tls.cipher)),
+            id: &id.to_string(),
+            time,
+        };
+        content.splice(0..0, trace.fields(&facts).into_bytes());
+        facts.message_id.unwrap_or_else(|| trace.message_id().into())
+    }
+
+    fn count_accepted(&self, rights: &Authorized, recipients: usize, bytes: usize) {
+        let inner = &self.inbound.0;
+        if let Some(account) = rights.account() {
+            inner.quotas.spend(account, recipients as u64, inner.reactor.wall());
+        }
+        inner.counts.note(|counts| {
+            counts.messages += 1;
+            counts.bytes += bytes as u64;
+        });
+    }
+
+    fn account(&self) -> Option<&Account> {
+        self.rights.as_ref().and_then(Authorized::account).map(|account| &**account)
+    }
+
+    fn log_refusal(&self, what: &'static str, reply: &Reply) {
+        let account = self.account().map(|account| &*account.name);
+        self.inbound.0.log.emit(&Event::Refused { client: self.client, account, what, reply });
+    }
+}
+
+fn accepted(verdict: Verdict) -> Result<(), Reply> {
+    match verdict {
+        Verdict::Accept => Ok(()),
+        Verdict::Refuse(reply) => Err(reply),
+    }
+}
+
+/// The one place where the queue's trouble becomes a reply: never a 5xx, as nothing of it is the client's fault.
+fn of_queue(error: AcceptError) -> Reply {
+    match error {
+        AcceptError::Full => reply::NO_STORAGE.reply(),
+        AcceptError::Broken => reply::LOCAL_ERROR.reply(),
+    }
+}

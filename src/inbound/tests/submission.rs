@@ -1,0 +1,149 @@
+//! Submission: TLS, AUTH and what an account may do.
+
+use super::*;
+use crate::config::{Account, Notices};
+use crate::smtp::sasl::{login_response, plain_response};
+
+#[test]
+fn starttls_then_auth_then_a_message() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.greeted(SUBMISSION).await;
+            client.says("AUTH LOGIN", "530 5.7.0").await;
+            client.says("STARTTLS", "220 2.0.0").await;
+            let mut client = client.encrypt().await;
+            let offer = client.says("EHLO [10.0.0.2]", "250").await;
+            assert!(offer.contains("AUTH PLAIN LOGIN") && !offer.contains("STARTTLS"), "{offer}");
+            client.says("AUTH LOGIN", "334 VXNlcm5hbWU6").await;
+            client.says(&login_response("User@accept.test"), "334 UGFzc3dvcmQ6").await;
+            client.says(&login_response(PASSWORD), "235 2.7.0").await;
+            client.begins("user@accept.test", "b@next.test").await;
+            client
+                .says("From: user@accept.test\r\nMessage-ID: <1@x>\r\n\r\nhello\r\n.", "250 2.6.0 <1@x> queued as")
+                .await;
+            let content = world.queued().await;
+            assert!(content.contains(" with ESMTPSA id ") && content.contains("version=TLSv1.3"), "{content}");
+        },
+    );
+}
+
+#[test]
+fn an_account_sends_as_itself_only() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.authenticated().await;
+            let refusal = client.says("MAIL FROM:<boss@accept.test>", "553 5.7.1").await;
+            assert!(refusal.contains("user@accept.test"), "{refusal}");
+            client.begins("user@accept.test", "b@next.test").await;
+            client.says("From: boss@accept.test\r\n\r\nhello\r\n.", "553 5.7.1").await;
+            client.begins("", "b@next.test").await;
+            client.says("From: user@accept.test\r\n\r\nhello\r\n.", "250 2.6.0").await;
+            assert_eq!(world.inbound.counts().messages, 1);
+            let log = world.logged();
+            assert_eq!(log.matches("event=refused").count(), 2, "{log}");
+            assert!(log.contains("account=user@accept.test"), "{log}");
+        },
+    );
+}
+
+#[test]
+fn wrong_credentials_are_answered_ever_later_and_not_for_ever() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.greeted(SUBMISSIONS).await;
+            let mut last = Duration::ZERO;
+            for (user, reply) in
+                [("user@accept.test", "535 5.7.8"), ("nobody@accept.test", "535 5.7.8"), ("user", "421 4.7.0")]
+            {
+                let began = world.reactor.now();
+                client.says(&format!("AUTH PLAIN {}", plain_response(user, "a-guess")), reply).await;
+                let took = world.reactor.now().since(began);
+                assert!(took >= Duration::from_secs(1) && took > last, "{took:?} after {last:?}");
+                last = took;
+            }
+            client.hears_no_more().await;
+            assert_eq!(world.inbound.counts().auth_failures, 3);
+            let log = world.logged();
+            assert!(log.contains("what=auth") && !log.contains("a-guess"), "{log}");
+        },
+    );
+}
+
+#[test]
+fn who_was_right_is_remembered_until_the_accounts_change() {
+    story(
+        |_| (),
+        |world| async move {
+            world.authenticated().await;
+            world.authenticated().await;
+            let mut config = super::config(world.server.address());
+            config.accounts[0].password = hash("new").into();
+            config.accounts.push(account("other@accept.test", "second", None));
+            world.inbound.configure(Arc::new(config), Some(world.tls.clone()));
+            let mut client = world.greeted(SUBMISSIONS).await;
+            client.says(&format!("AUTH PLAIN {}", plain_response("user@accept.test", PASSWORD)), "535 5.7.8").await;
+            client.says(&format!("AUTH PLAIN {}", plain_response("other@accept.test", "second")), "235").await;
+        },
+    );
+}
+
+fn account(name: &str, password: &str, daily_limit: Option<u64>) -> Account {
+    Account {
+        name: name.into(),
+        password: hash(password).into(),
+        senders: vec![name.into()],
+        smtp: true,
+        daily_limit,
+        notify: Notices { failed: true, delayed: true, delivered: false },
+    }
+}
+
+#[test]
+fn a_day_has_its_limit() {
+    story(
+        |config| config.accounts[0].daily_limit = Some(2),
+        |world| async move {
+            let mut client = world.authenticated().await;
+            client.begins("user@accept.test", "1@next.test").await;
+            client.says("From: user@accept.test\r\n\r\n.", "250 2.6.0").await;
+            client.says("MAIL FROM:<user@accept.test>", "250").await;
+            client.says("RCPT TO:<2@next.test>", "250").await;
+            client.says("RCPT TO:<3@next.test>", "452 4.7.1").await;
+            client.says("RSET", "250").await;
+            world.reactor.sleep(Duration::from_secs(24 * 3600)).await;
+            let mut client = world.authenticated().await;
+            client.begins("user@accept.test", "4@next.test").await;
+        },
+    );
+}
+
+#[test]
+fn an_account_without_smtp_cannot_tell_why() {
+    story(
+        |config| config.accounts[0].smtp = false,
+        |world| async move {
+            let mut client = world.greeted(SUBMISSIONS).await;
+            client.says(&format!("AUTH PLAIN {}", plain_response("user@accept.test", PASSWORD)), "535 5.7.8").await;
+        },
+    );
+}
+
+#[test]
+fn a_failed_handshake_ends_one_connection() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.greeted(SUBMISSION).await;
+            client.says("STARTTLS", "220").await;
+            client.sends(b"EHLO this is no handshake\r\n").await;
+            while client.connection().receive(PATIENCE).await.is_ok_and(|bytes| !bytes.is_empty()) {}
+            world.emptied().await;
+            assert_eq!(world.inbound.counts().tls_failures, 1);
+            assert!(world.logged().contains("event=tls_failed"));
+            world.greeted(SUBMISSION).await;
+        },
+    );
+}
