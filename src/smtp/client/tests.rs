@@ -2,6 +2,7 @@
 
 mod conversations;
 mod losses;
+mod meeting;
 mod setup;
 
 use std::sync::Arc;
