@@ -12,7 +12,7 @@ use std::time::Instant as Clock;
 
 use crate::Reactor;
 use crate::reactor::Backend;
-use crate::ring::{self, OnPanic, Place};
+use crate::ring::{Executor, OnPanic, Place};
 
 /// The exit code of a process that a panic stopped: EX_SOFTWARE of sysexits(3).
 const EXIT_SOFTWARE: i32 = 70;
@@ -79,7 +79,7 @@ fn shard<F>(
 ) where
     F: Future<Output = ()> + 'static,
 {
-    let executor = match ring::executor(core) {
+    let executor = match Executor::new(core, place) {
         Ok(executor) => executor,
         Err(error) => {
             let error = io::Error::new(error.kind(), format!("shard {} cannot start: {error}", place.number));
@@ -89,7 +89,7 @@ fn shard<F>(
         }
     };
     if report.send(Ok(())).is_ok() && may_go.recv().is_ok() {
-        ring::run(&executor, place, |handle| body(Reactor(Backend::Ring(handle)), place.number));
+        executor.run(|handle| body(Reactor(Backend::Ring(handle)), place.number));
     }
 }
 
@@ -101,8 +101,7 @@ where
     T: 'static,
 {
     let place = Place { number: 0, shards: 1, on_panic: OnPanic::Unwind, began: Clock::now() };
-    let executor = ring::executor(None)?;
-    Ok(ring::run(&executor, place, |handle| body(Reactor(Backend::Ring(handle)))))
+    Ok(Executor::new(None, place)?.run(|handle| body(Reactor(Backend::Ring(handle)))))
 }
 
 /// Ends the process because shard `number` panicked.

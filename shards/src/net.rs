@@ -104,13 +104,23 @@ impl Stream {
     }
 }
 
-/// Bytes that were read. Hold it briefly: it may borrow a buffer of the ring.
-pub struct Chunk(Vec<u8>);
+/// Bytes that were read. Hold it briefly: it may borrow a buffer of the ring, of which a shard has a fixed number.
+pub struct Chunk(Bytes);
+
+enum Bytes {
+    Owned(Vec<u8>),
+    Ring(crate::ring::Buffer),
+}
 
 impl Chunk {
     /// A chunk that owns its bytes.
     pub fn owned(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(Bytes::Owned(bytes))
+    }
+
+    /// A chunk in a buffer of the ring, which goes back when the chunk is dropped.
+    pub(crate) fn borrowed(buffer: crate::ring::Buffer) -> Self {
+        Self(Bytes::Ring(buffer))
     }
 }
 
@@ -118,6 +128,9 @@ impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Owned(bytes) => bytes,
+            Bytes::Ring(buffer) => buffer,
+        }
     }
 }

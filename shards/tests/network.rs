@@ -258,3 +258,23 @@ fn many_conversations_at_once_do_not_mix() {
         drop(server);
     });
 }
+
+#[test]
+fn unread_bytes_do_not_destroy_our_last_words() {
+    on_a_shard(|reactor| async move {
+        for _ in 0..20 {
+            let listener = reactor.listen(loopback()).expect("listens");
+            let mut client = TcpStream::connect(listener.address()).expect("connects");
+            let mut server = listener.accept().await.expect("accepts");
+            client.write_all(&[b'x'; 50_000]).expect("sends");
+            server.send(&mut b"421 no".to_vec(), PATIENT).await.expect("sends");
+            drop(server);
+            let heard = reactor.blocking(move || {
+                client.write_all(b"still talking")?;
+                let mut heard = String::new();
+                client.read_to_string(&mut heard).map(|_| heard)
+            });
+            assert_eq!(heard.await.expect("no reset"), "421 no");
+        }
+    });
+}

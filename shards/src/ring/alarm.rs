@@ -21,6 +21,9 @@ use crate::time::Instant;
 const COARSE_FROM: Duration = Duration::from_secs(1);
 const COARSE_STEP: Duration = Duration::from_millis(64);
 
+/// The shard wakes at least this often: a bound on how long it could sleep by mistake (`super::pass`).
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// The alarms of a shard; a cheap handle.
 #[derive(Clone)]
 pub(super) struct Alarms {
@@ -38,6 +41,7 @@ struct Book {
     /// When the ringing task will wake by itself; `None`: only when called.
     planned: Option<Instant>,
     ringer: Option<Waker>,
+    stopped: bool,
 }
 
 impl Alarms {
@@ -45,7 +49,8 @@ impl Alarms {
         Alarms { began, book: Rc::default() }
     }
 
-    fn now(&self) -> Instant {
+    /// The monotonic clock.
+    pub(super) fn now(&self) -> Instant {
         Instant::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
@@ -55,17 +60,23 @@ impl Alarms {
     }
 
     /// The one task that wakes who waits; runs as long as the executor.
-    pub(super) fn ring(&self) -> impl Future<Output = ()> + 'static {
-        let alarms = self.clone();
-        async move {
-            loop {
-                let now = alarms.now();
-                for waker in alarms.due(now) {
-                    waker.wake();
-                }
-                alarms.until_next(now).await;
+    pub(super) async fn ring(self) {
+        loop {
+            let now = self.now();
+            for waker in self.due(now) {
+                waker.wake();
             }
+            self.until_next(now).await;
         }
+    }
+
+    /// Lets go of who waits, without waking; from now on no alarm rings. For the end of the executor.
+    pub(super) fn stop(&self) {
+        let mut book = self.book.borrow_mut();
+        book.stopped = true;
+        let pending = std::mem::take(&mut book.pending);
+        drop(book);
+        drop(pending);
     }
 
     /// Takes the alarms that are due out of the book. They are woken after it is closed: a wake-up may set an alarm.
@@ -84,12 +95,10 @@ impl Alarms {
     /// Waits until the earliest alarm, or until an earlier one is set.
     async fn until_next(&self, now: Instant) {
         let next = self.book.borrow().pending.first_key_value().map(|(key, _)| key.0);
-        let mut timer = next.map(|when| Timer::new(when.since(now)));
+        let mut timer = Timer::new(next.map_or(HEARTBEAT, |when| when.since(now).min(HEARTBEAT)));
         self.book.borrow_mut().planned = next;
         poll_fn(|context| {
-            if let Some(timer) = &mut timer
-                && Pin::new(timer).poll(context).is_ready()
-            {
+            if Pin::new(&mut timer).poll(context).is_ready() {
                 return Poll::Ready(());
             }
             let mut book = self.book.borrow_mut();
@@ -133,6 +142,7 @@ impl Future for Alarm {
         let when = self.when;
         let mut book = self.alarms.book.borrow_mut();
         let number = match self.number {
+            _ if book.stopped => return Poll::Pending,
             None if when <= self.alarms.now() => return Poll::Ready(()),
             None => book.set(when, context.waker()),
             Some(number) => match book.pending.get_mut(&(when, number)) {

@@ -1,12 +1,13 @@
 //! Accepting connections.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use glommio::io::PollableFd;
 use socket2::Socket;
 
+use super::net::Slot;
 use super::{Handle, Stream, socket};
 
 /// Pause before the next accept when descriptors or memory ran out: others must let go first.
@@ -15,14 +16,12 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A listening socket of one shard.
 pub(crate) struct Listener {
     shard: Handle,
-    socket: PollableFd<Socket>,
+    slot: Slot,
     address: SocketAddr,
 }
 
 /// What an error of accept(2) is about.
 enum Trouble {
-    /// No connection waits.
-    Nothing,
     /// One connection that is already gone.
     Connection,
     /// The process or the host is out of descriptors or memory.
@@ -32,18 +31,18 @@ enum Trouble {
 }
 
 impl Listener {
-    pub(super) fn new(shard: &Handle, socket: Socket) -> io::Result<Listener> {
+    pub(super) fn new(shard: Handle, socket: Socket) -> io::Result<Listener> {
         let address = socket::internet(&socket.local_addr()?)?;
-        Ok(Listener { shard: shard.clone(), socket: PollableFd::new(socket)?, address })
+        let slot = shard.0.network.listen(socket);
+        Ok(Listener { shard, slot, address })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         loop {
-            let accepted = self.socket.get_ref().accept();
-            match accepted.and_then(|(socket, peer)| Stream::accepted(&self.shard, socket, &peer)) {
+            let accepted = poll_fn(|context| self.shard.0.network.poll_accept(self.slot, context)).await;
+            match accepted.and_then(|socket| Stream::accepted(self.shard.clone(), socket, self.address)) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => match trouble(&error) {
-                    Trouble::Nothing => self.socket.readable().await?,
                     Trouble::Connection => {}
                     Trouble::Exhausted => self.shard.sleep(EXHAUSTED_PAUSE).await,
                     Trouble::Listener => return Err(error),
@@ -57,12 +56,17 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shard.0.network.stop_listening(self.slot);
+    }
+}
+
 /// As accept(2) tells them apart: errors already pending on the new connection come out of accept on Linux.
 fn trouble(error: &io::Error) -> Trouble {
     match error.raw_os_error() {
-        Some(libc::EAGAIN) => Trouble::Nothing,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Trouble::Exhausted,
-        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => Trouble::Listener,
-        _ => Trouble::Connection,
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) | None => Trouble::Listener,
+        Some(_) => Trouble::Connection,
     }
 }

@@ -4,7 +4,10 @@
 //! Limits: one executor a thread; [`BLOCKING_THREADS`] blocking jobs at a time for each shard, the rest wait in line.
 
 mod alarm;
+mod eventfd;
 mod listener;
+mod net;
+mod pass;
 mod socket;
 mod steering;
 mod stream;
@@ -23,8 +26,13 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::reactor::Elapsed;
 use crate::time::{Instant, Timestamp};
 
-pub(crate) use listener::Listener;
-pub(crate) use stream::Stream;
+use self::alarm::Alarms;
+use self::net::Network;
+use self::pass::Passes;
+
+pub(crate) use self::listener::Listener;
+pub(crate) use self::net::Received as Buffer;
+pub(crate) use self::stream::Stream;
 
 /// Threads of a shard for blocking work. More than one, so that a slow computation does not delay a flush.
 const BLOCKING_THREADS: usize = 4;
@@ -50,11 +58,10 @@ struct Shard {
     number: usize,
     shards: usize,
     on_panic: OnPanic,
-    /// The zero of [`Instant`], the same for every shard of a launch.
-    began: Clock,
     random: RefCell<fastrand::Rng>,
-    alarms: alarm::Alarms,
-    scratch: stream::Scratch,
+    alarms: Alarms,
+    passes: Passes,
+    network: Network,
 }
 
 /// A shard's place among its peers.
@@ -63,51 +70,67 @@ pub(crate) struct Place {
     pub(crate) number: usize,
     pub(crate) shards: usize,
     pub(crate) on_panic: OnPanic,
+    /// The zero of [`Instant`], the same for every shard of a launch.
     pub(crate) began: Clock,
 }
 
-/// Makes an executor for the calling thread, pinned to `core` where one is given.
-pub(crate) fn executor(core: Option<usize>) -> io::Result<LocalExecutor> {
-    let placement = core.map_or(Placement::Unbound, Placement::Fixed);
-    LocalExecutorBuilder::new(placement)
-        .io_memory(REGISTERED_BYTES)
-        .ring_depth(RING_ENTRIES)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-        .make()
-        .map_err(io::Error::from)
+/// What runs a shard on its thread.
+pub(crate) struct Executor {
+    glommio: LocalExecutor,
+    shard: Handle,
 }
 
-/// Runs `body` on `executor` to its end.
-pub(crate) fn run<F, T>(executor: &LocalExecutor, place: Place, body: impl FnOnce(Handle) -> F) -> T
-where
-    F: Future<Output = T> + 'static,
-    T: 'static,
-{
-    executor.run(async move {
-        let handle = Handle::new(place);
-        let body = body(handle.clone());
-        handle.guard(body).await
-    })
+impl Executor {
+    /// Makes an executor on the calling thread, pinned to `core` where one is given.
+    pub(crate) fn new(core: Option<usize>, place: Place) -> io::Result<Executor> {
+        let glommio = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
+            .io_memory(REGISTERED_BYTES)
+            .ring_depth(RING_ENTRIES)
+            .preempt_timer(pass::PREEMPTION)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+            .make()?;
+        let alarms = Alarms::new(place.began);
+        let passes = Passes::new(alarms.clone())?;
+        let network = Network::new(alarms.clone(), passes.clone())?;
+        let random = RefCell::new(fastrand::Rng::new());
+        let Place { number, shards, on_panic, .. } = place;
+        let shard = Shard { number, shards, on_panic, random, alarms, passes, network };
+        Ok(Executor { glommio, shard: Handle(Rc::new(shard)) })
+    }
+
+    /// Runs `body` to its end; what it has spawned and is not done ends with it.
+    pub(crate) fn run<F, T>(self, body: impl FnOnce(Handle) -> F) -> T
+    where
+        F: Future<Output = T> + 'static,
+        T: 'static,
+    {
+        let Executor { glommio, shard } = self;
+        glommio.run(async move {
+            let ringing = shard.spawn(shard.0.alarms.clone().ring());
+            let driving = shard.spawn(shard.0.network.clone().drive());
+            let closing = ShutDown(shard.clone());
+            let body = body(shard.clone());
+            let output = shard.guard(body).await;
+            drop((closing, ringing));
+            driving.await;
+            output
+        })
+    }
+}
+
+/// Closes a shard's network when its body has ended, also in a panic, and lets go of the tasks that still wait.
+struct ShutDown(Handle);
+
+impl Drop for ShutDown {
+    fn drop(&mut self) {
+        self.0.0.network.shut_down();
+        self.0.0.alarms.stop();
+    }
 }
 
 impl Handle {
-    /// Must be called on the executor.
-    fn new(place: Place) -> Handle {
-        let handle = Handle(Rc::new(Shard {
-            number: place.number,
-            shards: place.shards,
-            on_panic: place.on_panic,
-            began: place.began,
-            random: RefCell::new(fastrand::Rng::new()),
-            alarms: alarm::Alarms::new(place.began),
-            scratch: stream::Scratch::default(),
-        }));
-        glommio::spawn_local(handle.0.alarms.ring()).detach();
-        handle
-    }
-
     pub(crate) fn now(&self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.0.alarms.now()
     }
 
     pub(crate) fn wall(&self) -> Timestamp {
@@ -125,7 +148,7 @@ impl Handle {
     }
 
     pub(crate) async fn yield_now(&self) {
-        glommio::executor().yield_now().await;
+        self.0.passes.yield_now().await;
     }
 
     pub(crate) async fn timeout<T>(&self, patience: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
@@ -141,7 +164,7 @@ impl Handle {
     }
 
     pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
-        Listener::new(self, socket::listening(address, self.0.shards)?)
+        Listener::new(self.clone(), socket::listening(address, self.0.shards)?)
     }
 
     pub(crate) async fn connect(
@@ -150,7 +173,7 @@ impl Handle {
         source: Option<IpAddr>,
         patience: Duration,
     ) -> io::Result<Stream> {
-        Stream::connect(self, address, source, patience).await
+        Stream::connect(self.clone(), address, source, patience).await
     }
 
     /// `future`, with this shard's panic policy applied to it.

@@ -1,4 +1,6 @@
 //! Sockets before the ring knows them: made, bound and set up by plain system calls that do not block.
+//!
+//! They are left in blocking mode: the ring never blocks on them, and waits where a non-blocking one would fail.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,17 +34,11 @@ pub(super) fn listening(address: SocketAddr, shards: usize) -> io::Result<Socket
 /// one source address can hold as many connections as there are ports *for each* destination.
 pub(super) fn outbound(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
     let socket = tcp(address)?;
-    set_up(&socket)?;
     if let Some(source) = source {
         choose_port_at_connect(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     Ok(socket)
-}
-
-/// Sets what every connection has: replies and commands are written whole, so Nagle's wait only costs.
-pub(super) fn set_up(socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)
 }
 
 /// IP_BIND_ADDRESS_NO_PORT, ip(7): bind fixes the address only; works for both families.
@@ -66,6 +62,9 @@ pub(super) fn internet(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "not an Internet socket"))
 }
 
+/// Replies and commands are written whole, so Nagle's wait would only cost; accepted connections inherit it.
 fn tcp(address: SocketAddr) -> io::Result<Socket> {
-    Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
 }

@@ -1,60 +1,49 @@
-//! Connections on non-blocking sockets: try, and wait for readiness where it would block.
+//! Connections as a task has them: waiting with patience on a slot of the network.
 
-use std::cell::RefCell;
-use std::io::{self, Read, Write};
+use std::future::poll_fn;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use glommio::io::PollableFd;
-use socket2::{SockAddr, Socket};
+use socket2::Socket;
 
+use super::net::Slot;
 use super::{Handle, socket};
-use crate::net::{Chunk, RECEIVE_BYTES_MAX};
-
-/// Where a shard's connections receive before the bytes are copied out, so that a waiting one holds no buffer.
-pub(super) struct Scratch(RefCell<Box<[u8]>>);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Scratch(RefCell::new(vec![0; RECEIVE_BYTES_MAX].into_boxed_slice()))
-    }
-}
+use crate::net::Chunk;
 
 /// A connected TCP stream.
 pub(crate) struct Stream {
     shard: Handle,
-    socket: PollableFd<Socket>,
+    slot: Slot,
     peer: SocketAddr,
     local: SocketAddr,
 }
 
 impl Stream {
-    pub(super) fn accepted(shard: &Handle, socket: Socket, peer: &SockAddr) -> io::Result<Stream> {
-        socket.set_nonblocking(true)?;
-        socket::set_up(&socket)?;
-        let local = socket::internet(&socket.local_addr()?)?;
-        Ok(Stream { shard: shard.clone(), socket: PollableFd::new(socket)?, peer: socket::internet(peer)?, local })
+    /// A connection that a listener on `bound` accepted. Fails if the peer is gone already.
+    pub(super) fn accepted(shard: Handle, socket: Socket, bound: SocketAddr) -> io::Result<Stream> {
+        let peer = socket::internet(&socket.peer_addr()?)?;
+        let local = if bound.ip().is_unspecified() { socket::internet(&socket.local_addr()?)? } else { bound };
+        let slot = shard.0.network.adopt(socket);
+        Ok(Stream { shard, slot, peer, local })
     }
 
     pub(super) async fn connect(
-        shard: &Handle,
+        shard: Handle,
         address: SocketAddr,
         source: Option<IpAddr>,
         patience: Duration,
     ) -> io::Result<Stream> {
-        let socket = PollableFd::new(socket::outbound(address, source)?)?;
-        match socket.get_ref().connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-                shard.timeout(patience, socket.writable()).await.map_err(|_| timed_out("connect"))??;
-                if let Some(error) = socket.get_ref().take_error()? {
-                    return Err(error);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        let local = socket::internet(&socket.get_ref().local_addr()?)?;
-        Ok(Stream { shard: shard.clone(), socket, peer: address, local })
+        let socket = socket::outbound(address, source)?;
+        let slot = shard.0.network.connect(socket, address.into());
+        // From here on dropping the stream closes the socket, and cancels the attempt.
+        let mut stream = Stream { shard, slot, peer: address, local: SocketAddr::new(address.ip(), 0) };
+        let (network, slot) = (&stream.shard.0.network, stream.slot);
+        let connected = poll_fn(|context| network.poll_connected(slot, context));
+        stream.shard.timeout(patience, connected).await.map_err(|_| timed_out("connect"))??;
+        let local = network.with_socket(slot, Socket::local_addr).ok_or(io::ErrorKind::NotConnected)?;
+        stream.local = socket::internet(&local?)?;
+        Ok(stream)
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -66,43 +55,33 @@ impl Stream {
     }
 
     pub(crate) async fn receive(&mut self, patience: Duration) -> io::Result<Chunk> {
-        loop {
-            match self.receive_now() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.shard.timeout(patience, self.socket.readable()).await.map_err(|_| timed_out("receive"))??;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                received => return received,
-            }
-        }
-    }
-
-    fn receive_now(&self) -> io::Result<Chunk> {
-        let mut buffer = self.shard.0.scratch.0.borrow_mut();
-        let bytes = self.socket.get_ref().read(&mut buffer)?;
-        Ok(Chunk::owned(buffer[..bytes].to_vec()))
+        let received = poll_fn(|context| self.shard.0.network.poll_receive(self.slot, context));
+        let received = self.shard.timeout(patience, received).await.map_err(|_| timed_out("receive"))??;
+        Ok(received.map_or_else(|| Chunk::owned(Vec::new()), Chunk::borrowed))
     }
 
     pub(crate) async fn send(&mut self, bytes: &mut Vec<u8>, patience: Duration) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let result = self.socket.get_ref().write(&bytes[sent..]);
-            match result {
-                Ok(progress) => sent += progress,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.shard.timeout(patience, self.socket.writable()).await.map_err(|_| timed_out("send"))??;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let network = &self.shard.0.network;
+        let mut from = 0;
+        while from < bytes.len() {
+            network.start_send(self.slot, std::mem::take(bytes), from)?;
+            let sent = poll_fn(|context| network.poll_sent(self.slot, context));
+            let (back, sent) = self.shard.timeout(patience, sent).await.map_err(|_| timed_out("send"))?;
+            *bytes = back;
+            from += sent?;
         }
         bytes.clear();
         Ok(())
     }
 
     pub(crate) fn reset(self) {
-        // It can only fail for a descriptor that is no socket; closing is what remains either way.
-        let _ = self.socket.get_ref().set_linger(Some(Duration::ZERO));
+        self.shard.0.network.reset(self.slot);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shard.0.network.release(self.slot);
     }
 }
 
