@@ -115,7 +115,7 @@ fn server(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) ->
     section.end(reading);
     let shards = match shards.and_then(|shards| shards.value) {
         Some(shards) => to_usize(shards),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
+        None => shards::launch::cores(),
     };
     Some(Server { hostname: hostname?.value, data_dir: data_dir?.value, shards })
 }

@@ -1,3 +1,22 @@
-//! The control plane: one Tokio thread for what people and other systems talk to.
+//! The control plane: one Tokio thread for what people and other systems talk to, and the command line.
+//!
+//! Owns: start and stop of the process ([`serve`]), signals, reload of the configuration, the writing of the log, the
+//! resolver, the HTTP API with its console and the control socket, the operator's commands, the demo.
+//! Never: touches mail or a queue itself. It asks the shards, through crossings, and the shards answer when they can.
+//! On disk: `control.sock` in the data directory (mode 0600), and the HTTP token where there was none.
+//! After a crash: the old socket is replaced; there is nothing else to recover.
+//! Limits: in [`desk`] (orders under way, page size, patience) and [`http`] (bodies).
 
+pub mod certificate;
+pub mod client;
+pub mod clock;
+pub mod commands;
+pub mod demo;
+pub mod desk;
+pub mod http;
+pub mod log;
+pub mod reload;
 pub mod resolver;
+pub mod serve;
+pub mod signals;
+pub mod socket;

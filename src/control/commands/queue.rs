@@ -1,0 +1,204 @@
+//! `ringpost queue`.
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::{ConfigFile, Failure, load, table};
+use crate::control::client;
+use crate::control::desk::Change;
+use crate::control::http::Wanted;
+use crate::control::socket;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show queued messages, one line a recipient
+    #[command(after_help = "Example:\n  ringpost queue list --domain example.org --state due")]
+    List(ListArguments),
+    /// Show everything about one message, also after its delivery
+    #[command(after_help = "Example:\n  ringpost queue show 0010000000000a2f")]
+    Show(ShowArguments),
+    /// Hold recipients: nothing is tried before they are released
+    #[command(after_help = "Example:\n  ringpost queue hold --domain example.org")]
+    Hold(ChangeArguments),
+    /// Release held recipients, to be tried now; --all also resumes suspended delivery
+    #[command(after_help = "Example:\n  ringpost queue release --all")]
+    Release(ChangeArguments),
+    /// Try recipients now that wait for their next attempt
+    #[command(after_help = "Example:\n  ringpost queue retry --domain example.org")]
+    Retry(ChangeArguments),
+    /// Give recipients up: their senders get a failure notice
+    #[command(after_help = "Example:\n  ringpost queue bounce --recipient jo@example.org")]
+    Bounce(ChangeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Print only the number of recipients
+    #[arg(long)]
+    count: bool,
+    /// Messages per page
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Begin after this message: the last one of the page before
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArguments {
+    /// The message
+    id: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChangeArguments {
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Every recipient in the queue
+    #[arg(long, conflicts_with_all = ["id", "domain", "recipient", "sender", "state"])]
+    all: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Which recipients; every given condition must hold.
+#[derive(Debug, Args)]
+struct Conditions {
+    /// Those of one message
+    #[arg(long)]
+    id: Option<String>,
+    /// Those at a domain
+    #[arg(long)]
+    domain: Option<String>,
+    /// One address
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// Those of a sender (the reverse-path; `<>` for notices)
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<String>,
+    /// Those in a state
+    #[arg(long, value_parser = ["due", "held"])]
+    state: Option<String>,
+}
+
+impl Conditions {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            id: self.id.clone(),
+            domain: self.domain.clone(),
+            recipient: self.recipient.clone(),
+            sender: self.sender.clone(),
+            state: self.state.clone(),
+            ..Wanted::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::List(arguments) if arguments.count => count(arguments),
+        Command::List(arguments) => list(arguments),
+        Command::Show(arguments) => show(arguments),
+        Command::Hold(arguments) => change(Change::Hold, arguments),
+        Command::Release(arguments) => change(Change::Release, arguments),
+        Command::Retry(arguments) => change(Change::Retry, arguments),
+        Command::Bounce(arguments) => change(Change::Bounce, arguments),
+    }
+}
+
+fn list(arguments: &ListArguments) -> Result<(), Failure> {
+    let wanted =
+        Wanted { limit: Some(arguments.limit.into()), after: arguments.after.clone(), ..arguments.conditions.wanted() };
+    let page = ask(&arguments.common, Method::GET, &format!("/api/v1/queue{}", query(&wanted)), None)?;
+    if arguments.common.json {
+        return print_json(&page);
+    }
+    print(&table::of_messages(page["messages"].as_array().map_or(&[], Vec::as_slice)));
+    if let Some(next) = page["next"].as_str() {
+        eprintln!("There may be more: add --after {next}");
+    }
+    Ok(())
+}
+
+fn count(arguments: &ListArguments) -> Result<(), Failure> {
+    let target = format!("/api/v1/queue/count{}", query(&arguments.conditions.wanted()));
+    let answer = ask(&arguments.common, Method::GET, &target, None)?;
+    if arguments.common.json {
+        return print_json(&answer);
+    }
+    print(&format!("{}\n", answer["recipients"]));
+    Ok(())
+}
+
+fn show(arguments: &ShowArguments) -> Result<(), Failure> {
+    if !arguments.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::Wrong(vec![format!("`{}` is not the id of a message", arguments.id)]));
+    }
+    let message = ask(&arguments.common, Method::GET, &format!("/api/v1/queue/{}", arguments.id), None)?;
+    if arguments.common.json {
+        return print_json(&message);
+    }
+    print(&table::of_message(&message));
+    Ok(())
+}
+
+fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
+    let (verb, done) = match change {
+        Change::Hold => ("hold", "held"),
+        Change::Release => ("release", "released"),
+        Change::Retry => ("retry", "to be tried now"),
+        Change::Bounce => ("bounce", "given up"),
+    };
+    let wanted = Wanted { all: arguments.all, ..arguments.conditions.wanted() };
+    if wanted.is_unconditional() && !wanted.all {
+        let usage = format!(
+            "ringpost: say which recipients to {verb}: --id, --domain, --recipient, --sender, --state or --all"
+        );
+        return Err(Failure::Wrong(vec![usage]));
+    }
+    let answer = ask(&arguments.common, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&json!(wanted)))?;
+    if arguments.common.json {
+        return print_json(&answer);
+    }
+    let recipients = answer["recipients"].as_u64().unwrap_or(0);
+    print(&format!("{recipients} recipient{} {done}\n", if recipients == 1 { "" } else { "s" }));
+    Ok(())
+}
+
+fn query(wanted: &Wanted) -> String {
+    client::query(&json!(wanted))
+}
+
+fn ask(common: &Common, method: Method, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    let config = load(&common.config.file)?;
+    let socket = socket::path(&config.data_dir);
+    client::request(&socket, method, target, body).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn print_json(value: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    print(&format!("{text}\n"));
+    Ok(())
+}
+
+/// Prints; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}

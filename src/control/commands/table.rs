@@ -1,0 +1,216 @@
+//! Tables for people.
+
+use std::fmt::Write as _;
+
+use jiff::SignedDuration;
+use serde_json::Value;
+use shards::Timestamp;
+
+use crate::control::clock;
+
+/// The widest that a column gets, in characters; the last column has no end.
+const COLUMN_WIDTH_MAX: usize = 48;
+/// Between columns.
+const GAP: &str = "  ";
+
+/// Messages as `queue list` shows them: one line a recipient.
+pub(super) fn of_messages(messages: &[Value]) -> String {
+    list(messages, clock::now())
+}
+
+/// A message as `queue show` shows it.
+pub(super) fn of_message(message: &Value) -> String {
+    sheet(message, clock::now())
+}
+
+fn list(messages: &[Value], now: Timestamp) -> String {
+    if messages.is_empty() {
+        return "Nothing is queued that fits.\n".into();
+    }
+    let mut rows =
+        vec![["ID", "AGE", "SIZE", "SENDER", "RECIPIENT", "STATE", "TRIES", "NEXT", "WHY"].map(String::from)];
+    for message in messages {
+        for recipient in recipients(message) {
+            rows.push([
+                text(&message["id"]),
+                time(&message["arrival"]).map_or_else(String::new, |arrival| span(now.since(arrival))),
+                size(&message["bytes"]),
+                format!("<{}>", text(&message["sender"])),
+                text(&recipient["address"]),
+                text(&recipient["state"]),
+                text(&recipient["attempts"]),
+                next(recipient, now),
+                text(&recipient["why"]),
+            ]);
+        }
+    }
+    align(&rows)
+}
+
+fn sheet(message: &Value, now: Timestamp) -> String {
+    let mut sheet = String::new();
+    let fields = message.as_object().into_iter().flatten().filter(|(name, _)| *name != "recipients");
+    for (name, value) in fields {
+        let shown = match (name.as_str(), time(value)) {
+            ("sender", _) => format!("<{}>", text(value)),
+            (_, Some(at)) => format!("{} ({} ago)", text(value), span(now.since(at))),
+            _ => text(value),
+        };
+        let _ = writeln!(sheet, "{:<12}{shown}", format!("{name}:"));
+    }
+    sheet.push('\n');
+    let mut rows = vec![["RECIPIENT", "STATE", "TRIES", "NEXT", "STATUS", "SERVER", "WHY"].map(String::from)];
+    for recipient in recipients(message) {
+        rows.push([
+            text(&recipient["address"]),
+            text(&recipient["state"]),
+            text(&recipient["attempts"]),
+            next(recipient, now),
+            text(&recipient["status"]),
+            text(&recipient["remote"]),
+            text(&recipient["why"]),
+        ]);
+    }
+    sheet.push_str(&align(&rows));
+    sheet
+}
+
+fn recipients(message: &Value) -> impl Iterator<Item = &Value> {
+    message["recipients"].as_array().into_iter().flatten()
+}
+
+/// Rows with their columns aligned. The first row is the heading.
+fn align<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count()).min(COLUMN_WIDTH_MAX);
+        }
+    }
+    let mut table = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (n, cell) in row.iter().enumerate() {
+            if n + 1 == N {
+                line.push_str(cell);
+            } else {
+                let _ = write!(line, "{:<width$}{GAP}", shortened(cell), width = widths[n]);
+            }
+        }
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+fn shortened(cell: &str) -> String {
+    if cell.chars().count() <= COLUMN_WIDTH_MAX {
+        return cell.to_owned();
+    }
+    let kept: String = cell.chars().take(COLUMN_WIDTH_MAX - 1).collect();
+    format!("{kept}…")
+}
+
+/// A value as text, safe for a terminal; nothing for what is absent.
+fn text(value: &Value) -> String {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    let at: jiff::Timestamp = value.as_str()?.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok().map(Timestamp::from_millis)
+}
+
+fn next(recipient: &Value, now: Timestamp) -> String {
+    match time(&recipient["next"]) {
+        Some(next) if next > now => format!("in {}", span(next.since(now))),
+        Some(_) => "now".into(),
+        None => String::new(),
+    }
+}
+
+/// `42s`, `17m`, `5h`, `3d`.
+fn span(span: std::time::Duration) -> String {
+    let seconds = SignedDuration::try_from(span).map_or(0, |span| span.as_secs());
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `812`, `12K`, `3.4M`.
+fn size(bytes: &Value) -> String {
+    match bytes.as_u64() {
+        None => String::new(),
+        Some(bytes @ 0..1_024) => bytes.to_string(),
+        Some(bytes @ 1_024..1_048_576) => format!("{}K", bytes.div_ceil(1_024)),
+        Some(bytes) => format!("{}.{}M", bytes >> 20, ((bytes & 0xF_FFFF) * 10) >> 20),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message() -> Value {
+        json!({
+            "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "", "bytes": 12_345,
+            "recipients": [
+                { "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
+                  "status": "4.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
+                { "address": "ann@example.org", "state": "held", "attempts": 0 },
+            ],
+        })
+    }
+
+    fn now() -> Timestamp {
+        time(&json!("2026-11-23T07:50:00Z")).expect("a time")
+    }
+
+    #[test]
+    fn a_list_is_aligned_and_safe_for_a_terminal() {
+        assert_eq!(
+            list(&[message()], now()),
+            "\
+ID                AGE  SIZE  SENDER  RECIPIENT        STATE  TRIES  NEXT   WHY
+0010000000000a2f  5m   13K   <>      jo@example.org   due    2      in 4m  452 4.2.2 mailbox [31m full
+0010000000000a2f  5m   13K   <>      ann@example.org  held   0
+"
+        );
+        assert_eq!(list(&[], now()), "Nothing is queued that fits.\n");
+    }
+
+    #[test]
+    fn a_sheet_shows_the_message_and_its_recipients() {
+        let sheet = sheet(&message(), now());
+        assert!(sheet.contains("arrival:    2026-11-23T07:44:43.120Z (5m ago)\n"), "{sheet}");
+        assert!(sheet.contains("sender:     <>\n"), "{sheet}");
+        assert!(sheet.contains("mx.example.org [192.0.2.1]  452 4.2.2"), "{sheet}");
+    }
+
+    #[test]
+    fn long_cells_are_shortened_but_the_last() {
+        let long = "x".repeat(100);
+        let table = align(&[[long.clone(), long.clone()]]);
+        assert_eq!(table.trim_end().chars().count(), COLUMN_WIDTH_MAX + GAP.len() + 100);
+    }
+
+    #[test]
+    fn spans_and_sizes_have_one_unit() {
+        for (seconds, shown) in [(0, "0s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (172_800, "2d")] {
+            assert_eq!(span(std::time::Duration::from_secs(seconds)), shown);
+        }
+        for (bytes, shown) in [(0, "0"), (1_024, "1K"), (1_048_576, "1.0M"), (1_572_864, "1.5M")] {
+            assert_eq!(size(&json!(bytes)), shown);
+        }
+    }
+}

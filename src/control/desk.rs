@@ -1,0 +1,304 @@
+//! The operator's desk: one order in, every shard that it concerns asked, one answer out.
+//!
+//! A message's id begins with its shard, so the order of ids is the order of shards: a page is filled from one shard
+//! after another, and never asks one that it does not need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use serde_json::Value;
+use shards::mesh::Inlet;
+use tokio::sync::Semaphore;
+
+use crate::crossing::Crossing;
+use crate::queue::MessageId;
+use crate::queue::orders::{Order, Report, Selection};
+
+/// Messages of one page.
+pub const PAGE_MAX: usize = 1_000;
+/// Orders under way at once; more wait for their turn.
+const ORDERS_MAX: usize = 8;
+/// How long a shard may take for its part of an order: bouncing a million recipients takes a while.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long to wait between two looks at a shard's full inlet, and how many looks there are.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+const FULL_LOOKS_MAX: usize = 500;
+
+/// What changes recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// due → held.
+    Hold,
+    /// held → due now.
+    Release,
+    /// due later → due now.
+    Retry,
+    /// due or held → failed, with its DSN.
+    Bounce,
+}
+
+/// Why an order was not carried out. For people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// A shard could not do it.
+    #[error("shard {0}: {1}")]
+    Failed(usize, String),
+    /// A shard did not take the order, or did not answer in time.
+    #[error("shard {0} does not answer; it may still carry out the order")]
+    Silent(usize),
+    /// The shard has ended.
+    #[error("ringpost is stopping")]
+    Stopping,
+}
+
+/// A page of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// One object a message, in the order of ids.
+    pub messages: Vec<Value>,
+    /// Whether there may be more after the last one.
+    pub more: bool,
+}
+
+/// The desk; a cheap handle.
+#[derive(Clone)]
+pub struct Desk {
+    inlet: Inlet<Crossing>,
+    turns: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// The desk of the shards behind `inlet`.
+    pub fn new(inlet: Inlet<Crossing>) -> Self {
+        Self { inlet, turns: Arc::new(Semaphore::new(ORDERS_MAX)) }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.inlet.shards()
+    }
+
+    /// Says something to every shard that needs no answer.
+    pub async fn tell_all(&self, what: impl Fn() -> Crossing) -> Result<(), Trouble> {
+        for shard in 0..self.shards() {
+            self.send(shard, what()).await?;
+        }
+        Ok(())
+    }
+
+    /// At most `limit` messages, from the one after `after` on.
+    pub async fn list(&self, selection: &Selection, after: Option<MessageId>, limit: usize) -> Result<Page, Trouble> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut messages: Vec<Value> = Vec::new();
+        let first = selection.id.or(after).map_or(0, MessageId::shard);
+        let last = selection.id.map_or(self.shards(), |id| id.shard() + 1).min(self.shards());
+        for shard in first..last {
+            let order = Order::List {
+                selection: selection.clone(),
+                after: after.filter(|after| after.shard() == shard),
+                limit: limit - messages.len(),
+            };
+            match self.ask(shard, order).await? {
+                Report::Messages(more) => messages.extend(more),
+                other => return Err(unexpected(shard, other)),
+            }
+            if messages.len() >= limit {
+                return Ok(Page { messages, more: true });
+            }
+        }
+        Ok(Page { messages, more: false })
+    }
+
+    /// Everything about one message; `None` if there is no such message.
+    pub async fn show(&self, id: MessageId) -> Result<Option<Value>, Trouble> {
+        let shard = id.shard();
+        if shard >= self.shards() {
+            return Ok(None);
+        }
+        match self.ask(shard, Order::Show(id)).await? {
+            Report::Message(message) => Ok(message),
+            other => Err(unexpected(shard, other)),
+        }
+    }
+
+    /// How many queued recipients there are.
+    pub async fn count(&self, selection: &Selection) -> Result<u64, Trouble> {
+        self.sum(selection, Order::Count).await
+    }
+
+    /// Changes recipients; gives how many.
+    pub async fn change(&self, change: Change, selection: &Selection) -> Result<u64, Trouble> {
+        self.sum(selection, |selection| match change {
+            Change::Hold => Order::Hold(selection),
+            Change::Release => Order::Release(selection),
+            Change::Retry => Order::Retry(selection),
+            Change::Bounce => Order::Bounce(selection),
+        })
+        .await
+    }
+
+    /// Suspends or resumes all delivery.
+    pub async fn suspend(&self, suspended: bool) -> Result<(), Trouble> {
+        for shard in 0..self.shards() {
+            self.ask(shard, Order::Suspend(suspended)).await?;
+        }
+        Ok(())
+    }
+
+    /// Every shard's counters.
+    pub async fn metrics(&self) -> Result<Vec<Vec<(&'static str, u64)>>, Trouble> {
+        let answers = (0..self.shards()).map(|shard| async move {
+            match self.ask(shard, Order::Metrics).await? {
+                Report::Metrics(counters) => Ok(counters),
+                other => Err(unexpected(shard, other)),
+            }
+        });
+        futures::future::try_join_all(answers).await
+    }
+
+    /// Asks the shards that `selection` concerns, all at once, and adds up what they count.
+    async fn sum(&self, selection: &Selection, order: impl Fn(Selection) -> Order) -> Result<u64, Trouble> {
+        let concerned = match selection.id {
+            Some(id) => id.shard()..(id.shard() + 1).min(self.shards()),
+            None => 0..self.shards(),
+        };
+        let answers = concerned.map(|shard| {
+            let order = order(selection.clone());
+            async move {
+                match self.ask(shard, order).await? {
+                    Report::Count(recipients) => Ok(recipients),
+                    other => Err(unexpected(shard, other)),
+                }
+            }
+        });
+        Ok(futures::future::try_join_all(answers).await?.into_iter().sum())
+    }
+
+    async fn ask(&self, shard: usize, order: Order) -> Result<Report, Trouble> {
+        let _turn = self.turns.acquire().await.map_err(|_| Trouble::Stopping)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Crossing::Order(Box::new(order), answer)).await?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(Report::Failed(why))) => Err(Trouble::Failed(shard, why)),
+            Ok(Ok(report)) => Ok(report),
+            Ok(Err(oneshot::Canceled)) => Err(Trouble::Stopping),
+            Err(_) => Err(Trouble::Silent(shard)),
+        }
+    }
+
+    async fn send(&self, shard: usize, mut crossing: Crossing) -> Result<(), Trouble> {
+        for _ in 0..FULL_LOOKS_MAX {
+            match self.inlet.send(shard, crossing) {
+                Ok(()) => return Ok(()),
+                Err(returned) => crossing = returned,
+            }
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+        Err(Trouble::Silent(shard))
+    }
+}
+
+/// A shard that answers another question than the one it was asked.
+fn unexpected(shard: usize, report: Report) -> Trouble {
+    Trouble::Failed(shard, format!("gave an answer that does not fit the order: {report:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use shards::mesh::{Port, mesh};
+
+    use super::*;
+
+    /// Shards with `messages` each, numbered from 1, whose orders are answered as a queue would.
+    async fn answer_orders(port: Port<Crossing>, messages: u64) {
+        loop {
+            let (_, Crossing::Order(order, answer)) = port.receive().await else { continue };
+            let id = |number| MessageId::new(port.shard(), number);
+            let report = match *order {
+                Order::List { after, limit, .. } => {
+                    let first = after.map_or(1, |after| after.number() + 1);
+                    let page = (first..=messages).take(limit).map(|n| Value::from(id(n).to_string()));
+                    Report::Messages(page.collect())
+                }
+                Order::Show(asked) => {
+                    Report::Message((asked.number() <= messages).then(|| Value::from(asked.to_string())))
+                }
+                Order::Bounce(_) if port.shard() == 1 => Report::Failed("the disk is full".into()),
+                Order::Metrics => Report::Metrics(vec![("queued", messages)]),
+                _ => Report::Count(messages),
+            };
+            let _ = answer.send(report);
+        }
+    }
+
+    fn with_shards(shards: usize, messages: u64, test: impl AsyncFnOnce(Desk)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (ports, inlet) = mesh(shards, 1, 2);
+        let local = tokio::task::LocalSet::new();
+        for port in ports {
+            local.spawn_local(answer_orders(port, messages));
+        }
+        runtime.block_on(local.run_until(test(Desk::new(inlet))));
+    }
+
+    #[test]
+    fn pages_follow_each_other_across_shards() {
+        with_shards(3, 4, async |desk| {
+            let mut all = Vec::new();
+            let mut after = None;
+            loop {
+                let page = desk.list(&Selection::default(), after, 5).await.expect("a page");
+                let last = page.messages.last().and_then(Value::as_str).map(|id| id.parse().expect("an id"));
+                all.extend(page.messages);
+                if !page.more {
+                    break;
+                }
+                after = last;
+            }
+            let ids: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+            assert_eq!(ids.len(), 12);
+            assert!(ids.is_sorted(), "{ids:?}");
+        });
+    }
+
+    #[test]
+    fn only_the_shard_of_an_id_is_asked_for_it() {
+        with_shards(3, 4, async |desk| {
+            assert!(desk.show(MessageId::new(2, 4)).await.expect("an answer").is_some());
+            assert_eq!(desk.show(MessageId::new(2, 5)).await, Ok(None));
+            assert_eq!(desk.show(MessageId::new(3, 1)).await, Ok(None));
+            let one = Selection { id: Some(MessageId::new(1, 1)), ..Selection::default() };
+            assert_eq!(desk.count(&one).await, Ok(4));
+            let none = Selection { id: Some(MessageId::new(7, 1)), ..Selection::default() };
+            assert_eq!(desk.count(&none).await, Ok(0));
+            assert_eq!(desk.list(&none, None, 10).await.map(|page| page.messages.len()), Ok(0));
+        });
+    }
+
+    #[test]
+    fn counts_of_all_shards_are_added_and_a_failure_names_its_shard() {
+        with_shards(3, 4, async |desk| {
+            let all = Selection::default();
+            assert_eq!(desk.count(&all).await, Ok(12));
+            assert_eq!(desk.change(Change::Hold, &all).await, Ok(12));
+            let failed = desk.change(Change::Bounce, &all).await.expect_err("shard 1 fails");
+            assert_eq!(failed.to_string(), "shard 1: the disk is full");
+            assert_eq!(desk.metrics().await.map(|all| all.len()), Ok(3));
+        });
+    }
+
+    #[test]
+    fn a_shard_that_has_ended_is_told_apart() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (ports, inlet) = mesh(1, 1, 2);
+        let desk = Desk::new(inlet);
+        let end_with_the_order = async {
+            let received = ports[0].receive().await;
+            drop(received);
+        };
+        let everything = Selection::default();
+        let (answer, ()) = runtime.block_on(futures::future::join(desk.count(&everything), end_with_the_order));
+        assert_eq!(answer, Err(Trouble::Stopping));
+    }
+}

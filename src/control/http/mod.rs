@@ -1,0 +1,99 @@
+//! The HTTP API and the console.
+//!
+//! | request | does |
+//! |---|---|
+//! | `GET /` | the console, a page for people |
+//! | `GET /health` | 200 while all shards answer, else 503; no token |
+//! | `GET /metrics` | counters and gauges of every shard, in Prometheus' text format |
+//! | `GET /api/v1/queue?id&domain&recipient&sender&state&after&limit` | a page of messages; `next` is the `after` of the next |
+//! | `GET /api/v1/queue/count?…` | the number of queued recipients |
+//! | `GET /api/v1/queue/ID` | everything about one message |
+//! | `POST /api/v1/queue/hold`, `release`, `retry`, `bounce` | changes the recipients that the JSON body selects |
+//!
+//! Over the Unix socket no token is asked for (its mode is 0600); over TCP `/metrics` and `/api` want
+//! `Authorization: Bearer TOKEN`. An error is `{"error": "…"}`.
+//!
+//! Never: touches a queue itself (the [`Desk`] asks the shards). Limits: pages of [`desk::PAGE_MAX`](super::desk::PAGE_MAX)
+//! messages; bodies of [`BODY_BYTES_MAX`].
+
+mod console;
+mod metrics;
+mod queue;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use super::desk::{Desk, Trouble};
+pub use queue::Wanted;
+pub use token::Token;
+
+/// The largest request body: a selection is far smaller.
+pub const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// Who may ask.
+#[derive(Clone)]
+pub enum Access {
+    /// Whoever can open the socket.
+    Socket,
+    /// Whoever knows the token.
+    Bearer(Arc<Token>),
+}
+
+/// Everything that is served at one place.
+pub fn router(desk: Desk, access: Access) -> Router {
+    let guarded = Router::new()
+        .route("/metrics", get(metrics::all))
+        .route("/api/v1/queue", get(queue::list))
+        .route("/api/v1/queue/count", get(queue::count))
+        .route("/api/v1/queue/{id}", get(queue::show))
+        .route("/api/v1/queue/hold", post(queue::hold))
+        .route("/api/v1/queue/release", post(queue::release))
+        .route("/api/v1/queue/retry", post(queue::retry))
+        .route("/api/v1/queue/bounce", post(queue::bounce))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let guarded = match access {
+        Access::Socket => guarded,
+        Access::Bearer(token) => guarded.route_layer(axum::middleware::from_fn_with_state(token, token::ask)),
+    };
+    guarded.route("/health", get(health)).with_state(desk).merge(console::routes()).fallback(nowhere)
+}
+
+async fn health(desk: axum::extract::State<Desk>) -> Result<Response, Refusal> {
+    desk.metrics().await?;
+    Ok(axum::Json(json!({ "status": "ok", "shards": desk.shards() })).into_response())
+}
+
+async fn nowhere() -> Refusal {
+    Refusal(StatusCode::NOT_FOUND, "there is nothing at this address".into())
+}
+
+/// A request that was not done, and why.
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        let status = match trouble {
+            Trouble::Failed(..) => StatusCode::INTERNAL_SERVER_ERROR,
+            Trouble::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
+            Trouble::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Refusal(status, trouble.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, axum::Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests;

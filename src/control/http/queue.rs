@@ -1,0 +1,163 @@
+//! The queue over HTTP: selections come in, JSON goes out.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Refusal;
+use crate::control::desk::{Change, Desk, PAGE_MAX};
+use crate::queue::MessageId;
+use crate::queue::orders::Selection;
+
+/// Messages of a page where nothing is said.
+const PAGE_DEFAULT: usize = 100;
+
+/// Which recipients: every given condition must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wanted {
+    /// A message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The recipient's domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The recipient's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// The reverse-path; `<>` is the null one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// `due` or `held`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Everything. Changes want it said.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Pages: the last id of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Pages: messages per page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl Wanted {
+    /// Whether no condition is given.
+    pub fn is_unconditional(&self) -> bool {
+        let Wanted { id, domain, recipient, sender, state, .. } = self;
+        [id, domain, recipient, sender, state].iter().all(|condition| condition.is_none())
+    }
+
+    fn selection(&self) -> Result<Selection, Refusal> {
+        let state = match self.state.as_deref() {
+            None | Some("due" | "held") => self.state.as_deref().map(Into::into),
+            Some(other) => return Err(bad(format!("state: `{other}` must be `due` or `held`"))),
+        };
+        Ok(Selection {
+            id: self.id.as_deref().map(message_id).transpose()?,
+            domain: self.domain.as_ref().map(|domain| domain.to_lowercase().into()),
+            recipient: self.recipient.as_deref().map(|path| without_brackets(path).into()),
+            sender: self.sender.as_deref().map(|path| without_brackets(path).into()),
+            state,
+        })
+    }
+}
+
+fn without_brackets(path: &str) -> &str {
+    path.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(path)
+}
+
+fn message_id(text: &str) -> Result<MessageId, Refusal> {
+    text.parse().map_err(|_| bad(format!("`{text}` is not the id of a message")))
+}
+
+fn bad(text: String) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, text)
+}
+
+type Asked = Result<Query<Wanted>, QueryRejection>;
+type Ordered = Result<Json<Wanted>, JsonRejection>;
+
+pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Result<Json<Value>, Refusal> {
+    let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let limit = wanted.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(bad(format!("limit: must be between 1 and {PAGE_MAX}")));
+    }
+    let after = wanted.after.as_deref().map(message_id).transpose()?;
+    let page = desk.list(&wanted.selection()?, after, limit).await?;
+    let last = page.messages.last().filter(|_| page.more).map(|message| message["id"].clone());
+    Ok(Json(json!({ "messages": page.messages, "next": last })))
+}
+
+pub(super) async fn count(State(desk): State<Desk>, asked: Asked) -> Result<Json<Value>, Refusal> {
+    let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let recipients = desk.count(&wanted.selection()?).await?;
+    Ok(Json(json!({ "recipients": recipients })))
+}
+
+pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let found = desk.show(message_id(&id)?).await?;
+    found.map(Json).ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("there is no message {id}")))
+}
+
+pub(super) async fn hold(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
+    change(&desk, Change::Hold, ordered).await
+}
+
+pub(super) async fn release(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
+    change(&desk, Change::Release, ordered).await
+}
+
+pub(super) async fn retry(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
+    change(&desk, Change::Retry, ordered).await
+}
+
+pub(super) async fn bounce(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
+    change(&desk, Change::Bounce, ordered).await
+}
+
+/// Releasing everything also resumes a delivery that was suspended at start.
+async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Value>, Refusal> {
+    let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
+    if wanted.is_unconditional() != wanted.all {
+        return Err(bad("select by id, domain, recipient, sender or state; or say `all`, without a condition".into()));
+    }
+    let recipients = desk.change(change, &wanted.selection()?).await?;
+    if change == Change::Release && wanted.all {
+        desk.suspend(false).await?;
+    }
+    Ok(Json(json!({ "recipients": recipients })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_are_checked_and_normal() {
+        let wanted = Wanted {
+            id: Some("17".into()),
+            domain: Some("Example.ORG".into()),
+            sender: Some("<>".into()),
+            recipient: Some("<jo@example.org>".into()),
+            state: Some("held".into()),
+            ..Wanted::default()
+        };
+        let selection = wanted.selection().expect("good");
+        assert_eq!(selection.id, Some(MessageId(0x17)));
+        assert_eq!(selection.domain.as_deref(), Some("example.org"));
+        assert_eq!(selection.sender.as_deref(), Some(""));
+        assert_eq!(selection.recipient.as_deref(), Some("jo@example.org"));
+        for wrong in [
+            Wanted { id: Some("xyz".into()), ..Wanted::default() },
+            Wanted { state: Some("leased".into()), ..Wanted::default() },
+        ] {
+            assert_eq!(wrong.selection().expect_err("bad").0, StatusCode::BAD_REQUEST);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The API as its clients see it: over a real socket, with shards that answer like a queue of three messages each.
+
+use std::path::PathBuf;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use shards::mesh::{Port, mesh};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::control::client::{self, ClientError};
+use crate::control::socket;
+use crate::crossing::Crossing;
+use crate::queue::MessageId;
+use crate::queue::orders::{Order, Report};
+
+async fn play_shard(port: Port<Crossing>) {
+    let mut suspended = 1;
+    loop {
+        let (_, Crossing::Order(order, answer)) = port.receive().await else { continue };
+        let message = |number| json!({ "id": MessageId::new(port.shard(), number).to_string(), "recipients": [] });
+        let report = match *order {
+            Order::List { after, limit, .. } => {
+                let first = after.map_or(1, |after| after.number() + 1);
+                Report::Messages((first..=3).take(limit).map(message).collect())
+            }
+            Order::Show(id) => Report::Message((id.number() <= 3).then(|| message(id.number()))),
+            Order::Suspend(on) => {
+                suspended = u64::from(on);
+                Report::Count(0)
+            }
+            Order::Metrics => Report::Metrics(vec![("suspended", suspended), ("accepted_total", 3)]),
+            Order::Bounce(_) => Report::Failed("the disk is full".into()),
+            Order::Count(selection) | Order::Hold(selection) | Order::Release(selection) | Order::Retry(selection) => {
+                Report::Count(if selection.domain.as_deref() == Some("example.org") { 1 } else { 3 })
+            }
+        };
+        let _ = answer.send(report);
+    }
+}
+
+/// Runs `test` beside a server with two shards on a control socket.
+fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    let (ports, inlet) = mesh(2, 1, 4);
+    for port in ports {
+        local.spawn_local(play_shard(port));
+    }
+    let running = local.run_until(async {
+        let (_bound, listener) = socket::bind(folder.path()).expect("a socket");
+        let path = socket::path(folder.path());
+        let server = tokio::spawn(async { axum::serve(listener, router(Desk::new(inlet), Access::Socket)).await });
+        let ended = tokio::task::spawn_blocking(move || test(path)).await;
+        server.abort();
+        ended
+    });
+    if let Err(panic) = runtime.block_on(running) {
+        std::panic::resume_unwind(panic.into_panic());
+    }
+}
+
+fn refused(answer: Result<Value, ClientError>) -> String {
+    match answer {
+        Err(ClientError::Refused(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_socket_is_for_its_owner_only_and_goes_with_its_server() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let (left_by_a_crash, _listener) = socket::bind(folder.path()).expect("a socket");
+    std::mem::forget(left_by_a_crash);
+    let (bound, _listener) = socket::bind(folder.path()).expect("in place of the old one");
+    let mode = std::fs::metadata(socket::path(folder.path())).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(bound);
+    assert!(!socket::path(folder.path()).exists());
+}
+
+#[test]
+fn pages_counts_and_single_messages_come_as_json() {
+    with_socket(|socket| {
+        let get = |target: &str| client::request(&socket, Method::GET, target, None);
+        let page = get("/api/v1/queue?limit=4").expect("a page");
+        assert_eq!(page["messages"].as_array().map(Vec::len), Some(4));
+        let next = page["next"].as_str().expect("there is more").to_owned();
+        let page = get(&format!("/api/v1/queue?limit=4&after={next}")).expect("the last page");
+        assert_eq!((page["messages"].as_array().map(Vec::len), &page["next"]), (Some(2), &Value::Null));
+        assert_eq!(get("/api/v1/queue/count").expect("a count"), json!({ "recipients": 6 }));
+        assert_eq!(get("/api/v1/queue/count?domain=Example.ORG").expect("a count"), json!({ "recipients": 2 }));
+        assert_eq!(get(&format!("/api/v1/queue/{next}")).expect("a message")["id"], next.as_str());
+        assert_eq!(get("/health").expect("healthy")["status"], "ok");
+    });
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    with_socket(|socket| {
+        let get = |target: &str| refused(client::request(&socket, Method::GET, target, None));
+        assert!(get("/api/v1/queue/0000000000000009").contains("there is no message 0000000000000009"));
+        assert!(get("/api/v1/queue/xyz").contains("`xyz` is not the id of a message"));
+        assert!(get("/api/v1/queue?limit=0").contains("between 1 and 1000"));
+        assert!(get("/api/v1/queue?state=leased").contains("`due` or `held`"));
+        assert!(get("/api/v1/queue?colour=red").contains("unknown field `colour`"));
+        assert!(get("/api/v2").contains("nothing at this address"));
+        let post = |body: Value| refused(client::request(&socket, Method::POST, "/api/v1/queue/hold", Some(&body)));
+        assert!(post(json!({})).contains("say `all`"));
+        assert!(post(json!({ "all": true, "domain": "example.org" })).contains("without a condition"));
+        assert!(post(json!({ "domain": 7 })).contains("domain"));
+        let bounced = client::request(&socket, Method::POST, "/api/v1/queue/bounce", Some(&json!({ "all": true })));
+        assert!(refused(bounced).contains("the disk is full"));
+    });
+}
+
+#[test]
+fn releasing_everything_resumes_suspended_delivery() {
+    with_socket(|socket| {
+        let release = |body: Value| client::request(&socket, Method::POST, "/api/v1/queue/release", Some(&body));
+        let metrics = || metrics_text(&socket);
+        assert_eq!(release(json!({ "domain": "example.org" })).expect("done"), json!({ "recipients": 2 }));
+        assert!(metrics().contains("ringpost_suspended{shard=\"1\"} 1"), "a part is not everything");
+        assert_eq!(release(json!({ "all": true })).expect("done"), json!({ "recipients": 6 }));
+        assert!(metrics().contains("ringpost_suspended{shard=\"1\"} 0"));
+    });
+}
+
+/// The metrics, which are no JSON, read without our client.
+fn metrics_text(socket: &std::path::Path) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("a connection");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let token = Arc::new(Token::read_or_make(&folder.path().join("token")).expect("a token"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    let (ports, inlet) = mesh(2, 1, 4);
+    for port in ports {
+        local.spawn_local(play_shard(port));
+    }
+    runtime.block_on(local.run_until(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let router = router(Desk::new(inlet), Access::Bearer(token.clone()));
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let get = async |path: &str, token: &str| {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            answer
+        };
+        for path in ["/metrics", "/api/v1/queue", "/api/v1/queue/count", "/api/v1/queue/0000000000000001"] {
+            let answer = get(path, "wrong-token-0123456789").await;
+            assert!(
+                answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate: Bearer"),
+                "{path}: {answer}"
+            );
+            assert!(get(path, token.as_str()).await.starts_with("HTTP/1.1 200 "), "{path}");
+        }
+        for path in ["/", "/console.js", "/console.css", "/health"] {
+            assert!(get(path, "").await.starts_with("HTTP/1.1 200 "), "{path}");
+        }
+        let page = get("/", "").await;
+        assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+        assert!(!page.contains("://"), "the page needs nothing from elsewhere: {page}");
+    }));
+}

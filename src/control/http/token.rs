@@ -1,0 +1,143 @@
+//! The bearer token of the TCP side.
+
+use std::fs::{File, OpenOptions};
+use std::hint::black_box;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use argon2::password_hash::rand_core::{OsRng, RngCore};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Refusal;
+
+/// Octets of randomness in a token that we make.
+const RANDOM_BYTES: usize = 32;
+/// The shortest token that is not a joke.
+const TOKEN_BYTES_MIN: usize = 16;
+/// The longest.
+const TOKEN_BYTES_MAX: usize = 1_024;
+
+/// A token.
+pub struct Token(Box<str>);
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file system.
+    #[error("{0}: {1}")]
+    Io(std::path::PathBuf, std::io::Error),
+    /// What the file holds is none.
+    #[error(
+        "{0}: must hold one line of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} printable characters; remove the file to get a new token"
+    )]
+    Bad(std::path::PathBuf),
+}
+
+impl Token {
+    /// Reads the token of `file`; where there is no file, makes one with a random token, readable by its owner only.
+    pub fn read_or_make(file: &Path) -> Result<Token, TokenError> {
+        let failed = |error| TokenError::Io(file.to_owned(), error);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+            Ok(new) => Self::make(new).map_err(failed),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let mut text = String::new();
+                let reading = File::open(file).map_err(failed)?;
+                reading.take(TOKEN_BYTES_MAX as u64 + 2).read_to_string(&mut text).map_err(failed)?;
+                Self::parse(&text).ok_or_else(|| TokenError::Bad(file.to_owned()))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn make(mut file: File) -> std::io::Result<Token> {
+        let mut random = [0; RANDOM_BYTES];
+        OsRng.fill_bytes(&mut random);
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(file, "{token}")?;
+        file.sync_all()?;
+        Ok(Token(token.into()))
+    }
+
+    fn parse(text: &str) -> Option<Token> {
+        let token = text.trim_ascii();
+        let good = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len())
+            && token.bytes().all(|byte| byte.is_ascii_graphic());
+        good.then(|| Token(token.into()))
+    }
+
+    /// The token itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares in a time that depends on the length of `offered` alone: how far it is right cannot be measured.
+    fn is(&self, offered: &[u8]) -> bool {
+        let mine = self.0.as_bytes();
+        let mut differing = usize::from(mine.len() != offered.len());
+        for (n, byte) in offered.iter().enumerate() {
+            differing |= usize::from(mine[n % mine.len()] ^ byte);
+            differing = black_box(differing);
+        }
+        differing == 0
+    }
+}
+
+/// Lets a request through that brings the token.
+pub(super) async fn ask(State(token): State<Arc<Token>>, request: Request, next: Next) -> Response {
+    let offered = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if offered.is_some_and(|offered| token.is(offered)) {
+        return next.run(request).await;
+    }
+    let refusal = Refusal(
+        StatusCode::UNAUTHORIZED,
+        "send the header `Authorization: Bearer TOKEN`, with the token of [http] token_file".into(),
+    );
+    ([("www-authenticate", "Bearer")], refusal).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn an_absent_file_gets_a_random_token_that_only_its_owner_reads() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("http.token");
+        let made = Token::read_or_make(&file).expect("a token");
+        assert_eq!(std::fs::metadata(&file).expect("the file").permissions().mode() & 0o777, 0o600);
+        let read = Token::read_or_make(&file).expect("the same token");
+        assert_eq!((made.as_str(), made.as_str().len()), (read.as_str(), 2 * RANDOM_BYTES));
+        let other = Token::read_or_make(&folder.path().join("other")).expect("a token");
+        assert_ne!(made.as_str(), other.as_str());
+    }
+
+    #[test]
+    fn a_file_without_a_usable_token_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("http.token");
+        for text in ["", "short\n", "two words that are long enough\n", &"x".repeat(2_000)] {
+            std::fs::write(&file, text).expect("a file");
+            assert!(matches!(Token::read_or_make(&file), Err(TokenError::Bad(_))), "{text}");
+        }
+        std::fs::write(&file, "  a-token-of-ours-0001\n").expect("a file");
+        assert_eq!(Token::read_or_make(&file).expect("a token").as_str(), "a-token-of-ours-0001");
+        assert!(matches!(Token::read_or_make(&folder.path().join("no/file")), Err(TokenError::Io(..))));
+    }
+
+    #[test]
+    fn only_the_whole_token_is_the_token() {
+        let token = Token("0123456789abcdef".into());
+        assert!(token.is(b"0123456789abcdef"));
+        for wrong in ["", "0", "0123456789abcdeF", "0123456789abcdef0", "0123456789abcdef0123456789abcdef"] {
+            assert!(!token.is(wrong.as_bytes()), "{wrong}");
+        }
+    }
+}

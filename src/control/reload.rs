@@ -1,0 +1,80 @@
+//! Reloading: a new configuration in place of the old one, or the old one with every reason why.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::certificate;
+use crate::config::Config;
+
+/// Reads `file` again. The errors are for people, one line each; where there are any, nothing changes.
+pub fn prepare(file: &Path, running: &Config) -> Result<Arc<Config>, Vec<String>> {
+    let config = Config::load(file)
+        .map_err(|mistakes| mistakes.iter().map(|mistake| mistake.in_file(file)).collect::<Vec<_>>())?;
+    let mut refusals = fixed(running, &config);
+    if let Some(Err(error)) = config.tls.as_ref().map(certificate::load) {
+        refusals.push(error.to_string());
+    }
+    if refusals.is_empty() { Ok(config) } else { Err(refusals) }
+}
+
+/// What cannot change while the server runs, and has changed.
+fn fixed(running: &Config, new: &Config) -> Vec<String> {
+    let addresses = |config: &Config| config.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>();
+    let http = |config: &Config| config.http.as_ref().map(|http| (http.address, http.token_file.clone()));
+    let settings = [
+        ("the listeners' addresses", addresses(running) != addresses(new)),
+        ("server.data_dir", running.data_dir != new.data_dir),
+        ("server.shards", running.shards != new.shards),
+        ("[http]", http(running) != http(new)),
+    ];
+    let changed = settings.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(setting, _)| format!("{setting} cannot change while ringpost runs: restart it")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+[server]
+hostname = \"mta.example.org\"
+data_dir = \"data\"
+shards = 1
+[[listener]]
+kind = \"relay\"
+address = \"127.0.0.1:2525\"
+tls = \"off\"
+networks = [\"127.0.0.0/8\"]
+";
+
+    fn reload(text: &str) -> Result<Arc<Config>, Vec<String>> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("ringpost.toml");
+        let running = Config::parse(TEXT, folder.path()).expect("good");
+        std::fs::write(&file, text).expect("a file");
+        prepare(&file, &running)
+    }
+
+    #[test]
+    fn what_may_change_changes() {
+        let config = reload(&format!("{TEXT}[retry]\nlifetime = \"2d\"\n")).expect("good");
+        assert_eq!(config.retry.lifetime.as_secs(), 2 * 86_400);
+    }
+
+    #[test]
+    fn what_must_not_change_is_named_all_at_once() {
+        let text = TEXT.replace("2525", "2526").replace("\"data\"", "\"other\"").replace("shards = 1", "shards = 2")
+            + "[http]\naddress = \"127.0.0.1:8025\"\ntoken_file = \"token\"\n";
+        let refusals = reload(&text).expect_err("four settings");
+        assert_eq!(refusals.len(), 4, "{refusals:?}");
+    }
+
+    #[test]
+    fn mistakes_and_unusable_certificates_keep_the_old_configuration() {
+        let refusals = reload(&TEXT.replace("relay", "realy")).expect_err("a mistake");
+        assert!(refusals[0].contains("ringpost.toml:6: listener.kind"), "{refusals:?}");
+        let refusals = reload(&format!("{TEXT}[tls]\ncertificate = \"c.pem\"\nprivate_key = \"k.pem\"\n"))
+            .expect_err("no such certificate");
+        assert!(refusals[0].contains("c.pem"), "{refusals:?}");
+    }
+}

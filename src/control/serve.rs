@@ -1,0 +1,359 @@
+//! The process from its start to its end: what `ringpost serve` does, and what the demo does inside.
+//!
+//! Start: probe the host → claim the data directory → read what is needed from disk → bind the control plane → start the
+//! shards → wait until each listens. Stop: tell the shards to drain → wait until each has flushed.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::atomic::AtomicCell;
+use futures::channel::mpsc as channel;
+use shards::mesh::{Port, mesh};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use super::commands::Failure;
+use super::desk::Desk;
+use super::http::{self, Access, Token};
+use super::log::Writer;
+use super::signals::{self, Request, Signals};
+use super::{certificate, clock, reload, resolver, socket};
+use crate::config::Config;
+use crate::crossing::Crossing;
+use crate::dns::Query;
+use crate::events::log::Channel;
+use crate::events::{Event, Style};
+use crate::queue::Claim;
+use crate::shard;
+
+/// Requests under way from each shard to each other one.
+const CREDITS: usize = 256;
+/// Orders on their way to each shard.
+const INLET_SLOTS: usize = 64;
+/// DNS questions on their way to the resolver, for each shard.
+const DNS_QUESTIONS: usize = 1_024;
+/// How long sessions and deliveries may go on once we stop.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a shard may take beyond that, to flush.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
+/// How often the certificate's files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
+/// What a server is started with.
+pub struct Options {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Where it was read from; `None`: there is nothing to reload.
+    pub file: Option<PathBuf>,
+    /// All delivery is suspended at first.
+    pub suspended: bool,
+    /// Who reads the log.
+    pub style: Style,
+    /// Where the log goes.
+    pub out: Box<dyn Write + Send>,
+}
+
+/// What a shard tells the control thread about itself.
+enum News {
+    /// It listens.
+    Ready,
+    /// It has ended; the error is for people.
+    Ended(usize, Result<(), String>),
+}
+
+/// `ringpost serve`: runs until it is told to stop.
+pub fn run(file: &Path, config: Arc<Config>, hold: bool) -> Result<(), Failure> {
+    let options = Options {
+        config,
+        file: Some(file.to_owned()),
+        suspended: hold,
+        style: Style::Logfmt,
+        out: Box::new(std::io::stderr()),
+    };
+    run_with(options, |_| ())
+}
+
+/// Runs a server until it is told to stop. `when_ready` is called once all its shards listen.
+pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Result<(), Failure> {
+    signals::block().map_err(|error| failed("signals", &error))?;
+    probe(&options.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed("the control thread", &error))?;
+    for listener in &options.config.listeners {
+        must_be_free(listener.address)?;
+    }
+    let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let plane = Plane::bind(&options.config, &runtime)?;
+    let log = Channel::new(options.style);
+    let writer = Writer::start(log.clone(), options.out).map_err(|error| failed("the log", &error))?;
+    let (news, telling) = mpsc::unbounded_channel();
+    let (dns, questions) = channel::channel(DNS_QUESTIONS);
+    let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
+    let start = Starting { config: options.config.clone(), suspended: options.suspended, log: log.clone(), dns, news };
+    let running = start.launch(ports)?;
+
+    let control = Control { config: options.config, file: options.file, log, desk: Desk::new(inlet), telling };
+    let result = runtime.block_on(control.run(plane, questions, when_ready));
+    if result.is_ok() {
+        running.join().map_err(|error| failed("the shards", &error))?;
+    }
+    writer.finish();
+    drop(claim);
+    result
+}
+
+fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::Failed(format!("{what}: {why}"))
+}
+
+/// The shards listen with SO_REUSEPORT, with which two programs of one user can share a port and its connections
+/// unawares. So ask first without it.
+pub(super) fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let port = address.port();
+            Err(Failure::Failed(format!(
+                "port {port} is taken ({address}): another program listens there; `ss -ltnp 'sport = :{port}'` shows it"
+            )))
+        }
+        Err(error) => Err(failed(&address.to_string(), &error)),
+    }
+}
+
+/// Says what the host lacks; goes on unless starting makes no sense.
+fn probe(config: &Config) -> Result<(), Failure> {
+    let connections = config.delivery.connections_max as usize + config.limits.connections_per_address_max;
+    let findings = shards::probe::probe(config.shards, connections * config.shards);
+    for finding in &findings {
+        let kind = if finding.fatal { "error" } else { "warning" };
+        eprintln!("ringpost: {kind}: {} {}", finding.problem, finding.remedy);
+    }
+    if findings.iter().any(|finding| finding.fatal) {
+        return Err(Failure::Failed("this host cannot run ringpost as it is: see above".into()));
+    }
+    Ok(())
+}
+
+/// What the shards are started with.
+struct Starting {
+    config: Arc<Config>,
+    suspended: bool,
+    log: Arc<Channel>,
+    dns: channel::Sender<Query>,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Starting {
+    fn launch(self, ports: Vec<Port<Crossing>>) -> Result<shards::launch::Running, Failure> {
+        let shards = self.config.shards;
+        let ports: Arc<Vec<AtomicCell<Option<Port<Crossing>>>>> =
+            Arc::new(ports.into_iter().map(|port| AtomicCell::new(Some(port))).collect());
+        let starting = Arc::new(self);
+        shards::launch::launch(shards, move |reactor, number| {
+            let port = ports[number].take().expect("a shard starts once");
+            let starting = starting.clone();
+            async move {
+                let news = starting.news.clone();
+                let start = shard::Start {
+                    config: starting.config.clone(),
+                    port,
+                    dns: starting.dns.clone(),
+                    log: starting.log.clone(),
+                    suspended: starting.suspended,
+                };
+                drop(starting);
+                let ready = || _ = news.send(News::Ready);
+                let result = shard::run(reactor, start, ready).await.map_err(|error| error.to_string());
+                let _ = news.send(News::Ended(number, result));
+            }
+        })
+        .map_err(|error| failed("the shards", &error))
+    }
+}
+
+/// Where the control plane listens.
+struct Plane {
+    _bound: socket::Bound,
+    socket: UnixListener,
+    http: Option<(TcpListener, Arc<Token>)>,
+}
+
+impl Plane {
+    fn bind(config: &Config, runtime: &Runtime) -> Result<Plane, Failure> {
+        if let Some(files) = &config.tls {
+            certificate::load(files).map_err(|error| Failure::Failed(error.to_string()))?;
+        }
+        let _inside = runtime.enter();
+        let path = socket::path(&config.data_dir);
+        let (bound, socket) =
+            socket::bind(&config.data_dir).map_err(|error| failed(&path.display().to_string(), &error))?;
+        let http = match &config.http {
+            Some(http) => {
+                let token =
+                    Token::read_or_make(&http.token_file).map_err(|error| Failure::Failed(error.to_string()))?;
+                let listener = runtime
+                    .block_on(TcpListener::bind(http.address))
+                    .map_err(|error| failed(&format!("http.address {}", http.address), &error))?;
+                Some((listener, Arc::new(token)))
+            }
+            None => None,
+        };
+        Ok(Plane { _bound: bound, socket, http })
+    }
+}
+
+/// The control thread's work.
+struct Control {
+    config: Arc<Config>,
+    file: Option<PathBuf>,
+    log: Arc<Channel>,
+    desk: Desk,
+    telling: mpsc::UnboundedReceiver<News>,
+}
+
+impl Control {
+    async fn run(
+        mut self,
+        plane: Plane,
+        questions: channel::Receiver<Query>,
+        when_ready: impl FnOnce(Option<&Token>),
+    ) -> Result<(), Failure> {
+        let mut signals = Signals::listen().map_err(|error| failed("signals", &error))?;
+        let (servers, asked) = watch::channel(self.config.dns_servers.clone());
+        tokio::spawn(resolver::answer_queries(questions, asked));
+        if !self.wait_until_ready(&mut signals).await? {
+            return self.drain(&mut signals).await;
+        }
+        let socket = http::router(self.desk.clone(), Access::Socket);
+        tokio::spawn(async move { axum::serve(plane.socket, socket).await });
+        let mut token = None;
+        if let Some((listener, its_token)) = plane.http {
+            let router = http::router(self.desk.clone(), Access::Bearer(its_token.clone()));
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            token = Some(its_token);
+        }
+        self.say(&Event::Ready { shards: self.config.shards });
+        when_ready(token.as_deref());
+        self.go_on(&mut signals, &servers).await
+    }
+
+    /// Whether all shards listen; `false`: we are to stop before that.
+    async fn wait_until_ready(&mut self, signals: &mut Signals) -> Result<bool, Failure> {
+        let mut missing = self.config.shards;
+        while missing > 0 {
+            tokio::select! {
+                news = self.telling.recv() => match news {
+                    Some(News::Ready) => missing -= 1,
+                    Some(News::Ended(_, Err(error))) => return Err(Failure::Failed(error)),
+                    Some(News::Ended(..)) | None => return Err(Failure::Failed("a shard ended while it started".into())),
+                },
+                request = signals.next() => if request == Request::Stop {
+                    return Ok(false);
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    /// The normal life, until it ends.
+    async fn go_on(mut self, signals: &mut Signals, servers: &watch::Sender<Vec<SocketAddr>>) -> Result<(), Failure> {
+        let mut look = tokio::time::interval(CERTIFICATE_LOOK);
+        let mut seen = self.config.tls.as_ref().map(certificate::changed);
+        loop {
+            tokio::select! {
+                request = signals.next() => match request {
+                    Request::Stop => return self.drain(signals).await,
+                    Request::Reload => {
+                        self.reload(servers).await;
+                        seen = self.config.tls.as_ref().map(certificate::changed);
+                    }
+                },
+                news = self.telling.recv() => if let Some(News::Ended(shard, result)) = news {
+                    let why = result.err().unwrap_or_else(|| "it ended by itself".into());
+                    self.say(&Event::Trouble(&format!("shard {shard}: {why}")));
+                    // Its connections are gone and its queue is on disk: a new process recovers it, this one cannot.
+                    return Err(Failure::Failed(format!("shard {shard}: {why}")));
+                },
+                _ = look.tick() => {
+                    let now = self.config.tls.as_ref().map(certificate::changed);
+                    if now != seen {
+                        seen = now;
+                        self.renew_certificate().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, servers: &watch::Sender<Vec<SocketAddr>>) {
+        let Some(file) = &self.file else { return };
+        match reload::prepare(file, &self.config) {
+            Ok(config) => {
+                self.config = config;
+                let _ = servers.send(self.config.dns_servers.clone());
+                self.tell_config().await;
+            }
+            Err(refusals) => {
+                for refusal in refusals {
+                    self.say(&Event::ReloadRefused(&refusal));
+                }
+            }
+        }
+    }
+
+    /// The files of the certificate have changed: the shards read them again, if they are usable.
+    async fn renew_certificate(&self) {
+        match self.config.tls.as_ref().map(certificate::load) {
+            Some(Err(error)) => self.say(&Event::ReloadRefused(&error)),
+            _ => self.tell_config().await,
+        }
+    }
+
+    async fn tell_config(&self) {
+        match self.desk.tell_all(|| Crossing::Reload(self.config.clone())).await {
+            Ok(()) => self.say(&Event::Reloaded),
+            Err(trouble) => self.say(&Event::ReloadRefused(&trouble)),
+        }
+    }
+
+    /// Lets what runs come to its end. A second request to stop ends it at once: what is not done is on disk.
+    async fn drain(mut self, signals: &mut Signals) -> Result<(), Failure> {
+        self.say(&Event::Draining(DRAIN_PATIENCE.as_secs()));
+        let all_end = async {
+            self.desk.tell_all(|| Crossing::Drain(DRAIN_PATIENCE)).await.map_err(|trouble| trouble.to_string())?;
+            let mut running = self.config.shards;
+            while running > 0 {
+                if let Some(News::Ended(shard, result)) = self.telling.recv().await {
+                    result.map_err(|error| format!("shard {shard}: {error}"))?;
+                    running -= 1;
+                }
+            }
+            Ok(())
+        };
+        let again = async { while signals.next().await != Request::Stop {} };
+        let result = tokio::select! {
+            result = tokio::time::timeout(DRAIN_PATIENCE + FLUSH_PATIENCE, all_end) => {
+                result.unwrap_or_else(|_| Err("the shards did not stop in time".into()))
+            }
+            () = again => Err("stopped at once, on request; deliveries under way are tried again".into()),
+        };
+        match result {
+            Ok(()) => {
+                self.say(&Event::Stopped);
+                Ok(())
+            }
+            Err(why) => Err(Failure::Failed(why)),
+        }
+    }
+
+    fn say(&self, event: &Event<'_>) {
+        self.log.say(clock::now(), event);
+    }
+}
