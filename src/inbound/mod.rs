@@ -22,8 +22,9 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use crate::config::{self, Config, ListenerKind, ListenerTls};
 use crate::events::{Event, Log};
 use crate::policy::{Accounts, Authorized, network};
 use crate::queue::Queue;
-use crate::smtp::reply::{self, Reply};
+use crate::smtp::reply::{self, Fixed, Reply};
 use crate::smtp::server::{Session, Settings};
 use admit::{Admissions, Ticket};
 use budget::Budget;
@@ -72,7 +73,7 @@ struct Inner {
 struct Current {
     config: Arc<Config>,
     accounts: Rc<Accounts>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    doors: Vec<Rc<Door>>,
 }
 
 /// What has happened at the doors since the start.
@@ -107,7 +108,7 @@ impl Tally {
     }
 }
 
-/// A listener as it was configured, with what its sessions offer.
+/// A listener as it was configured, with what its sessions offer. Shared by all of them.
 struct Door {
     listener: config::Listener,
     settings: Arc<Settings>,
@@ -162,7 +163,7 @@ impl Inbound {
         let addresses = opened.iter().map(|(socket, _)| socket.address()).collect();
         for (socket, listener) in opened {
             self.0.log.emit(&Event::Listening(socket.address()));
-            self.0.reactor.spawn(self.clone().serve(socket, listener)).detach();
+            self.0.reactor.spawn(self.clone().serve(socket, listener.address)).detach();
         }
         Ok(addresses)
     }
@@ -183,13 +184,13 @@ impl Inbound {
     }
 
     /// Accepts until the shard drains or the listener ends.
-    async fn serve(self, socket: Listener, configured: config::Listener) {
+    async fn serve(self, socket: Listener, configured: SocketAddr) {
         loop {
-            let accepted = select(Box::pin(socket.accept()), self.0.stopped.clone()).await;
-            match accepted {
-                Either::Left((Ok(stream), _)) => self.admit(stream, &configured),
+            let accept = pin!(socket.accept());
+            match select(accept, self.0.stopped.clone()).await {
+                Either::Left((Ok(stream), _)) => self.admit(stream, configured),
                 Either::Left((Err(error), _)) => {
-                    let why = format!("{} takes no more connections: {error}", configured.address);
+                    let why = format!("{configured} takes no more connections: {error}");
                     return self.0.log.emit(&Event::Trouble(&why));
                 }
                 Either::Right(_) => return,
@@ -198,40 +199,38 @@ impl Inbound {
     }
 
     /// Lets a connection in, or refuses it with a reason. Both in a task of its own.
-    fn admit(&self, stream: Stream, configured: &config::Listener) {
-        let door = self.0.current.borrow().door(configured);
-        let client = stream.peer();
-        let per_address_max = self.0.current.borrow().config.limits.connections_per_address_max;
-        let rights = match (door.listener.kind, network::relay(&door.listener.networks, client.ip())) {
-            (ListenerKind::Relay, None) => Err(reply::CLIENT_NOT_PERMITTED),
-            (ListenerKind::Relay, rights) => Ok(rights),
-            (ListenerKind::Submission, _) => Ok(None),
+    fn admit(&self, stream: Stream, configured: SocketAddr) {
+        let (door, per_address_max) = {
+            let current = self.0.current.borrow();
+            (current.door(configured), current.config.limits.connections_per_address_max)
         };
-        let admitted = rights.and_then(|rights| Ok((rights, self.0.admissions.admit(client.ip(), per_address_max)?)));
+        let Some(door) = door else { return };
+        let client = stream.peer().ip();
+        let admitted =
+            door.rights(client).and_then(|rights| Ok((rights, self.0.admissions.admit(client, per_address_max)?)));
         match admitted {
-            Ok((rights, ticket)) => self.converse(stream, door, rights, ticket),
-            Err(refusal) => self.turn_away(stream, door, refusal.reply()),
+            Ok((rights, ticket)) => self.converse(stream, &door, rights, ticket),
+            Err(refusal) => self.turn_away(stream, &door, refusal.reply()),
         }
     }
 
-    fn converse(&self, stream: Stream, door: Door, rights: Option<Authorized>, ticket: Ticket) {
+    fn converse(&self, stream: Stream, door: &Door, rights: Option<Authorized>, ticket: Ticket) {
         self.0.counts.note(|counts| counts.connections += 1);
-        let implicit = door.listener.tls == ListenerTls::Implicit;
-        let session = Session::new(door.settings, implicit);
-        let conversation = Conversation::new(self.clone(), session, stream.peer(), door.tls, rights);
-        self.spawn(stream.peer(), conversation.run(stream, implicit), ticket);
+        let client = stream.peer();
+        let session = Session::new(door.settings.clone(), door.encrypts_at_once());
+        let conversation = Conversation::new(self.clone(), session, client, door.tls.clone(), rights);
+        self.spawn(client, conversation.run(stream, door.encrypts_at_once()), ticket);
     }
 
     /// Tells a client why it cannot come in. Where even that would be too much work, it is told nothing.
-    fn turn_away(&self, stream: Stream, door: Door, reply: Reply) {
+    fn turn_away(&self, stream: Stream, door: &Door, reply: Reply) {
         self.0.counts.note(|counts| counts.connections_refused += 1);
         let client = stream.peer();
         self.0.log.emit(&Event::Refused { client, account: None, what: "connection", reply: &reply });
         let Some(ticket) = self.0.admissions.turn_away() else { return };
-        let implicit = door.listener.tls == ListenerTls::Implicit;
-        let session = Session::refusing(door.settings, reply);
-        let conversation = Conversation::new(self.clone(), session, client, door.tls, None);
-        self.spawn(client, conversation.run(stream, implicit), ticket);
+        let session = Session::refusing(door.settings.clone(), reply);
+        let conversation = Conversation::new(self.clone(), session, client, door.tls.clone(), None);
+        self.spawn(client, conversation.run(stream, door.encrypts_at_once()), ticket);
     }
 
     /// Runs a conversation in a task of its own that survives its panic. The ticket is given back at its end.
@@ -257,25 +256,43 @@ impl Inbound {
 
 impl Current {
     fn new(config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) -> Current {
-        Current { accounts: Rc::new(Accounts::new(&config.accounts)), config, tls }
+        let doors =
+            config.listeners.iter().map(|listener| Rc::new(Door::new(listener, &config, tls.clone()))).collect();
+        Current { accounts: Rc::new(Accounts::new(&config.accounts)), config, doors }
     }
 
-    /// The listener that now stands where `configured` stood; itself where it is gone, as addresses change only with a
-    /// restart.
-    fn door(&self, configured: &config::Listener) -> Door {
-        let listeners = &self.config.listeners;
-        let listener = listeners.iter().find(|listener| listener.address == configured.address).unwrap_or(configured);
-        let starttls = matches!(listener.tls, ListenerTls::StartTls | ListenerTls::Optional) && self.tls.is_some();
+    /// The door at this address; none where a reload took its listener away, whose socket stays open until a restart.
+    fn door(&self, address: SocketAddr) -> Option<Rc<Door>> {
+        self.doors.iter().find(|door| door.listener.address == address).cloned()
+    }
+}
+
+impl Door {
+    fn new(listener: &config::Listener, config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> Door {
         let settings = Settings {
-            hostname: self.config.hostname.clone(),
-            starttls,
+            hostname: config.hostname.clone(),
+            starttls: matches!(listener.tls, ListenerTls::StartTls | ListenerTls::Optional) && tls.is_some(),
             tls_required: listener.tls == ListenerTls::StartTls,
             auth_required: listener.kind == ListenerKind::Submission,
-            message_bytes_max: self.config.limits.message_bytes_max,
-            recipients_max: self.config.limits.recipients_max,
+            message_bytes_max: config.limits.message_bytes_max,
+            recipients_max: config.limits.recipients_max,
             messages_max: 0,
             errors_max: ERRORS_MAX,
         };
-        Door { listener: listener.clone(), settings: Arc::new(settings), tls: self.tls.clone() }
+        Door { listener: listener.clone(), settings: Arc::new(settings), tls }
+    }
+
+    fn encrypts_at_once(&self) -> bool {
+        self.listener.tls == ListenerTls::Implicit
+    }
+
+    /// What a client may do before it has said anything: relay from a trusted network, nothing on submission.
+    fn rights(&self, client: IpAddr) -> Result<Option<Authorized>, Fixed> {
+        match self.listener.kind {
+            ListenerKind::Submission => Ok(None),
+            ListenerKind::Relay => {
+                network::relay(&self.listener.networks, client).map(Some).ok_or(reply::CLIENT_NOT_PERMITTED)
+            }
+        }
     }
 }

@@ -150,8 +150,8 @@ fn a_conversation_costs_little() {
         |_| (),
         |world| async move {
             let stream = world.stream(RELAY).await;
-            let door = world.inbound.0.current.borrow().door(&config(world.server.address()).listeners[0]);
-            let session = Session::new(door.settings, false);
+            let door = world.inbound.0.current.borrow().doors[0].clone();
+            let session = Session::new(door.settings.clone(), false);
             let conversation = Conversation::new(world.inbound.clone(), session, stream.peer(), None, None);
             let bytes = size_of_val(&conversation.run(stream, false));
             assert!(bytes <= 2560, "{bytes}");

@@ -1,7 +1,8 @@
 //! Proceed: what the driver's answers lead to.
 
+use super::context::Context;
 use super::state::{After, Ignoring, Pending, State, Transaction, Way, say};
-use super::{AUTH_FAILURES_MAX, Answer, Context};
+use super::{AUTH_FAILURES_MAX, Answer};
 use crate::smtp::reply::{self, Reply};
 
 /// The answer to what was asked last. A message's fate comes through `accepted` and `refused`; `Accept` alone is no

@@ -1,7 +1,8 @@
 //! Check → ask: what each command leads to, before anyone is asked.
 
+use super::Question;
+use super::context::Context;
 use super::state::{After, Ignoring, Pending, State, Turn, Way};
-use super::{Context, Question};
 use crate::smtp::command::Command;
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::smtp::extension::Offer;

@@ -1,12 +1,16 @@
 //! Conversations with a session, driven in memory.
 
+mod authentication;
 mod conversations;
 mod garbage;
 mod smuggling;
 mod whole;
 
+use std::sync::Arc;
+
 use super::*;
-use crate::smtp::reply::codes;
+use crate::smtp::command;
+use crate::smtp::reply::{self, codes};
 
 /// Everything that came out of a session.
 #[derive(Debug, Default, PartialEq, Eq)]
