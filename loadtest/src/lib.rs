@@ -12,6 +12,15 @@ mod units;
 mod usage;
 pub mod verify;
 
+/// How a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TlsOption {
+    /// From the first byte
+    Implicit,
+    /// After STARTTLS
+    Starttls,
+}
+
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -6,8 +6,8 @@ use ringpost::smtp::client::{Failure, Phase, Result, Session, Step, Transaction}
 use shards::tls::Connection;
 use shards::{Instant, Reactor};
 
-use super::options::TlsOption;
 use super::plan::Plan;
+use crate::TlsOption;
 
 /// A connection that is ready for transactions.
 pub(super) struct Open {

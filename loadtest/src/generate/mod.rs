@@ -14,7 +14,6 @@ mod plan;
 mod report;
 mod tally;
 mod thread;
-mod trust;
 mod worker;
 
 use std::io::{self, IsTerminal};
@@ -28,7 +27,7 @@ use crate::{Failure, usage};
 use plan::Plan;
 use tally::Tally;
 
-pub use options::{Options, TlsOption};
+pub use options::Options;
 pub use report::Report;
 
 /// How often the progress line is renewed.

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::expect::Expected;
-use crate::units;
+use crate::{TlsOption, units};
 
 /// Sends messages to an SMTP server and measures how it takes them.
 #[derive(clap::Args, Clone, Debug)]
@@ -85,15 +83,6 @@ pub struct Options {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// How the connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TlsOption {
-    /// From the first byte
-    Implicit,
-    /// After STARTTLS
-    Starttls,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -10,11 +10,11 @@ use ringpost::smtp::client::{Credentials, Patience, Settings, Tls};
 use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
 use ringpost::smtp::path::{Mailbox, ReversePath};
 use rustls::pki_types::ServerName;
+use shards::tls::{client_config_trusting, client_config_unverified};
 
-use super::options::{Options, TlsOption};
-use super::trust;
-use crate::Failure;
+use super::options::Options;
 use crate::idfile::IdSink;
+use crate::{Failure, TlsOption};
 
 /// Local parts of recipients, which take turns.
 const MAILBOXES: u32 = 1000;
@@ -164,12 +164,16 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
 fn tls(options: &Options, server: SocketAddr) -> Result<Option<TlsPlan>, Failure> {
     let Some(how) = options.tls else { return Ok(None) };
     let config = match &options.ca {
-        Some(file) => trust::verifying(file).map_err(usage)?,
-        None if server.ip().is_loopback() => trust::unverifying().map_err(usage)?,
+        Some(file) => {
+            let wrong = |error: &dyn fmt::Display| usage(format!("{}: {error}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| wrong(&error))?;
+            client_config_trusting(&pem).map_err(|error| wrong(&error))?
+        }
+        None if server.ip().is_loopback() => client_config_unverified(),
         None => return Err(usage("--tls to a server that is not on loopback needs --ca FILE")),
     };
     let host = options.to.rsplit_once(':').map_or(options.to.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|error| usage(format!("--to {}: {error}", options.to)))?;
-    Ok(Some(TlsPlan { how, config: Arc::new(config), name }))
+    Ok(Some(TlsPlan { how, config, name }))
 }

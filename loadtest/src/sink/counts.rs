@@ -73,3 +73,43 @@ impl Counts {
         self.faults.iter_mut().zip(other.faults).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
+    use ringpost::smtp::path::{Mailbox, ReversePath};
+
+    fn envelope(recipients: &[&str]) -> Envelope {
+        let sender = Sender {
+            path: ReversePath::Null,
+            body: Body::SevenBit,
+            smtputf8: false,
+            size: None,
+            ret: None,
+            envid: None,
+        };
+        let recipient = |address: &&str| Recipient {
+            path: Mailbox::parse(address, false).expect("a good mailbox"),
+            notify: Notify::default(),
+            orcpt: None,
+        };
+        Envelope { sender, recipients: recipients.iter().map(recipient).collect() }
+    }
+
+    #[test]
+    fn only_a_second_reception_by_one_recipient_is_a_duplicate() {
+        let (id, now) = (Id::new(1, 0, 0), Instant::from_nanos(1));
+        let (mut here, mut there) = (Counts::default(), Counts::default());
+        here.count(&envelope(&["a@b.test", "c@d.test"]), 10, Received::Whole(id), now);
+        here.count(&envelope(&["e@f.test"]), 10, Received::Whole(id), now);
+        here.count(&envelope(&["a@b.test"]), 10, Received::Whole(Id::new(1, 0, 1)), now);
+        assert_eq!(here.duplicates(), 0, "a message split by destination, and another message");
+        there.count(&envelope(&["c@d.test"]), 10, Received::Damaged(id), now);
+        there.count(&envelope(&["c@d.test"]), 10, Received::Unmarked, now);
+        assert_eq!(there.duplicates(), 0, "the first on this shard");
+        here.add(there);
+        assert_eq!((here.duplicates(), here.damaged, here.unmarked), (1, 1, 1));
+        assert_eq!((here.messages, here.recipients, here.bytes), (5, 6, 50));
+    }
+}

@@ -5,6 +5,7 @@
 //! Counting: a duplicate is a second reception of one id for one recipient, so that a message which its server splits
 //! by destination is not one. What a fault drops after `accept = true` counts as received.
 
+mod certificate;
 mod counts;
 mod faults;
 mod options;
@@ -25,7 +26,7 @@ use shards::launch::{self, Running};
 
 use crate::idfile::IdSink;
 use crate::usage::EndSignals;
-use crate::{Failure, usage};
+use crate::{Failure, TlsOption, usage};
 use counts::Counts;
 use script::Script;
 
@@ -39,6 +40,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) struct Shared {
     listen: Vec<SocketAddr>,
     settings: Arc<Settings>,
+    /// Where encryption is offered: whether it is from the first byte, and what with.
+    tls: Option<(TlsOption, Arc<rustls::ServerConfig>)>,
     script: Script,
     ids: IdSink,
     /// Messages after which the sink ends.
@@ -85,6 +88,10 @@ impl Sink {
         let shared = Arc::new(Shared {
             listen: options.listen.clone(),
             settings: Arc::new(options.settings()),
+            tls: options
+                .tls
+                .map(|how| certificate::make(options.certificate.as_deref()).map(|config| (how, config)))
+                .transpose()?,
             script: options.script.as_deref().map_or_else(|| Ok(Script::default()), Script::read)?,
             ids: IdSink::create(options.ids.as_deref(), options.per_recipient)?,
             messages_max: options.messages,

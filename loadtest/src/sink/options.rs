@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ringpost::smtp::server::Settings;
 
-use crate::units;
+use crate::{TlsOption, units};
 
 /// Receives messages, counts them, and plays the faults of a script.
 #[derive(clap::Args, Clone, Debug)]
@@ -22,6 +22,15 @@ pub struct Options {
     /// Faults to play (TOML)
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
+    /// Encrypt, with a certificate made for localhost and 127.0.0.1
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub tls: Option<TlsOption>,
+    /// Write that certificate (PEM), for clients to trust
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub certificate: Option<PathBuf>,
+    /// Require AUTH; any name and password will do
+    #[arg(long, requires = "tls")]
+    pub auth: bool,
     /// Write the id of each message that was received
     #[arg(long, value_name = "FILE")]
     pub ids: Option<PathBuf>,
@@ -56,9 +65,9 @@ impl Options {
     pub(super) fn settings(&self) -> Settings {
         Settings {
             hostname: self.hostname.as_str().into(),
-            starttls: false,
+            starttls: self.tls == Some(TlsOption::Starttls),
             tls_required: false,
-            auth_required: false,
+            auth_required: self.auth,
             message_bytes_max: self.size_max,
             recipients_max: self.recipients_max,
             messages_max: 0,

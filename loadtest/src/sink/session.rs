@@ -12,9 +12,12 @@ use shards::tls::Connection;
 use super::faults::Event;
 use super::script::{Action, At};
 use super::shard::Shard;
+use crate::TlsOption;
 
 /// How long a block of replies may take to go out.
 const SEND_PATIENCE: Duration = Duration::from_secs(180);
+/// How long a handshake may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a peer that gets no answer may stay.
 const SILENCE: Duration = Duration::from_secs(24 * 3600);
 
@@ -37,7 +40,8 @@ enum End {
 
 struct Conversation<'a> {
     shard: &'a Shard,
-    connection: Connection,
+    /// `None` once a handshake has failed.
+    connection: Option<Connection>,
     session: Session,
     /// The fault at EHLO had its occasion.
     greeted: bool,
@@ -48,14 +52,22 @@ struct Conversation<'a> {
 /// Serves one connection to its end.
 pub(super) async fn serve(shard: &Shard, stream: Stream) {
     let event = shard.faults.borrow_mut().choose(At::Connect, iter::empty());
-    let connection = Connection::plain(stream);
-    let settings = shard.shared.settings.clone();
     pause(shard, event.delay).await;
+    let mut connection = Connection::plain(stream);
+    let implicit = shard.shared.tls.as_ref().filter(|(how, _)| *how == TlsOption::Implicit);
+    if let Some((_, config)) = implicit {
+        match connection.accept_tls(&shard.reactor, config.clone(), HANDSHAKE_PATIENCE).await {
+            Ok(encrypted) => connection = encrypted,
+            Err(_) => return,
+        }
+    }
+    let settings = shard.shared.settings.clone();
     let (session, ended) = match event.action {
         Some(Action::Reply(reply)) => (Session::refusing(settings, reply), None),
-        action => (Session::new(settings, false), action.and_then(end_of)),
+        action => (Session::new(settings, implicit.is_some()), action.and_then(end_of)),
     };
-    let mut conversation = Conversation { shard, connection, session, greeted: false, in_content: None };
+    let mut conversation =
+        Conversation { shard, connection: Some(connection), session, greeted: false, in_content: None };
     let end = match ended {
         Some(end) => end,
         // A connection that fails needs no one's attention here: the peer's accounts show it.
@@ -87,8 +99,7 @@ impl Conversation<'_> {
                 Step::Send => self.send().await?,
                 Step::Read(patience) => self.read(patience).await?,
                 Step::Ask(question) => self.answer(question).await?,
-                // Not offered, so not asked for.
-                Step::StartTls => Some(End::Close),
+                Step::StartTls => self.shake_hands().await?,
                 Step::Close => Some(End::Close),
             };
             if let Some(end) = end {
@@ -109,12 +120,24 @@ impl Conversation<'_> {
                 None => {}
             }
         }
-        self.connection.send(self.session.output(), SEND_PATIENCE).await?;
+        let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        connection.send(self.session.output(), SEND_PATIENCE).await?;
+        Ok(None)
+    }
+
+    async fn shake_hands(&mut self) -> io::Result<Option<End>> {
+        let (Some(connection), Some((_, config))) = (self.connection.take(), &self.shard.shared.tls) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let handshake = connection.accept_tls(&self.shard.reactor, config.clone(), HANDSHAKE_PATIENCE);
+        self.connection = Some(handshake.await?);
+        self.session.tls_started();
         Ok(None)
     }
 
     async fn read(&mut self, patience: Duration) -> io::Result<Option<End>> {
-        match self.connection.receive(patience).await {
+        let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        match connection.receive(patience).await {
             Ok(_) if self.in_content.is_some() => Ok(self.in_content.take()),
             Ok(chunk) => {
                 self.session.receive(&chunk);
@@ -198,12 +221,13 @@ impl Conversation<'_> {
         None
     }
 
-    async fn end(mut self, end: End) {
+    async fn end(self, end: End) {
+        let Some(mut connection) = self.connection else { return };
         match end {
-            End::Close => self.connection.close().await,
-            End::Drop => drop(self.connection),
-            End::Reset => self.connection.reset(),
-            End::Silent => while self.connection.receive(SILENCE).await.is_ok_and(|chunk| !chunk.is_empty()) {},
+            End::Close => connection.close().await,
+            End::Drop => drop(connection),
+            End::Reset => connection.reset(),
+            End::Silent => while connection.receive(SILENCE).await.is_ok_and(|chunk| !chunk.is_empty()) {},
         }
     }
 }

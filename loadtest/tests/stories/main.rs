@@ -2,6 +2,7 @@
 
 mod accounts;
 mod command_line;
+mod encryption;
 mod faults;
 mod pace;
 
