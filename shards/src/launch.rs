@@ -3,6 +3,8 @@
 //! A panic of a shard stops the process (exit code 70 after one line that names the shard): its state may be half
 //! changed, and recovery from disk is proven. Tasks that serve one peer catch their own panics above this crate.
 
+#![expect(clippy::disallowed_methods, reason = "the door itself: the clock begins here, and a panic ends the process")]
+
 use std::any::Any;
 use std::future::Future;
 use std::io;
