@@ -32,7 +32,7 @@ pub const TTL_MAX: Duration = Duration::from_secs(86_400);
 pub const TROUBLE_TTL: Duration = Duration::from_secs(5);
 
 /// Questions of one shard that are with the resolver at a time.
-pub const QUERIES_MAX: usize = 64;
+pub const QUERIES_MAX: usize = 256;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

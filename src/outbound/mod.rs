@@ -1,5 +1,29 @@
 //! Outbound: delivers. Owner side: `dispatch` takes due recipients from the queue, resolves and hands them to the home
-//! of their egress path. Home side: `pool` owns the path's connections and limits, `converse` drives `smtp::client`.
+//! of their egress path. Home side: `pool` owns the path's connections and limits, `conversation` drives `smtp::client`.
+//!
+//! Never: writes to disk, or decides when a recipient is tried again (the queue does both). It does not know `inbound`.
+//! After a crash: every lease is due again; see [`dispatch`] for what is noted about a delivery before its final dot.
+//! RFC: 5321 §4.5.4 and §5.1, 3207, 7435.
+//! Limits: those in [`Timing`], [`RECIPIENTS_PER_TRANSACTION_MAX`], and those of `dispatch` and `pool`.
+
+mod conversation;
+mod dialer;
+pub mod dispatch;
+mod metrics;
+mod outcome;
+mod path;
+mod plain_hosts;
+pub mod pool;
+#[cfg(test)]
+mod tests;
+mod timing;
+mod turns;
+mod waiting;
+
+pub use dispatch::Dispatcher;
+pub use metrics::Metrics;
+pub use pool::Pool;
+pub use timing::Timing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +32,9 @@ use crate::queue::MessageId;
 use crate::queue::outcome::Outcome;
 use crate::route::Site;
 use crate::smtp::envelope::{Recipient, Sender};
+
+/// Recipients of one transaction, at most: what every server must take (RFC 5321 §4.5.3.1.8).
+pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
 
 /// Deliver these recipients of one message to one site.
 pub struct Task {

@@ -40,6 +40,7 @@ impl Knot {
         Knot::start_with("zone:\n  - domain: ringpost.test\n    file: zone\n")
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a blocking pipe is read beside the runtime's thread")]
     fn start_with(zones: &str) -> Knot {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr()).expect("a free port").port();

@@ -1,0 +1,238 @@
+//! One connection and the session on it: moves the session's bytes and delivers tasks.
+
+use std::io;
+use std::time::Duration;
+
+use futures::FutureExt;
+use shards::tls::Connection;
+use shards::{Instant, Reactor};
+
+use super::outcome::of_result;
+use super::timing::Timing;
+use super::{RECIPIENTS_PER_TRANSACTION_MAX, Task};
+use crate::queue::outcome::Outcome;
+use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
+use crate::smtp::reply::EnhancedCode;
+
+/// A session's exchange (all replies of one transaction, or the whole greeting) may take this long, however slowly the
+/// peer moves …
+const EXCHANGE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// … and content goes at least this fast.
+const CONTENT_BYTES_PER_S_MIN: u64 = 4096;
+
+/// An open connection with its session.
+pub(super) struct Conversation {
+    reactor: Reactor,
+    timing: Timing,
+    connection: Connection,
+    session: Session,
+    remote: Box<str>,
+    transactions: u32,
+    completed: u32,
+}
+
+/// Where the session wants something else than bytes to be moved.
+#[derive(Debug)]
+pub(super) enum Pause {
+    /// For a transaction, or QUIT.
+    Ready,
+    /// The handshake.
+    StartTls,
+    /// The transaction has ended.
+    Done(Vec<Result>),
+    /// The session has ended before its first transaction.
+    Failed(Phase, Failure),
+    /// The session has ended.
+    Closed,
+}
+
+/// How a task went on one connection.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// An outcome for every recipient.
+    Outcomes(Vec<(u16, Outcome)>),
+    /// The peer had left a used connection before it took anything of this task: it can go over another one as if
+    /// nothing had happened.
+    NotBegun,
+}
+
+impl Conversation {
+    /// A conversation that waits for its greeting. `remote` is what the peer is called in answers.
+    pub fn new(reactor: Reactor, timing: Timing, connection: Connection, session: Session, remote: Box<str>) -> Self {
+        Self { reactor, timing, connection, session, remote, transactions: 0, completed: 0 }
+    }
+
+    /// Moves bytes from the greeting to the handshake, or to the point where the session is ready or has failed.
+    pub async fn greet(&mut self) -> Pause {
+        self.advance(self.reactor.now() + EXCHANGE_MAX).await
+    }
+
+    /// Does the handshake. The connection is gone where it fails.
+    pub async fn start_tls(
+        self,
+        config: std::sync::Arc<rustls::ClientConfig>,
+        name: rustls::pki_types::ServerName<'static>,
+    ) -> io::Result<Self> {
+        let connection = self.connection.connect_tls(&self.reactor, config, name, self.timing.handshake).await?;
+        let mut session = self.session;
+        session.tls_started();
+        Ok(Self { connection, session, ..self })
+    }
+
+    /// Transactions that were begun on this connection.
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// Whether the peer has ended a transaction in good order.
+    pub fn has_worked(&self) -> bool {
+        self.completed > 0
+    }
+
+    /// Whether another task can be delivered. Looks, without waiting, whether the peer has left in the meantime.
+    pub fn is_usable(&mut self) -> bool {
+        let heard = self.connection.receive(self.timing.idle).now_or_never();
+        if let Some(heard) = heard {
+            self.hear(heard);
+        }
+        self.session.can_transact() && matches!(self.session.next(), Step::Ready)
+    }
+
+    /// Waits until the peer says something or ends the connection, at most as long as a connection may idle.
+    pub async fn idle(&mut self) {
+        let heard = self.connection.receive(self.timing.idle).await;
+        if !heard.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.hear(heard);
+        }
+    }
+
+    /// Delivers `task`, in as many transactions as its recipients need. `fresh_if_left`: report
+    /// [`Delivery::NotBegun`] where that is what happened, instead of an outcome.
+    pub async fn deliver(&mut self, task: &Task, fresh_if_left: bool) -> Delivery {
+        let reused = self.transactions > 0;
+        let mut outcomes = Vec::with_capacity(task.recipients.len());
+        let mut left: Vec<usize> = (0..task.recipients.len()).collect();
+        while !left.is_empty() {
+            if !self.session.can_transact() {
+                outcomes.extend(left.drain(..).map(|at| (task.recipients[at].0, Outcome::Untried(0))));
+                break;
+            }
+            let results = self.transact(task, self.batch(&mut left)).await;
+            if reused && fresh_if_left && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result)) {
+                return Delivery::NotBegun;
+            }
+            let any_accepted = results.iter().any(|(_, result)| matches!(result, Result::Accepted(_)));
+            for (at, result) in results {
+                if any_accepted && is_too_many(&result) {
+                    left.push(at);
+                } else {
+                    outcomes.push((task.recipients[at].0, of_result(result, &self.remote)));
+                }
+            }
+        }
+        Delivery::Outcomes(outcomes)
+    }
+
+    /// Takes the recipients of the next transaction.
+    fn batch(&self, left: &mut Vec<usize>) -> Vec<usize> {
+        let peer_max = self.session.recipients_max().unwrap_or(usize::MAX).max(1);
+        let size = left.len().min(peer_max).min(RECIPIENTS_PER_TRANSACTION_MAX);
+        left.drain(..size).collect()
+    }
+
+    /// One transaction with the recipients at `batch`.
+    async fn transact(&mut self, task: &Task, batch: Vec<usize>) -> Vec<(usize, Result)> {
+        self.transactions += 1;
+        let content_s = task.content.len() as u64 / CONTENT_BYTES_PER_S_MIN;
+        self.session.transact(Transaction {
+            sender: task.sender.clone(),
+            recipients: batch.iter().map(|&at| task.recipients[at].1.clone()).collect(),
+            content: task.content.clone(),
+        });
+        let deadline = self.reactor.now() + EXCHANGE_MAX + Duration::from_secs(content_s);
+        let results = match self.advance(deadline).await {
+            Pause::Done(results) => results,
+            other => vec![Result::Lost(Phase::Idle, format!("the session ended: {other:?}").into()); batch.len()],
+        };
+        if matches!(self.session.next(), Step::Ready) {
+            self.completed += 1;
+        }
+        batch.into_iter().zip(results).collect()
+    }
+
+    /// Says QUIT if the session is at a point for it, and closes.
+    pub async fn quit(mut self) {
+        if matches!(self.session.next(), Step::Ready) {
+            self.session.quit();
+            let deadline = self.reactor.now() + self.timing.quit;
+            self.advance(deadline).await;
+        }
+        self.connection.close().await;
+    }
+
+    /// Moves bytes until the session wants something else, at most until `deadline`.
+    async fn advance(&mut self, deadline: Instant) -> Pause {
+        loop {
+            match self.session.next() {
+                Step::Send => self.send(deadline).await,
+                Step::Read(patience) => {
+                    let patience = patience.min(deadline.since(self.reactor.now()));
+                    let heard = self.connection.receive(patience).await;
+                    self.hear(heard);
+                }
+                Step::StartTls => return Pause::StartTls,
+                Step::Ready => return Pause::Ready,
+                Step::Done(results) => return Pause::Done(results),
+                Step::Failed(phase, failure) => return Pause::Failed(phase, failure),
+                Step::Closed => return Pause::Closed,
+            }
+        }
+    }
+
+    async fn send(&mut self, deadline: Instant) {
+        let patience = self.timing.session.block.min(deadline.since(self.reactor.now()));
+        let Err(error) = self.connection.send(self.session.output(), patience).await else { return };
+        // Why the peer has closed it may have said before.
+        if let Ok(words) = self.connection.receive(self.timing.last_words).await
+            && !words.is_empty()
+        {
+            self.session.receive(&words);
+        }
+        self.session.lost(&why(&error));
+    }
+
+    fn hear(&mut self, heard: io::Result<shards::net::Chunk>) {
+        match heard {
+            Ok(bytes) => self.session.receive(&bytes),
+            Err(error) => self.session.lost(&why(&error)),
+        }
+    }
+}
+
+/// Nothing of the transaction was answered, or only with the 421 of a peer that has had enough of this connection.
+fn is_unheard(result: &Result) -> bool {
+    match result {
+        Result::Lost(Phase::Mail | Phase::Idle, _) => true,
+        Result::Refused(Phase::Mail, reply) => reply.code == 421,
+        _ => false,
+    }
+}
+
+/// RFC 5321 §4.5.3.1.10: too many recipients for one transaction, so this one belongs to the next.
+fn is_too_many(result: &Result) -> bool {
+    match result {
+        Result::Refused(Phase::Rcpt, reply) => {
+            reply.code == 452 && reply.enhanced.is_none_or(|enhanced| enhanced == EnhancedCode(4, 5, 3))
+        }
+        _ => false,
+    }
+}
+
+/// An input or output error, for people.
+pub(super) fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => error.to_string(),
+        kind => kind.to_string(),
+    }
+}

@@ -1,0 +1,369 @@
+//! The owner side: takes ready recipients from the queue, finds their site, and hands them to the home of its egress
+//! path, one task for the recipients of a message at a domain.
+//!
+//! Owns: which leases are out, and the turns that the domains of a site take.
+//! Never: opens a connection (the home's pool does), or decides when a recipient is tried again (the queue does).
+//! On disk: nothing but the queue's note of uncertain deliveries. It is written before a task leaves, and only where
+//! `[delivery] uncertain = "hold"`: the final dot is the home's doing and to ask the owner then would cost every message a
+//! round trip between cores, so with "hold" a crash holds all that was under way, which is more than needed but never
+//! too little. With "retry" there is nothing to know: everything under way is due again anyway.
+//! After a crash: every lease is due again, or held, see above.
+//! RFC: 5321 §5.1. A domain that leads nowhere is settled here: for good, or once for each pause while DNS is in trouble.
+//! Limits: [`RESOLVING_MAX`] domains being resolved; [`WINDOW_PER_CONNECTION`] × `connections_max` tasks outstanding for
+//! each site; the mesh's credits for each home; `content_memory_bytes_max` of content under way (exceeded by one message
+//! at most). What is beyond waits in the queue on disk; nothing is asked for again before something has ended.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::{FutureExt, Shared};
+use futures::stream::{self, StreamExt};
+use shards::Reactor;
+use shards::mesh::{Credit, Port};
+
+use super::metrics::Metrics;
+use super::outcome::of_unroutable;
+use super::turns::{Turn, Turns};
+use super::{Done, Task};
+use crate::config::{Config, Uncertain};
+use crate::crossing::Crossing;
+use crate::dns::{self, Answer, Question};
+use crate::queue::outcome::Outcome;
+use crate::queue::{self, Lease, Queue};
+use crate::route::{Missing, NextHop, Site, Unroutable, next_hop, site_of_exchangers};
+
+/// Domains that are being resolved at a time.
+const RESOLVING_MAX: usize = 1024;
+
+/// Tasks outstanding for each connection that a site may have: enough that none waits for the next task.
+const WINDOW_PER_CONNECTION: u32 = 4;
+
+/// A domain whose DNS is in trouble is asked about again after this at the latest.
+const TROUBLE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Messages to a domain that leads nowhere which fail in one turn.
+const UNROUTABLE_PER_TURN: usize = 100;
+
+/// When a message is due again whose content could not be read, in seconds.
+const UNREADABLE_S: u32 = 60;
+
+/// A shard's dispatcher; a cheap handle.
+#[derive(Clone)]
+pub struct Dispatcher(Rc<Inner>);
+
+struct Inner {
+    reactor: Reactor,
+    queue: Queue,
+    dns: dns::Cache,
+    port: Rc<Port<Crossing>>,
+    config: RefCell<Arc<Config>>,
+    metrics: Rc<Metrics>,
+    sites: RefCell<HashMap<Box<str>, SharedTurns>>,
+    out: RefCell<HashMap<u64, Out>>,
+    /// For each home, the sites that found no credit or no memory, in order.
+    lines: RefCell<Vec<VecDeque<SharedTurns>>>,
+    /// Leases that are not settled, and the octets of their content.
+    leases: Cell<usize>,
+    content_bytes: Cell<usize>,
+    draining: Shared<oneshot::Receiver<()>>,
+    begin_draining: RefCell<Option<oneshot::Sender<()>>>,
+    /// Whoever waits for the last lease to be settled.
+    drained: RefCell<Option<Waker>>,
+}
+
+type SharedTurns = Rc<RefCell<Turns>>;
+
+/// A lease that is out.
+struct Out {
+    credit: Credit,
+    turns: SharedTurns,
+    content_bytes: usize,
+}
+
+impl Dispatcher {
+    /// A dispatcher for `queue` that sends through `port`.
+    pub fn new(
+        reactor: Reactor,
+        config: Arc<Config>,
+        queue: Queue,
+        dns: dns::Cache,
+        port: Rc<Port<Crossing>>,
+        metrics: Rc<Metrics>,
+    ) -> Dispatcher {
+        let (begin_draining, draining) = oneshot::channel();
+        let lines = (0..port.shards()).map(|_| VecDeque::new()).collect();
+        Dispatcher(Rc::new(Inner {
+            reactor,
+            queue,
+            dns,
+            port,
+            config: RefCell::new(config),
+            metrics,
+            sites: RefCell::default(),
+            out: RefCell::default(),
+            lines: RefCell::new(lines),
+            leases: Cell::new(0),
+            content_bytes: Cell::new(0),
+            draining: draining.shared(),
+            begin_draining: RefCell::new(Some(begin_draining)),
+            drained: RefCell::default(),
+        }))
+    }
+
+    /// Dispatches until [`Dispatcher::drain`].
+    pub async fn run(&self) {
+        let inner = &self.0;
+        stream::repeat(())
+            .then(|()| inner.queue.next_ready())
+            .take_until(inner.draining.clone())
+            .for_each_concurrent(RESOLVING_MAX, |domain| inner.place(domain))
+            .await;
+    }
+
+    /// Uses `config` from now on.
+    pub fn configure(&self, config: Arc<Config>) {
+        self.0.config.replace(config);
+    }
+
+    /// Takes the end of a task from its home.
+    pub fn take(&self, done: Done) {
+        let inner = self.0.clone();
+        let Some(out) = inner.out.borrow_mut().remove(&done.lease) else { return };
+        if let Some(pause) = done.park {
+            inner.park(&out.turns, pause);
+        }
+        let settle = async move {
+            inner.queue.settle(done.lease, done.outcomes).await;
+            inner.finish(out);
+        };
+        self.0.reactor.spawn(settle).detach();
+    }
+
+    /// Leases nothing more, and returns when every lease has come back and is settled; the caller's patience bounds it.
+    pub async fn drain(&self) {
+        self.0.begin_draining.take();
+        let sites: Vec<SharedTurns> = self.0.sites.borrow_mut().drain().map(|(_, turns)| turns).collect();
+        for turns in sites {
+            let domains = turns.borrow_mut().take_domains();
+            domains.iter().for_each(|(domain, _)| self.0.queue.hand_back(domain));
+        }
+        poll_fn(|context| {
+            if self.0.leases.get() == 0 {
+                return Poll::Ready(());
+            }
+            self.0.drained.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Inner {
+    fn is_draining(&self) -> bool {
+        self.begin_draining.borrow().is_none()
+    }
+
+    /// Finds the site of a domain that has something ready, and lets it take its turns there.
+    async fn place(self: &Rc<Self>, domain: Rc<str>) {
+        let site = match self.resolve(&domain).await {
+            Ok(site) => site,
+            Err(unroutable) => return self.refuse(&domain, &unroutable).await,
+        };
+        if self.is_draining() {
+            return self.queue.hand_back(&domain);
+        }
+        let turns = self.turns(site);
+        let now = self.reactor.now();
+        let parked_for = turns.borrow().parked_for(now);
+        match parked_for {
+            Some(rest) => self.queue.park(&domain, rest),
+            None => {
+                turns.borrow_mut().join(domain, now);
+                self.pump(&turns);
+            }
+        }
+    }
+
+    async fn resolve(&self, domain: &str) -> Result<Site, Unroutable> {
+        let config = self.config.borrow().clone();
+        let port = config.delivery.port;
+        let domain = match next_hop(&config.routes, domain, port)? {
+            NextHop::Site(site) => return Ok(site),
+            NextHop::AskExchangers(domain) => domain,
+        };
+        let answer = self.dns.ask(Question::Mx(domain.clone())).await;
+        let exchangers = match &*answer {
+            Answer::Mx(list, _) => Ok(list.as_slice()),
+            Answer::NoData(_) | Answer::Addresses(..) => Err(Missing::NoData),
+            Answer::NoSuchName(_) => Err(Missing::NoSuchName),
+            Answer::Trouble(why) => Err(Missing::Trouble(why)),
+        };
+        site_of_exchangers(&domain, exchangers, &config.hostname, port)
+    }
+
+    /// Settles what is ready at a domain that leads nowhere: all of it for good, or one message while it may change.
+    async fn refuse(&self, domain: &str, unroutable: &Unroutable) {
+        let transient = unroutable.is_transient();
+        let leases_max = if transient { 1 } else { UNROUTABLE_PER_TURN };
+        for _ in 0..leases_max {
+            if self.is_draining() {
+                break;
+            }
+            let Some(lease) = self.queue.lease(domain) else { break };
+            self.leases.set(self.leases.get() + 1);
+            let outcome = of_unroutable(unroutable);
+            lease.recipients.iter().for_each(|_| self.metrics.outcome(&outcome));
+            let outcomes = lease.recipients.iter().map(|(index, _)| (*index, outcome.clone())).collect();
+            self.queue.settle(lease.number, outcomes).await;
+            self.is_settled();
+        }
+        if transient {
+            let first_wait = self.config.borrow().retry.schedule.first().copied();
+            self.queue.park(domain, first_wait.unwrap_or(TROUBLE_PAUSE_MAX).min(TROUBLE_PAUSE_MAX));
+        } else {
+            self.queue.hand_back(domain);
+        }
+    }
+
+    /// The turns at `site`, new ones where there are none. The home of a site is the same on every shard.
+    fn turns(&self, site: Site) -> SharedTurns {
+        let mut sites = self.sites.borrow_mut();
+        if let Some(turns) = sites.get(&site.key) {
+            turns.borrow_mut().site = Arc::new(site);
+            return turns.clone();
+        }
+        let home = crc32fast::hash(site.key.as_bytes()) as usize % self.port.shards();
+        let turns = Rc::new(RefCell::new(Turns::new(Arc::new(site.clone()), home)));
+        sites.insert(site.key, turns.clone());
+        turns
+    }
+
+    /// Leases and sends for a site as long as its window, its home's credits and our memory allow.
+    fn pump(self: &Rc<Self>, turns: &SharedTurns) {
+        let window = self.config.borrow().delivery.connections_max.max(1).saturating_mul(WINDOW_PER_CONNECTION);
+        while !self.is_draining() {
+            let turn = turns.borrow_mut().next(window, self.reactor.now());
+            match turn {
+                Turn::Nothing => break,
+                Turn::ResolveAgain(domain) => self.queue.hand_back(&domain),
+                Turn::Lease(domain) => {
+                    let Some(credit) = self.room(turns.borrow().home) else {
+                        turns.borrow_mut().undo();
+                        return self.stand_in_line(turns);
+                    };
+                    match self.queue.lease(&domain) {
+                        Some(lease) => self.begin(lease, credit, turns),
+                        None => {
+                            turns.borrow_mut().leave();
+                            self.queue.hand_back(&domain);
+                        }
+                    }
+                }
+            }
+        }
+        self.forget_if_done(turns);
+    }
+
+    /// A credit for `home`, if there is memory for one more content too.
+    fn room(&self, home: usize) -> Option<Credit> {
+        let content_bytes_max = self.config.borrow().limits.content_memory_bytes_max;
+        if self.content_bytes.get() >= content_bytes_max { None } else { self.port.credit(home) }
+    }
+
+    fn stand_in_line(&self, turns: &SharedTurns) {
+        let mut state = turns.borrow_mut();
+        if !std::mem::replace(&mut state.in_line, true) {
+            self.lines.borrow_mut()[state.home].push_back(turns.clone());
+        }
+    }
+
+    fn forget_if_done(&self, turns: &SharedTurns) {
+        let state = turns.borrow();
+        if state.is_forgettable() {
+            self.sites.borrow_mut().remove(&state.site.key);
+        }
+    }
+
+    /// A lease is out from now on, and on its way to the home.
+    fn begin(self: &Rc<Self>, lease: Lease, credit: Credit, turns: &SharedTurns) {
+        turns.borrow_mut().begin();
+        self.leases.set(self.leases.get() + 1);
+        self.content_bytes.set(self.content_bytes.get() + lease.content_bytes);
+        let out = Out { credit, turns: turns.clone(), content_bytes: lease.content_bytes };
+        self.reactor.spawn(self.clone().send(lease, out)).detach();
+    }
+
+    /// Sends a leased task to its home.
+    async fn send(self: Rc<Self>, lease: Lease, out: Out) {
+        let number = lease.number;
+        let content = match self.prepare(&lease).await {
+            Ok(content) => content,
+            // The queue reports what is wrong with its storage; this message is tried again.
+            Err(_) => {
+                let outcomes = lease.recipients.iter().map(|(index, _)| (*index, Outcome::Untried(UNREADABLE_S)));
+                self.queue.settle(number, outcomes.collect()).await;
+                return self.finish(out);
+            }
+        };
+        let (site, home) = (out.turns.borrow().site.clone(), out.turns.borrow().home);
+        let Lease { message, sender, recipients, .. } = lease;
+        let task = Task { lease: number, message, site, sender, recipients, content };
+        self.port.request(home, &out.credit, Crossing::Attempt(Box::new(task)));
+        self.out.borrow_mut().insert(number, out);
+    }
+
+    /// Reads the content, and notes that only its next hop's reply will tell whether it went, where that is wanted.
+    async fn prepare(&self, lease: &Lease) -> Result<Arc<Vec<u8>>, queue::Error> {
+        let content = self.queue.content(lease).await?;
+        if self.config.borrow().delivery.uncertain == Uncertain::Hold {
+            self.queue.note_uncertain(lease.number).await?;
+        }
+        Ok(content)
+    }
+
+    /// A lease is settled: its credit, its memory and its place in the window are for the next.
+    fn finish(self: &Rc<Self>, out: Out) {
+        let Out { credit, turns, content_bytes } = out;
+        drop(credit);
+        turns.borrow_mut().end();
+        self.content_bytes.set(self.content_bytes.get() - content_bytes);
+        self.is_settled();
+        self.serve_lines();
+        self.pump(&turns);
+    }
+
+    fn is_settled(&self) {
+        self.leases.set(self.leases.get() - 1);
+        if self.leases.get() == 0
+            && let Some(waker) = self.drained.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Lets the sites that stand in line go on, each home's until one finds no room again.
+    fn serve_lines(self: &Rc<Self>) {
+        for home in 0..self.port.shards() {
+            loop {
+                let Some(first) = self.lines.borrow_mut()[home].pop_front() else { break };
+                first.borrow_mut().in_line = false;
+                self.pump(&first);
+                if first.borrow().in_line {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The home wants nothing for a site for a while.
+    fn park(&self, turns: &SharedTurns, pause: Duration) {
+        let domains = turns.borrow_mut().park(pause, self.reactor.now());
+        domains.iter().for_each(|(domain, _)| self.queue.park(domain, pause));
+    }
+}

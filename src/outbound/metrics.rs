@@ -1,0 +1,61 @@
+//! Counters of one shard's outbound side; read by the control plane.
+
+use std::cell::Cell;
+
+use crate::queue::outcome::Outcome;
+
+/// The counters. Recipients are counted where their outcome arose: on the home shard of their egress path, or on the
+/// owner for those that lead nowhere.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Recipients whose outcome was delivered.
+    pub delivered: Cell<u64>,
+    /// … deferred.
+    pub deferred: Cell<u64>,
+    /// … failed.
+    pub failed: Cell<u64>,
+    /// … given back untried.
+    pub untried: Cell<u64>,
+    /// Transactions that were begun.
+    pub transactions: Cell<u64>,
+    /// Connections that were opened as far as a session that takes mail.
+    pub connections_opened: Cell<u64>,
+    /// Searches for a connection that no host took.
+    pub connections_failed: Cell<u64>,
+    /// Connections that exist now, those being opened included.
+    pub connections_now: Cell<u64>,
+    /// Handshakes that failed, after which the host was spoken to in plain text.
+    pub tls_fallbacks: Cell<u64>,
+}
+
+/// Adds one.
+pub(super) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+impl Metrics {
+    /// Counts one recipient's outcome.
+    pub(super) fn outcome(&self, outcome: &Outcome) {
+        count(match outcome {
+            Outcome::Delivered(_) => &self.delivered,
+            Outcome::Deferred(_) => &self.deferred,
+            Outcome::Failed(_) => &self.failed,
+            Outcome::Untried(_) => &self.untried,
+        });
+    }
+
+    /// Name and value of each.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("outbound_recipients_delivered", self.delivered.get()),
+            ("outbound_recipients_deferred", self.deferred.get()),
+            ("outbound_recipients_failed", self.failed.get()),
+            ("outbound_recipients_untried", self.untried.get()),
+            ("outbound_transactions", self.transactions.get()),
+            ("outbound_connections_opened", self.connections_opened.get()),
+            ("outbound_connections_failed", self.connections_failed.get()),
+            ("outbound_connections_now", self.connections_now.get()),
+            ("outbound_tls_fallbacks", self.tls_fallbacks.get()),
+        ]
+    }
+}

@@ -1,0 +1,257 @@
+//! What a transaction's results, or the lack of a connection, mean for recipients. Pure, and the one place that decides.
+//!
+//! | what happened | outcome | status where the peer gave none |
+//! |---|---|---|
+//! | 2xx after the content | delivered | 2.0.0 |
+//! | 5xx to MAIL, RCPT, DATA or the content | failed | 5.0.0 |
+//! | 4xx, and 421 anywhere | deferred | 4.0.0 |
+//! | the connection was lost | deferred | 4.4.2 |
+//! | the peer lacks what the message needs | failed | that of the reply that we make |
+//! | every host refused at its greeting or EHLO, also with 5xx (RFC 5321 §3.8, RFC 7504) | deferred | 4.3.2 |
+//! | no host could be reached | deferred | 4.4.1 |
+//! | no host's address could be looked up | deferred | 4.4.3 |
+//! | no host has an address | failed | 5.4.4 |
+
+use crate::queue::outcome::{Answer, Outcome};
+use crate::route::Unroutable;
+use crate::smtp::client::{Failure, Phase, Result};
+use crate::smtp::reply::{EnhancedCode, Reply};
+
+/// Bytes of the list of hosts that were tried, for people; what is beyond is left out.
+const TRIED_BYTES_MAX: usize = 1024;
+
+/// One recipient's outcome of a transaction with `remote`.
+pub(super) fn of_result(result: Result, remote: &str) -> Outcome {
+    match result {
+        Result::Accepted(reply) => Outcome::Delivered(said(Phase::Dot, reply, remote)),
+        Result::Refused(phase, reply) if reply.is_permanent() => Outcome::Failed(said(phase, reply, remote)),
+        Result::Refused(phase, reply) => Outcome::Deferred(said(phase, reply, remote)),
+        Result::Lost(phase, why) => Outcome::Deferred(lost(phase, &why, remote)),
+        Result::Impossible(reply) => {
+            let permanent = reply.is_permanent();
+            let answer = Answer { reply: None, ..said(Phase::Mail, reply, remote) };
+            if permanent { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
+        }
+    }
+}
+
+/// For recipients whose domain leads nowhere.
+pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
+    let answer = Answer {
+        phase: Phase::Connect,
+        status: unroutable.status,
+        reply: None,
+        text: unroutable.text.clone(),
+        remote: None,
+    };
+    if unroutable.is_transient() { Outcome::Deferred(answer) } else { Outcome::Failed(answer) }
+}
+
+fn said(phase: Phase, reply: Reply, remote: &str) -> Answer {
+    let class = if reply.is_positive() || reply.is_permanent() { (reply.code / 100) as u8 } else { 4 };
+    Answer {
+        phase,
+        status: reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0)),
+        text: reply.to_string().into(),
+        reply: Some(reply),
+        remote: Some(remote.into()),
+    }
+}
+
+fn lost(phase: Phase, why: &str, remote: &str) -> Answer {
+    let text = match phase {
+        // RFC 5321 §4.5.3.2.6 and RFC 1047: it may have the message, and will get it again.
+        Phase::Dot => format!("the connection was lost after the final dot, so the next hop may have it: {why}"),
+        _ => format!("the connection was lost during {}: {why}", name(phase)),
+    };
+    Answer { phase, status: EnhancedCode(4, 4, 2), reply: None, text: text.into(), remote: Some(remote.into()) }
+}
+
+/// A phase, for people.
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connect => "connect",
+        Phase::Greeting => "the greeting",
+        Phase::Ehlo => "EHLO",
+        Phase::StartTls => "STARTTLS",
+        Phase::Auth => "AUTH",
+        Phase::Mail => "MAIL",
+        Phase::Rcpt => "RCPT",
+        Phase::Data => "DATA",
+        Phase::Content => "the content",
+        Phase::Dot => "the final reply",
+        Phase::Idle => "idling",
+    }
+}
+
+/// Why one host, or one of its addresses, took no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// It has no address.
+    NoAddress,
+    /// Its addresses could not be looked up.
+    Dns(Box<str>),
+    /// The connection did not come about, or ended before the first transaction.
+    Lost(Phase, Box<str>),
+    /// The peer refused the session.
+    Refused(Phase, Reply),
+}
+
+impl Obstacle {
+    /// The obstacle that a failed session is.
+    pub(super) fn of_failure(phase: Phase, failure: Failure) -> Obstacle {
+        match failure {
+            Failure::Reply(reply) => Obstacle::Refused(phase, reply),
+            Failure::Lost(why) => Obstacle::Lost(phase, why),
+        }
+    }
+
+    /// How much it tells about the path; the most telling one becomes the answer.
+    fn weight(&self) -> u8 {
+        match self {
+            Obstacle::NoAddress => 0,
+            Obstacle::Dns(_) => 1,
+            Obstacle::Lost(..) => 2,
+            Obstacle::Refused(..) => 3,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Obstacle::NoAddress => "no address".into(),
+            Obstacle::Dns(why) => format!("address look-up: {why}"),
+            Obstacle::Lost(Phase::Connect, why) => why.to_string(),
+            Obstacle::Lost(phase, why) => format!("{}: {why}", name(*phase)),
+            Obstacle::Refused(_, reply) => reply.to_string(),
+        }
+    }
+}
+
+/// What was tried for a connection: host or `host[address]:port`, and what stood in the way.
+pub(super) type Tried = Vec<(Box<str>, Obstacle)>;
+
+/// The outcome for everyone who waited for a connection that no host took.
+pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
+    let mut text = String::from("no host took a connection");
+    for (separator, (remote, obstacle)) in [": "].into_iter().chain(std::iter::repeat("; ")).zip(tried) {
+        if text.len() > TRIED_BYTES_MAX {
+            text.push_str("; …");
+            break;
+        }
+        text.push_str(separator);
+        text.push_str(remote);
+        text.push_str(": ");
+        text.push_str(&obstacle.text());
+    }
+    let told = tried.iter().max_by_key(|(_, obstacle)| obstacle.weight());
+    let (phase, status, reply) = match told.map(|(_, obstacle)| obstacle) {
+        Some(Obstacle::Refused(phase, reply)) => (*phase, for_now(reply), Some(reply.clone())),
+        Some(Obstacle::Lost(phase, _)) => (*phase, EnhancedCode(4, 4, 1), None),
+        Some(Obstacle::Dns(_)) => (Phase::Connect, EnhancedCode(4, 4, 3), None),
+        Some(Obstacle::NoAddress) => (Phase::Connect, EnhancedCode(5, 4, 4), None),
+        None => (Phase::Connect, EnhancedCode(4, 4, 1), None),
+    };
+    let remote = told.filter(|(_, obstacle)| obstacle.weight() >= 2).map(|(remote, _)| remote.clone());
+    let answer = Answer { phase, status, reply, text: text.into(), remote };
+    if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
+}
+
+/// A refusal of the whole session speaks of the host and of us, not of a mailbox: as a temporary status.
+fn for_now(reply: &Reply) -> EnhancedCode {
+    match reply.enhanced {
+        Some(EnhancedCode(4 | 5, subject, detail)) => EnhancedCode(4, subject, detail),
+        _ => EnhancedCode(4, 3, 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: u16, enhanced: Option<(u8, u16, u16)>) -> Reply {
+        Reply { code, enhanced: enhanced.map(|(a, b, c)| EnhancedCode(a, b, c)), text: "words".into() }
+    }
+
+    /// d, f or r, and the status.
+    fn shape(outcome: &Outcome) -> (char, String) {
+        match outcome {
+            Outcome::Delivered(answer) => ('d', answer.status.to_string()),
+            Outcome::Failed(answer) => ('f', answer.status.to_string()),
+            Outcome::Deferred(answer) => ('r', answer.status.to_string()),
+            Outcome::Untried(_) => panic!("untried"),
+        }
+    }
+
+    #[test]
+    fn a_reply_decides_and_its_own_status_stays() {
+        let cases = [
+            (Result::Accepted(reply(250, None)), ('d', "2.0.0")),
+            (Result::Accepted(reply(250, Some((2, 6, 0)))), ('d', "2.6.0")),
+            (Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), ('f', "5.1.1")),
+            (Result::Refused(Phase::Mail, reply(553, None)), ('f', "5.0.0")),
+            (Result::Refused(Phase::Rcpt, reply(450, Some((4, 2, 0)))), ('r', "4.2.0")),
+            (Result::Refused(Phase::Mail, reply(421, None)), ('r', "4.0.0")),
+            (Result::Refused(Phase::Data, reply(354, None)), ('r', "4.0.0")),
+            (Result::Lost(Phase::Data, "reset".into()), ('r', "4.4.2")),
+            (Result::Impossible(reply(550, Some((5, 6, 7)))), ('f', "5.6.7")),
+        ];
+        for (result, expected) in cases {
+            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25");
+            assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn the_peers_words_are_kept_and_ours_are_not_taken_for_its() {
+        let Outcome::Failed(theirs) = of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx") else {
+            panic!("not failed")
+        };
+        assert_eq!((theirs.reply, &*theirs.text), (Some(reply(550, Some((5, 1, 1)))), "550 5.1.1 words"));
+        let Outcome::Failed(ours) = of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx") else {
+            panic!("not failed")
+        };
+        assert_eq!((ours.reply, &*ours.text), (None, "552 5.3.4 words"));
+    }
+
+    #[test]
+    fn a_loss_after_the_dot_says_that_the_peer_may_have_it() {
+        let Outcome::Deferred(answer) = of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx") else {
+            panic!("not deferred")
+        };
+        assert_eq!((answer.phase, answer.status), (Phase::Dot, EnhancedCode(4, 4, 2)));
+        assert!(answer.text.contains("may have it"), "{}", answer.text);
+    }
+
+    #[test]
+    fn no_connection_is_answered_with_what_tells_most() {
+        let connect = |why: &str| Obstacle::Lost(Phase::Connect, why.into());
+        let cases: [(Vec<Obstacle>, (char, &str)); 5] = [
+            (vec![connect("refused"), Obstacle::Refused(Phase::Greeting, reply(554, None))], ('r', "4.3.2")),
+            (vec![Obstacle::Refused(Phase::Ehlo, reply(550, Some((5, 7, 1)))), connect("refused")], ('r', "4.7.1")),
+            (vec![Obstacle::Dns("SERVFAIL".into()), connect("refused"), Obstacle::NoAddress], ('r', "4.4.1")),
+            (vec![Obstacle::NoAddress, Obstacle::Dns("SERVFAIL".into())], ('r', "4.4.3")),
+            (vec![Obstacle::NoAddress, Obstacle::NoAddress], ('f', "5.4.4")),
+        ];
+        for (obstacles, expected) in cases {
+            let tried: Tried = obstacles.into_iter().map(|obstacle| ("mx.test".into(), obstacle)).collect();
+            assert_eq!(shape(&of_no_connection(&tried)), (expected.0, expected.1.to_string()), "{tried:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_what_was_tried_is_readable_and_bounded() {
+        let tried: Tried = vec![
+            ("a[192.0.2.1]:25".into(), Obstacle::Lost(Phase::Connect, "connection refused".into())),
+            ("b[192.0.2.2]:25".into(), Obstacle::Refused(Phase::Greeting, reply(421, None))),
+        ];
+        let Outcome::Deferred(answer) = of_no_connection(&tried) else { panic!("not deferred") };
+        assert_eq!(
+            &*answer.text,
+            "no host took a connection: a[192.0.2.1]:25: connection refused; b[192.0.2.2]:25: 421 words"
+        );
+        assert_eq!(answer.remote.as_deref(), Some("b[192.0.2.2]:25"));
+        let endless: Tried = (0..1000).map(|_| tried[0].clone()).collect();
+        let Outcome::Deferred(answer) = of_no_connection(&endless) else { panic!("not deferred") };
+        assert!(answer.text.len() < 2 * TRIED_BYTES_MAX, "{}", answer.text.len());
+    }
+}

@@ -1,0 +1,165 @@
+//! The state of one egress path: what waits, how many connections there are, and how long the path is left alone.
+//! Decides and counts; takes the time as an argument and does nothing to the world.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use shards::Instant;
+
+use super::waiting::Waiting;
+use crate::route::Site;
+
+/// A path in trouble is tried again after this at the latest.
+const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+
+/// One egress path.
+pub(super) struct Path {
+    /// Its site, as the last task had it: hosts and preferences follow the DNS.
+    pub site: Arc<Site>,
+    waiting: VecDeque<Waiting>,
+    /// Connections without a task, by number, with what wakes them.
+    idle: BTreeMap<u64, Waker>,
+    /// Connections that have become ready and not yet ended.
+    live: u32,
+    /// Connections that are being opened.
+    opening: u32,
+    /// The last number that a connection was given.
+    connection: u64,
+    /// Searches for a connection, and connections, that came to nothing since the last success.
+    failures: u32,
+    /// Nothing is tried before.
+    closed_until: Option<Instant>,
+    /// No connection is opened beside working ones before.
+    enough_until: Option<Instant>,
+}
+
+impl Path {
+    pub fn new(site: Arc<Site>) -> Self {
+        Self {
+            site,
+            waiting: VecDeque::new(),
+            idle: BTreeMap::new(),
+            live: 0,
+            opening: 0,
+            connection: 0,
+            failures: 0,
+            closed_until: None,
+            enough_until: None,
+        }
+    }
+
+    /// How long the path is still left alone.
+    pub fn closed_for(&self, now: Instant) -> Option<Duration> {
+        self.closed_until.filter(|until| now < *until).map(|until| until.since(now))
+    }
+
+    /// Whether it has nothing to do and nothing to do it with.
+    pub fn is_unused(&self) -> bool {
+        self.is_unconnected() && self.waiting.is_empty()
+    }
+
+    /// Whether nothing would be lost by forgetting the path.
+    pub fn is_forgettable(&self, now: Instant) -> bool {
+        // After a back-off the number of failures still says how long the next one is.
+        self.is_unused() && self.closed_until.is_none_or(|until| now >= until + BACK_OFF_MAX)
+    }
+
+    /// Whether there is no connection, nor one being opened.
+    pub fn is_unconnected(&self) -> bool {
+        self.live == 0 && self.opening == 0
+    }
+
+    /// Takes a task in.
+    pub fn push(&mut self, waiting: Waiting) {
+        self.waiting.push_back(waiting);
+    }
+
+    /// Takes a task back, before all others.
+    pub fn push_back_first(&mut self, waiting: Waiting) {
+        self.waiting.push_front(waiting);
+    }
+
+    /// The next task.
+    pub fn pop(&mut self) -> Option<Waiting> {
+        self.waiting.pop_front()
+    }
+
+    /// Gives out everything that waits.
+    pub fn take_waiting(&mut self) -> VecDeque<Waiting> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Connection `number` has no task: `waker` is woken when there is one.
+    pub fn idles(&mut self, number: u64, waker: Waker) {
+        self.idle.insert(number, waker);
+    }
+
+    /// Connection `number` no longer idles.
+    pub fn idles_no_more(&mut self, number: u64) {
+        self.idle.remove(&number);
+    }
+
+    /// The idle connections that have work to do now: as many as tasks wait.
+    pub fn wake(&mut self) -> Vec<Waker> {
+        let count = self.waiting.len().min(self.idle.len());
+        (0..count).filter_map(|_| self.idle.pop_first()).map(|(_, waker)| waker).collect()
+    }
+
+    /// All idle connections, to end them.
+    pub fn wake_all(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.idle).into_values().collect()
+    }
+
+    /// Whether one more connection shall be opened now: tasks wait that the idle and the opening ones do not cover,
+    /// there are fewer than `connections_max`, and the path is believed to work. As long as no connection stands only one
+    /// is tried at a time, so a dead destination costs one search per back-off, however much waits.
+    pub fn wants_connection(&self, connections_max: u32, now: Instant) -> bool {
+        let connections = self.live + self.opening;
+        let uncovered = self.waiting.len() > self.idle.len() + self.opening as usize;
+        let permitted = match self.live {
+            0 => self.opening == 0 && self.closed_for(now).is_none(),
+            _ => self.enough_until.is_none_or(|until| now >= until),
+        };
+        uncovered && connections < connections_max && permitted
+    }
+
+    /// A connection is being opened; its number.
+    pub fn opening(&mut self) -> u64 {
+        self.opening += 1;
+        self.connection += 1;
+        self.connection
+    }
+
+    /// A connection that was being opened is ready.
+    pub fn opened(&mut self) {
+        self.opening -= 1;
+        self.live += 1;
+    }
+
+    /// A connection has ended, before or after it was ready.
+    pub fn ended(&mut self, was_live: bool) {
+        if was_live { self.live -= 1 } else { self.opening -= 1 }
+    }
+
+    /// The peer takes mail.
+    pub fn works(&mut self) {
+        self.failures = 0;
+        self.closed_until = None;
+    }
+
+    /// The peer has enough connections.
+    pub fn is_enough(&mut self, pause: Duration, now: Instant) {
+        self.enough_until = Some(now + pause);
+    }
+
+    /// The path is in trouble: for how long it is left alone, by `schedule` and the number of failures in a row.
+    pub fn close(&mut self, schedule: &[Duration], now: Instant) -> Duration {
+        let step = schedule.get(self.failures as usize).or(schedule.last());
+        let pause = step.copied().unwrap_or(BACK_OFF_MAX).min(BACK_OFF_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.closed_until = Some(now + pause);
+        pause
+    }
+}

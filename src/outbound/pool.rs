@@ -1,0 +1,318 @@
+//! The home side: the connections of every egress path whose home this shard is.
+//!
+//! Owns: the paths' waiting tasks, connections, limits and back-off. All of it is this shard's alone: no locks.
+//! Never: knows the queue. It gets a [`Task`](super::Task) and gives back a [`Done`].
+//! On disk: nothing. After a crash: the owners' leases are due again.
+//!
+//! A path opens a connection only while tasks wait, never more than `connections_max`, and a connection takes task after
+//! task until it has had `messages_per_connection_max` or has had none for a while. When no host takes a connection, all
+//! that waits is deferred with what was tried, and the owners are told how long to send nothing: by the retry schedule
+//! and the failures in a row, at most five minutes, until a transaction succeeds again. A peer that takes connections
+//! and then ends them without a single transaction is in the same trouble, but costs those who waited no attempt.
+//! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{Either, Shared, select};
+use shards::Reactor;
+
+use super::conversation::{Conversation, Delivery};
+use super::dialer::Dialer;
+use super::metrics::{Metrics, count};
+use super::outcome::{Tried, of_no_connection};
+use super::path::Path;
+use super::waiting::{Reply, Waiting};
+use super::{Done, Task, Timing};
+use crate::config::Config;
+use crate::dns;
+use crate::queue::outcome::Outcome;
+
+/// Paths beyond this are forgotten where they are idle.
+const PATHS_MAX: usize = 10_000;
+
+/// A task that comes while the shard is draining is due again after this many seconds: by then its owner drains too.
+const DRAINING_S: u32 = 1;
+
+/// A shard's pool; a cheap handle.
+#[derive(Clone)]
+pub struct Pool(Rc<Inner>);
+
+struct Inner {
+    reactor: Reactor,
+    config: RefCell<Arc<Config>>,
+    dialer: Dialer,
+    metrics: Rc<Metrics>,
+    reply: Reply,
+    paths: RefCell<HashMap<Box<str>, SharedPath>>,
+    /// Completes when the shard begins to drain.
+    draining: Shared<oneshot::Receiver<()>>,
+    begin_draining: RefCell<Option<oneshot::Sender<()>>>,
+    /// Whoever waits for the last connection to end.
+    drained: RefCell<Option<Waker>>,
+}
+
+type SharedPath = Rc<RefCell<Path>>;
+
+impl Pool {
+    /// A pool without connections. `reply` takes every task's end and the shard that it came from.
+    pub fn new(
+        reactor: Reactor,
+        config: Arc<Config>,
+        dns: dns::Cache,
+        timing: Timing,
+        metrics: Rc<Metrics>,
+        reply: impl Fn(usize, Done) + 'static,
+    ) -> Pool {
+        let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config.hostname);
+        let (begin_draining, draining) = oneshot::channel();
+        Pool(Rc::new(Inner {
+            reactor,
+            config: RefCell::new(config),
+            dialer,
+            metrics,
+            reply: Rc::new(reply),
+            paths: RefCell::default(),
+            draining: draining.shared(),
+            begin_draining: RefCell::new(Some(begin_draining)),
+            drained: RefCell::default(),
+        }))
+    }
+
+    /// Uses `config` from now on; connections that are open stay as they are.
+    pub fn configure(&self, config: Arc<Config>) {
+        self.0.dialer.configure(&config.hostname);
+        self.0.config.replace(config);
+    }
+
+    /// Takes a task of shard `from`. It is answered exactly once, through the reply function.
+    pub fn take(&self, from: usize, task: Task) {
+        let inner = &self.0;
+        let site = task.site.clone();
+        let waiting = Waiting::new(task, from, inner.reply.clone(), inner.metrics.clone());
+        if inner.is_draining() {
+            return waiting.answer_all(&Outcome::Untried(DRAINING_S), None);
+        }
+        let path = inner.path(&site);
+        let closed_for = path.borrow().closed_for(inner.reactor.now());
+        if let Some(rest) = closed_for {
+            // Its owner has not heard of the trouble yet.
+            return waiting.answer_all(&untried(rest), Some(rest));
+        }
+        path.borrow_mut().site = site;
+        path.borrow_mut().push(waiting);
+        inner.pump(&path);
+    }
+
+    /// Ends all connections at the end of their transactions, and gives waiting tasks back untried. Returns when no
+    /// connection is left; the caller's patience bounds it.
+    pub async fn drain(&self) {
+        self.0.begin_draining.take();
+        let paths: Vec<SharedPath> = self.0.paths.borrow().values().cloned().collect();
+        for path in paths {
+            let waiting = path.borrow_mut().take_waiting();
+            let idle = path.borrow_mut().wake_all();
+            waiting.into_iter().for_each(|waiting| waiting.answer_all(&Outcome::Untried(0), None));
+            idle.into_iter().for_each(Waker::wake);
+        }
+        poll_fn(|context| {
+            if self.0.metrics.connections_now.get() == 0 {
+                return Poll::Ready(());
+            }
+            self.0.drained.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+fn untried(rest: std::time::Duration) -> Outcome {
+    Outcome::Untried(u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).max(1))
+}
+
+impl Inner {
+    fn is_draining(&self) -> bool {
+        self.begin_draining.borrow().is_none()
+    }
+
+    /// The path of `site`, a new one where there is none.
+    fn path(&self, site: &Arc<crate::route::Site>) -> SharedPath {
+        let mut paths = self.paths.borrow_mut();
+        if let Some(path) = paths.get(&site.key) {
+            return path.clone();
+        }
+        if paths.len() >= PATHS_MAX {
+            let now = self.reactor.now();
+            paths.retain(|_, path| !path.borrow().is_forgettable(now));
+        }
+        if paths.len() >= PATHS_MAX {
+            paths.retain(|_, path| !path.borrow().is_unused());
+        }
+        let path = Rc::new(RefCell::new(Path::new(site.clone())));
+        paths.insert(site.key.clone(), path.clone());
+        path
+    }
+
+    /// Gives waiting tasks to idle connections, and opens connections for the rest.
+    fn pump(self: &Rc<Self>, path: &SharedPath) {
+        let woken = path.borrow_mut().wake();
+        woken.into_iter().for_each(Waker::wake);
+        let connections_max = self.config.borrow().delivery.connections_max.max(1);
+        while !self.is_draining() && path.borrow().wants_connection(connections_max, self.reactor.now()) {
+            let number = path.borrow_mut().opening();
+            self.reactor.spawn(run(self.clone(), path.clone(), number)).detach();
+        }
+    }
+
+    /// No host took a connection.
+    fn no_connection(&self, path: &SharedPath, tried: &Tried) {
+        count(&self.metrics.connections_failed);
+        self.close(path, &of_no_connection(tried));
+    }
+
+    /// Leaves the path alone for a while and answers all that waits with `outcome`; unless others of its connections
+    /// stand, which then are enough.
+    fn close(&self, path: &SharedPath, outcome: &Outcome) {
+        let now = self.reactor.now();
+        if !path.borrow().is_unconnected() {
+            return path.borrow_mut().is_enough(self.dialer.timing().opening_pause, now);
+        }
+        let pause = path.borrow_mut().close(&self.config.borrow().retry.schedule, now);
+        let outcome = if matches!(outcome, Outcome::Untried(_)) { untried(pause) } else { outcome.clone() };
+        let waiting = path.borrow_mut().take_waiting();
+        waiting.into_iter().for_each(|waiting| waiting.answer_all(&outcome, Some(pause)));
+    }
+}
+
+/// A connection and what its end means for the path.
+async fn run(pool: Rc<Inner>, path: SharedPath, number: u64) {
+    // A defect of ours ends this connection only: its task and its place are given back by being dropped.
+    match AssertUnwindSafe(live(&pool, &path, number)).catch_unwind().await {
+        Ok(End::NoConnection(tried)) => pool.no_connection(&path, &tried),
+        Ok(End::Useless) => pool.close(&path, &Outcome::Untried(0)),
+        Ok(End::Enough) | Err(_) => {}
+    }
+    pool.pump(&path);
+}
+
+/// Why a connection's life is over.
+enum End {
+    /// It never began.
+    NoConnection(Tried),
+    /// The peer ended it before it had done anything for us.
+    Useless,
+    /// Enough tasks, none for a while, a loss after good work, or we are draining.
+    Enough,
+}
+
+/// One connection, from its opening to its end.
+async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64) -> End {
+    let mut slot = Slot::new(pool, path);
+    let site = path.borrow().site.clone();
+    let opening = pin!(pool.dialer.open(&site));
+    let mut conversation = match select(opening, pool.draining.clone()).await {
+        Either::Left((Ok(conversation), _)) => conversation,
+        Either::Left((Err(tried), _)) => return End::NoConnection(tried),
+        Either::Right(_) => return End::Enough,
+    };
+    slot.opened();
+    let end = serve(pool, path, number, &mut conversation).await;
+    conversation.quit().await;
+    end
+}
+
+/// Task after task on one connection.
+async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &mut Conversation) -> End {
+    loop {
+        let tasks_max = pool.config.borrow().delivery.messages_per_connection_max.max(1);
+        if conversation.transactions() >= tasks_max {
+            return End::Enough;
+        }
+        if !conversation.is_usable() {
+            return if conversation.has_worked() { End::Enough } else { End::Useless };
+        }
+        let Some(mut waiting) = next_task(pool, path, number, conversation).await else { return End::Enough };
+        // What still waits may be worth a connection beside this one.
+        pool.pump(path);
+        match conversation.deliver(&waiting.task, !waiting.given_before).await {
+            Delivery::Outcomes(outcomes) => waiting.answer(outcomes, None),
+            Delivery::NotBegun => {
+                waiting.given_before = true;
+                path.borrow_mut().push_back_first(waiting);
+                return End::Enough;
+            }
+        }
+        if !conversation.has_worked() {
+            return End::Useless;
+        }
+        path.borrow_mut().works();
+    }
+}
+
+/// The next task; none if the peer ends the connection first, none comes for a while, or the shard drains.
+async fn next_task(
+    pool: &Rc<Inner>,
+    path: &SharedPath,
+    number: u64,
+    conversation: &mut Conversation,
+) -> Option<Waiting> {
+    let task = poll_fn(|context| {
+        let mut path = path.borrow_mut();
+        match path.pop() {
+            None if !pool.is_draining() => {
+                path.idles(number, context.waker().clone());
+                Poll::Pending
+            }
+            next => Poll::Ready(next),
+        }
+    });
+    let next = match select(pin!(task), pin!(conversation.idle())).await {
+        Either::Left((next, _)) => next,
+        Either::Right(_) => None,
+    };
+    path.borrow_mut().idles_no_more(number);
+    next
+}
+
+/// A connection's place in the counts of its path and of the shard, given back when it is dropped.
+struct Slot<'a> {
+    pool: &'a Rc<Inner>,
+    path: &'a SharedPath,
+    live: bool,
+}
+
+impl<'a> Slot<'a> {
+    fn new(pool: &'a Rc<Inner>, path: &'a SharedPath) -> Self {
+        let now = &pool.metrics.connections_now;
+        now.set(now.get() + 1);
+        Self { pool, path, live: false }
+    }
+
+    /// The connection is ready.
+    fn opened(&mut self) {
+        self.path.borrow_mut().opened();
+        self.live = true;
+        count(&self.pool.metrics.connections_opened);
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.path.borrow_mut().ended(self.live);
+        let now = &self.pool.metrics.connections_now;
+        now.set(now.get() - 1);
+        if now.get() == 0
+            && let Some(waker) = self.pool.drained.take()
+        {
+            waker.wake();
+        }
+    }
+}

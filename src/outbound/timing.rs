@@ -1,0 +1,43 @@
+//! The waits of outbound connections, in one place; tests shorten them.
+
+use std::time::Duration;
+
+use crate::smtp::client::Patience;
+
+/// How long outbound waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// For one TCP connection (30 s). RFC 5321 names no time; a host with several addresses must not hold mail for the
+    /// minutes that a kernel tries.
+    pub connect: Duration,
+    /// For one TLS handshake in all (1 min).
+    pub handshake: Duration,
+    /// After this no further address is tried for one connection (10 min).
+    pub open: Duration,
+    /// For a task, on a connection that has none, before QUIT (5 s).
+    pub idle: Duration,
+    /// For the reply to QUIT (2 s): nothing depends on it.
+    pub quit: Duration,
+    /// For what the peer said last, after it could not be sent to (1 s).
+    pub last_words: Duration,
+    /// No new connection besides working ones for this long after the peer took none (30 s).
+    pub opening_pause: Duration,
+    /// Of the session (RFC 5321 §4.5.3.2).
+    pub session: Patience,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connect: seconds(30),
+            handshake: seconds(60),
+            open: seconds(600),
+            idle: seconds(5),
+            quit: seconds(2),
+            last_words: seconds(1),
+            opening_pause: seconds(30),
+            session: Patience::default(),
+        }
+    }
+}
