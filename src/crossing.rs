@@ -15,10 +15,19 @@ pub enum Crossing {
     Outcome(Box<Done>),
     /// Control → shard: an operator's order, answered through the channel.
     Order(Box<Order>, futures::channel::oneshot::Sender<Report>),
-    /// Control → shard: use this configuration from now on.
-    Reload(Arc<Config>),
+    /// Control → shard: use this configuration and this certificate from now on.
+    Reload(Arc<Config>, Option<Arc<Certificate>>),
     /// Control → shard: stop accepting, end what runs within this time, flush, return.
     Drain(Duration),
+}
+
+/// The server's certificate and key, as read and checked by the control thread; every shard makes its own TLS
+/// configuration of it, so that nothing of a handshake is shared.
+pub struct Certificate {
+    /// The chain, PEM, leaf first.
+    pub chain_pem: Vec<u8>,
+    /// The private key, PEM. Never logged.
+    pub key_pem: Vec<u8>,
 }
 
 const _: () = assert!(std::mem::size_of::<Crossing>() <= 64);

@@ -1,73 +1,183 @@
-//! One core's MTA: what it owns, its turn, and the only `match` on `Crossing`.
+//! One core's MTA: what it owns, its turn, and the only `match` on [`Crossing`].
+//!
+//! Owns: a partition of the queue, the listeners' sessions of the clients that hash here, the connections of the sites
+//! that hash here. Never: decides anything; it joins the parts and passes on what crosses.
+//! Start: recover the queue → open the listeners → say ready. Stop: take no new connection, let what runs come to its
+//! end within the given patience, flush, write a last checkpoint.
 
-use std::pin::pin;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::channel::mpsc;
-use futures::future::{Either, select};
+use futures::FutureExt;
+use futures::channel::{mpsc, oneshot};
 use shards::Reactor;
 use shards::mesh::Port;
 
 use crate::config::Config;
-use crate::crossing::Crossing;
-use crate::dns::Query;
-use crate::events::Log;
+use crate::crossing::{Certificate, Crossing};
+use crate::dns::{self, Query};
 use crate::events::log::Channel;
-use crate::queue::orders::Order;
+use crate::events::{Event, Log};
+use crate::inbound::Inbound;
+use crate::outbound::{Dispatcher, Metrics, Pool, Timing};
+use crate::queue::orders::{Order, Report};
 use crate::queue::{self, Queue};
 
-/// What a shard is started with. Moves to its thread once.
+/// What a shard is started with.
 pub struct Start {
-    /// The configuration; a newer one comes as `Crossing::Reload`.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// Its place in the mesh, which knows its number.
+    /// What TLS listeners show; `None`: none offers TLS.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Its place in the mesh.
     pub port: Port<Crossing>,
     /// The way to the resolver.
     pub dns: mpsc::Sender<Query>,
-    /// The way to the log.
+    /// The way to the log's writer.
     pub log: Arc<Channel>,
-    /// All delivery is suspended until `Order::Suspend(false)`.
+    /// All delivery is suspended at first.
     pub suspended: bool,
 }
 
-/// Runs a shard from recovery until `Crossing::Drain` has been carried out. `ready` is called once it serves.
-/// An error is the process's end: it recovers from disk at the next start.
-pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result<(), queue::Error> {
-    let Start { config, port, dns: _, log, suspended } = start;
-    let log = Log::new(&reactor, port.shard(), log);
-    let queue = Queue::open(&reactor, config, port.shard(), log.clone()).await?;
-    if suspended {
-        queue.order(Order::Suspend(true)).await;
-    }
-    ready();
-    let ended = {
-        let turn = pin!(take_turns(&reactor, &port, &queue));
-        let failure = pin!(queue.failure());
-        match select(turn, failure).await {
-            Either::Left(((), _)) => Ok(()),
-            Either::Right((error, _)) => Err(error),
-        }
-    };
-    log.flush();
-    ended?;
-    queue.close().await
+/// Why a shard ended, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its queue cannot be opened, or its storage failed.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    /// An address cannot be listened on; the text names it.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// The certificate or key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] shards::tls::TlsError),
 }
 
-/// Does what the mesh brings, until it brings the end.
-async fn take_turns(reactor: &Reactor, port: &Port<Crossing>, queue: &Queue) {
-    loop {
-        match port.receive().await.1 {
-            Crossing::Order(order, answer) => {
-                let queue = queue.clone();
-                let carry_out = async move {
-                    // Who no longer waits for the report needs none.
-                    let _ = answer.send(queue.order(*order).await);
-                };
-                reactor.spawn(carry_out).detach();
+/// Runs a shard to its end. `ready` is called once it accepts connections.
+///
+/// # Errors
+/// What kept it from starting, or the failure of its storage: then the process must end, and a new one recovers.
+pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result<(), Error> {
+    let shard = Shard::open(reactor, start).await?;
+    ready();
+    let storage = shard.queue.clone();
+    let ended = futures::select_biased! {
+        why = storage.failure().fuse() => Err(why.into()),
+        () = shard.turn().fuse() => Ok(()),
+    };
+    if ended.is_ok() {
+        shard.queue.close().await?;
+    }
+    shard.log.flush();
+    ended
+}
+
+/// What a shard owns.
+struct Shard {
+    reactor: Reactor,
+    port: Rc<Port<Crossing>>,
+    queue: Queue,
+    inbound: Inbound,
+    dispatcher: Dispatcher,
+    pool: Pool,
+    metrics: Rc<Metrics>,
+    log: Log,
+}
+
+impl Shard {
+    async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
+        let Start { config, certificate, port, dns, log, suspended } = start;
+        let port = Rc::new(port);
+        let log = Log::new(&reactor, port.shard(), log);
+        let tls = server_tls(certificate.as_deref())?;
+        let queue = Queue::open(&reactor, config.clone(), port.shard(), log.clone()).await?;
+        if suspended {
+            queue.order(Order::Suspend(true)).await;
+        }
+        let dns = dns::Cache::new(reactor.clone(), dns);
+        let metrics = Rc::new(Metrics::default());
+        let dispatcher =
+            Dispatcher::new(reactor.clone(), config.clone(), queue.clone(), dns.clone(), port.clone(), metrics.clone());
+        let home = port.clone();
+        let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
+        let pool = Pool::new(reactor.clone(), config.clone(), dns, Timing::default(), metrics.clone(), reply);
+        let inbound = Inbound::new(&reactor, config, tls, queue.clone(), log.clone());
+        inbound.open()?;
+        let dispatching = dispatcher.clone();
+        reactor.spawn(async move { dispatching.run().await }).detach();
+        Ok(Rc::new(Shard { reactor, port, queue, inbound, dispatcher, pool, metrics, log }))
+    }
+
+    /// Serves what crosses until the shard has drained.
+    async fn turn(self: &Rc<Self>) {
+        let (drained, mut ended) = oneshot::channel();
+        let mut drained = Some(drained);
+        loop {
+            let (from, crossing) = futures::select_biased! {
+                crossed = self.port.receive().fuse() => crossed,
+                _ = ended => return,
+            };
+            match crossing {
+                Crossing::Attempt(task) => self.pool.take(from.expect("only shards send attempts"), *task),
+                Crossing::Outcome(done) => self.dispatcher.take(*done),
+                Crossing::Order(order, answer) => self.reactor.spawn(self.clone().obey(*order, answer)).detach(),
+                Crossing::Reload(config, certificate) => self.configure(config, certificate.as_deref()),
+                Crossing::Drain(patience) => {
+                    if let Some(drained) = drained.take() {
+                        self.reactor.spawn(self.clone().drain(patience, drained)).detach();
+                    }
+                }
             }
-            Crossing::Reload(config) => queue.configure(config),
-            Crossing::Attempt(_) | Crossing::Outcome(_) => {}
-            Crossing::Drain(_) => return,
         }
     }
+
+    async fn obey(self: Rc<Self>, order: Order, answer: oneshot::Sender<Report>) {
+        let counts_here = matches!(order, Order::Metrics);
+        let mut report = self.queue.order(order).await;
+        if let (true, Report::Metrics(metrics)) = (counts_here, &mut report) {
+            metrics.extend(self.metrics.list());
+            metrics.extend(inbound_metrics(&self.inbound));
+        }
+        // Whoever asked may have gone away.
+        let _ = answer.send(report);
+    }
+
+    fn configure(&self, config: Arc<Config>, certificate: Option<&Certificate>) {
+        match server_tls(certificate) {
+            Ok(tls) => self.inbound.configure(config.clone(), tls),
+            Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
+        }
+        self.queue.configure(config.clone());
+        self.dispatcher.configure(config.clone());
+        self.pool.configure(config);
+    }
+
+    /// Ends what runs, inbound and outbound side by side; what does not end within `patience` is on disk.
+    async fn drain(self: Rc<Self>, patience: Duration, drained: oneshot::Sender<()>) {
+        let outbound = async { futures::join!(self.dispatcher.drain(), self.pool.drain()) };
+        let (_, ()) = futures::join!(self.reactor.timeout(patience, outbound), self.inbound.drain(patience));
+        // The turn that waits for this may have ended with the storage.
+        let _ = drained.send(());
+    }
+}
+
+fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 8] {
+    let counts = inbound.counts();
+    [
+        ("inbound_connections", counts.connections),
+        ("inbound_connections_refused", counts.connections_refused),
+        ("inbound_connections_now", counts.open),
+        ("inbound_messages", counts.messages),
+        ("inbound_bytes", counts.bytes),
+        ("inbound_tls_failures", counts.tls_failures),
+        ("inbound_auth_failures", counts.auth_failures),
+        ("inbound_panics", counts.panics),
+    ]
+}
+
+/// Each shard has its own TLS configuration: session tickets are its own, and nothing is shared.
+fn server_tls(certificate: Option<&Certificate>) -> Result<Option<Arc<rustls::ServerConfig>>, shards::tls::TlsError> {
+    certificate.map(|pem| shards::tls::server_config(&pem.chain_pem, &pem.key_pem)).transpose()
 }

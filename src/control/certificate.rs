@@ -1,52 +1,37 @@
-//! The server's certificate and key, from their files to what TLS connections use.
+//! The server's certificate and key: read from their files, checked, and handed to the shards.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use shards::tls::TlsError;
 
-use crate::config::TlsFiles;
+use crate::config::{Config, TlsFiles};
+use crate::crossing::Certificate;
 
 /// A certificate or key that cannot be used; the text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// It cannot be read, or is not PEM.
+    /// It cannot be read.
     #[error("{0}: {1}")]
-    Unreadable(PathBuf, rustls::pki_types::pem::Error),
-    /// There is no certificate in it.
-    #[error("{0}: holds no certificate (PEM, `BEGIN CERTIFICATE`)")]
-    Empty(PathBuf),
+    Unreadable(PathBuf, std::io::Error),
     /// They do not belong together, or are of no kind that TLS can use.
     #[error("{0} with {1}: {2}")]
-    Unusable(PathBuf, PathBuf, rustls::Error),
+    Unusable(PathBuf, PathBuf, TlsError),
 }
 
-/// Reads `files` into a configuration for TLS 1.2 and 1.3 with resumption.
-pub fn load(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |error| CertificateError::Unreadable(path, error)
-    };
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable(&files.certificate))?;
-    if chain.is_empty() {
-        return Err(CertificateError::Empty(files.certificate.clone()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.private_key).map_err(unreadable(&files.private_key))?;
-    let unusable = |error| CertificateError::Unusable(files.certificate.clone(), files.private_key.clone(), error);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(unusable)?;
-    // Tickets need no memory here and work on every shard.
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(unusable)?;
-    Ok(Arc::new(config))
+/// What a configuration names, if it names any.
+pub fn of(config: &Config) -> Result<Option<Arc<Certificate>>, CertificateError> {
+    config.tls.as_ref().map(load).transpose()
+}
+
+/// Reads `files` and makes sure that TLS can use them.
+pub fn load(files: &TlsFiles) -> Result<Arc<Certificate>, CertificateError> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| CertificateError::Unreadable(path.to_owned(), error));
+    let certificate = Certificate { chain_pem: read(&files.certificate)?, key_pem: read(&files.private_key)? };
+    shards::tls::server_config(&certificate.chain_pem, &certificate.key_pem)
+        .map_err(|error| CertificateError::Unusable(files.certificate.clone(), files.private_key.clone(), error))?;
+    Ok(Arc::new(certificate))
 }
 
 /// When the files were changed last; what cannot be seen counts as never.
@@ -77,8 +62,8 @@ mod tests {
             load(&TlsFiles { certificate: certificate.into(), private_key: private_key.into() })
         };
         assert!(of(&certificate, &private_key).is_ok());
-        assert!(matches!(of(&certificate, &foreign), Err(CertificateError::Unusable(..))));
-        assert!(matches!(of(&empty, &private_key), Err(CertificateError::Empty(_))));
+        assert!(matches!(of(&certificate, &foreign), Err(CertificateError::Unusable(.., TlsError::KeyOfAnother))));
+        assert!(matches!(of(&empty, &private_key), Err(CertificateError::Unusable(.., TlsError::NoCertificate))));
         let error = of(&certificate, &folder.path().join("none.pem")).expect_err("no such file");
         assert!(error.to_string().contains("none.pem"), "{error}");
     }

@@ -11,7 +11,7 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Arc<Config>, Vec<String>
     let config = Config::load(file)
         .map_err(|mistakes| mistakes.iter().map(|mistake| mistake.in_file(file)).collect::<Vec<_>>())?;
     let mut refusals = fixed(running, &config);
-    if let Some(Err(error)) = config.tls.as_ref().map(certificate::load) {
+    if let Err(error) = certificate::of(&config) {
         refusals.push(error.to_string());
     }
     if refusals.is_empty() { Ok(config) } else { Err(refusals) }

@@ -23,7 +23,7 @@ use super::log::Writer;
 use super::signals::{self, Request, Signals};
 use super::{certificate, clock, reload, resolver, socket};
 use crate::config::Config;
-use crate::crossing::Crossing;
+use crate::crossing::{Certificate, Crossing};
 use crate::dns::Query;
 use crate::events::log::Channel;
 use crate::events::{Event, Style};
@@ -89,13 +89,21 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         must_be_free(listener.address)?;
     }
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let certificate = certificate::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
     let writer = Writer::start(log.clone(), options.out).map_err(|error| failed("the log", &error))?;
     let (news, telling) = mpsc::unbounded_channel();
     let (dns, questions) = channel::channel(DNS_QUESTIONS);
     let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
-    let start = Starting { config: options.config.clone(), suspended: options.suspended, log: log.clone(), dns, news };
+    let start = Starting {
+        config: options.config.clone(),
+        certificate,
+        suspended: options.suspended,
+        log: log.clone(),
+        dns,
+        news,
+    };
     let running = start.launch(ports)?;
 
     let control = Control { config: options.config, file: options.file, log, desk: Desk::new(inlet), telling };
@@ -144,6 +152,7 @@ fn probe(config: &Config) -> Result<(), Failure> {
 /// What the shards are started with.
 struct Starting {
     config: Arc<Config>,
+    certificate: Option<Arc<Certificate>>,
     suspended: bool,
     log: Arc<Channel>,
     dns: channel::Sender<Query>,
@@ -163,6 +172,7 @@ impl Starting {
                 let news = starting.news.clone();
                 let start = shard::Start {
                     config: starting.config.clone(),
+                    certificate: starting.certificate.clone(),
                     port,
                     dns: starting.dns.clone(),
                     log: starting.log.clone(),
@@ -187,9 +197,6 @@ struct Plane {
 
 impl Plane {
     fn bind(config: &Config, runtime: &Runtime) -> Result<Plane, Failure> {
-        if let Some(files) = &config.tls {
-            certificate::load(files).map_err(|error| Failure::Failed(error.to_string()))?;
-        }
         let _inside = runtime.enter();
         let path = socket::path(&config.data_dir);
         let (bound, socket) =
@@ -285,7 +292,7 @@ impl Control {
                     let now = self.config.tls.as_ref().map(certificate::changed);
                     if now != seen {
                         seen = now;
-                        self.renew_certificate().await;
+                        self.tell_config().await;
                     }
                 }
             }
@@ -308,16 +315,13 @@ impl Control {
         }
     }
 
-    /// The files of the certificate have changed: the shards read them again, if they are usable.
-    async fn renew_certificate(&self) {
-        match self.config.tls.as_ref().map(certificate::load) {
-            Some(Err(error)) => self.say(&Event::ReloadRefused(&error)),
-            _ => self.tell_config().await,
-        }
-    }
-
+    /// Gives the shards the configuration and the certificate as its files are now; unusable ones change nothing.
     async fn tell_config(&self) {
-        match self.desk.tell_all(|| Crossing::Reload(self.config.clone())).await {
+        let certificate = match certificate::of(&self.config) {
+            Ok(certificate) => certificate,
+            Err(why) => return self.say(&Event::ReloadRefused(&why)),
+        };
+        match self.desk.tell_all(|| Crossing::Reload(self.config.clone(), certificate.clone())).await {
             Ok(()) => self.say(&Event::Reloaded),
             Err(trouble) => self.say(&Event::ReloadRefused(&trouble)),
         }
