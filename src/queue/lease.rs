@@ -108,7 +108,7 @@ impl Queue {
         let domain: Rc<str> = domain.into();
         let indices = recipients.iter().map(|(index, _)| *index).collect();
         let message = slice.message;
-        let number = leases.add(Leased { message, domain: domain.clone(), indices, settling: false });
+        let number = leases.add(Leased { message, indices, settling: false });
         Ok(Some(Lease { number, message, domain, sender, recipients, content_bytes }))
     }
 

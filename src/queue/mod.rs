@@ -15,9 +15,11 @@
 //! only when nothing names it.
 
 mod accept;
+mod alter;
 mod checkpoint;
 mod clockwork;
 mod contents;
+mod describe;
 mod expiry;
 pub mod lease;
 mod notice;
@@ -114,6 +116,9 @@ pub enum Error {
     /// The index.
     #[error(transparent)]
     Index(#[from] shards::index::Error),
+    /// The queue is closing, or its storage has failed.
+    #[error("the queue is closing")]
+    Closed,
     /// What is on disk cannot be understood.
     #[error("queue: {0}")]
     Damaged(String),

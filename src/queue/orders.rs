@@ -1,6 +1,21 @@
 //! The operator's orders to a shard's queue, and its reports.
+//!
+//! Orders about many messages go through the queue a page at a time ([`PAGE_MESSAGES`]), so that a million of them
+//! never block the shard. Listing begins at any id at once, because rows are in the order of ids.
 
-use crate::queue::MessageId;
+use super::alter::Alter;
+use super::describe;
+use super::row::{Content, Entry, Row, domain_of};
+use super::state::{HEADER_BYTES_MAX, header_of};
+use super::{Error, MessageId, Queue};
+use crate::events::Event;
+use crate::smtp::path::ReversePath;
+use crate::spool::record::State;
+
+/// Messages that one turn looks at.
+pub(super) const PAGE_MESSAGES: usize = 1000;
+/// Messages in one report.
+const LIST_MAX: usize = 1000;
 
 /// Which recipients an order is about; every given condition must hold.
 #[derive(Clone, Debug, Default)]
@@ -73,16 +88,189 @@ pub enum Report {
     Failed(String),
 }
 
-impl super::Queue {
+impl Selection {
+    /// Whether a message can have selected recipients.
+    pub(super) fn admits(&self, id: MessageId, row: &Row) -> bool {
+        self.id.is_none_or(|wanted| wanted == id)
+            && self.sender.as_deref().is_none_or(|wanted| match &row.sender.path {
+                ReversePath::Null => wanted.is_empty(),
+                ReversePath::Mailbox(mailbox) => mailbox.as_str().eq_ignore_ascii_case(wanted),
+            })
+    }
+
+    /// Whether a queued recipient of an admitted message is selected.
+    pub(super) fn selects(&self, entry: &Entry) -> bool {
+        let address = entry.recipient.path.as_str();
+        let state = match entry.standing.state {
+            State::Due { .. } => "due",
+            State::Held => "held",
+            State::Delivered { .. } | State::Failed { .. } => return false,
+        };
+        self.state.as_deref().is_none_or(|wanted| wanted == state)
+            && self.domain.as_deref().is_none_or(|wanted| wanted == domain_of(address))
+            && self.recipient.as_deref().is_none_or(|wanted| address.eq_ignore_ascii_case(wanted))
+    }
+
+    /// Nothing is asked but, perhaps, a domain or a state alone.
+    fn is_about_all_messages(&self) -> bool {
+        self.id.is_none() && self.sender.is_none() && self.recipient.is_none()
+    }
+}
+
+impl Queue {
     /// Carries out an operator's order, in slices that let other work of the shard run.
     pub async fn order(&self, order: Order) -> Report {
-        match order {
+        let carried_out = match order {
+            Order::List { selection, after, limit } => self.list(&selection, after, limit).await.map(Report::Messages),
+            Order::Show(id) => self.show(id).await.map(Report::Message),
+            Order::Count(selection) => self.count(&selection).await.map(Report::Count),
+            Order::Hold(selection) => self.alter(Alter::Hold, &selection).await.map(Report::Count),
+            Order::Release(selection) => self.alter(Alter::Release, &selection).await.map(Report::Count),
+            Order::Retry(selection) => self.alter(Alter::Retry, &selection).await.map(Report::Count),
+            Order::Bounce(selection) => self.bounce(&selection).await.map(Report::Count),
             Order::Suspend(suspend) => {
-                self.core.state.borrow_mut().suspended = suspend;
-                self.core.ready.give();
-                Report::Count(0)
+                self.suspend(suspend);
+                Ok(Report::Count(0))
             }
-            _ => Report::Failed("this order is not yet known".into()),
+            Order::Metrics => Ok(Report::Metrics(self.metrics())),
+        };
+        carried_out.unwrap_or_else(|why| Report::Failed(why.to_string()))
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<serde_json::Value>, Error> {
+        let limit = limit.clamp(1, LIST_MAX);
+        let mut listed = Vec::new();
+        let mut pages = self.pages(selection.id, after);
+        while listed.len() < limit
+            && let Some(page) = pages.next().await?
+        {
+            let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
+            let chosen = admitted.filter_map(|(id, row)| {
+                let entries: Vec<&Entry> = row.recipients.iter().filter(|entry| selection.selects(entry)).collect();
+                (!entries.is_empty()).then(|| describe::message(*id, row, &entries, self.now()))
+            });
+            listed.extend(chosen.take(limit - listed.len()));
         }
+        Ok(listed)
+    }
+
+    async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
+        let row = {
+            let state = self.core.state.borrow();
+            match state.rows.read(id, Row::clone)? {
+                Some(row) => Some(row),
+                None => state.rows.done(id)?,
+            }
+        };
+        let Some(row) = row else { return Ok(None) };
+        let entries: Vec<&Entry> = row.recipients.iter().collect();
+        let mut message = describe::message(id, &row, &entries, self.now());
+        let header = match &row.content {
+            Content::Removed(header) => header.clone(),
+            // It may have been removed a moment ago; then there is no subject to be shown.
+            Content::Kept(extent) => {
+                let len = extent.len.min(HEADER_BYTES_MAX as u32);
+                let read = self.core.journal.read(extent.position, extent.skip, len).await;
+                read.map(|bytes| header_of(&bytes)).unwrap_or_default()
+            }
+        };
+        describe::add_header(&mut message, &header, matches!(row.content, Content::Kept(_)));
+        Ok(Some(message))
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, Error> {
+        if selection.is_about_all_messages() {
+            let state = self.core.state.borrow();
+            let tally = &state.tally;
+            match (selection.domain.as_deref(), selection.state.as_deref()) {
+                (None, None) => return Ok(tally.queued),
+                (None, Some("held")) => return Ok(tally.held),
+                (None, Some("due")) => return Ok(tally.queued - tally.held),
+                (Some(domain), None) => return Ok(state.ready.queued_at(domain)),
+                _ => {}
+            }
+        }
+        let mut count = 0;
+        let mut pages = self.pages(selection.id, None);
+        while let Some(page) = pages.next().await? {
+            let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
+            count +=
+                admitted.flat_map(|(_, row)| &row.recipients).filter(|entry| selection.selects(entry)).count() as u64;
+        }
+        Ok(count)
+    }
+
+    fn suspend(&self, suspend: bool) {
+        self.core.state.borrow_mut().suspended = suspend;
+        let order = if suspend { "suspend" } else { "resume" };
+        self.core.log.emit(&Event::Ordered { order, recipients: self.core.state.borrow().tally.queued });
+        self.core.ready.give();
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, u64)> {
+        let state = self.core.state.borrow();
+        let journal = self.core.journal.statistics();
+        let tally = &state.tally;
+        vec![
+            ("queued_recipients", tally.queued),
+            ("held_recipients", tally.held),
+            ("ready_slices", state.ready.ready_slices() as u64),
+            ("ready_domains", state.ready.waiting_domains() as u64),
+            ("leases", state.leases.len() as u64),
+            ("delivery_suspended", u64::from(state.suspended)),
+            ("row_memory_bytes", state.rows.bytes() as u64),
+            ("content_memory_bytes", state.contents.bytes() as u64),
+            ("disk_full", u64::from(journal.full)),
+            ("journal_pending_bytes", journal.pending_bytes as u64),
+            ("journal_segments", self.core.journal.segments().len() as u64),
+            ("messages_accepted_total", tally.accepted_messages),
+            ("recipients_delivered_total", tally.delivered),
+            ("attempts_deferred_total", tally.deferred),
+            ("recipients_failed_total", tally.failed),
+            ("notices_total", tally.notices),
+            ("uncertain_total", tally.uncertain),
+            ("checkpoints_total", tally.checkpoints),
+            ("journal_frames_total", journal.frames),
+            ("journal_bytes_total", journal.bytes),
+            ("journal_flushes_total", journal.flushes),
+        ]
+    }
+
+    /// Queued messages after `after` (or only `only`), a page at a time.
+    pub(super) fn pages(&self, only: Option<MessageId>, after: Option<MessageId>) -> Pages<'_> {
+        Pages { queue: self, only, after, ended: false }
+    }
+}
+
+/// A walk through the queued messages. Other work of the shard runs between pages, so each shows its own moment.
+pub(super) struct Pages<'a> {
+    queue: &'a Queue,
+    only: Option<MessageId>,
+    after: Option<MessageId>,
+    ended: bool,
+}
+
+impl Pages<'_> {
+    /// The next page; never empty.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<(MessageId, Row)>>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        if self.after.is_some() {
+            self.queue.core.reactor.yield_now().await;
+        }
+        let state = self.queue.core.state.borrow();
+        let page = match self.only {
+            Some(id) => state.rows.read(id, Row::clone)?.map(|row| (id, row)).into_iter().collect(),
+            None => state.rows.page(self.after, PAGE_MESSAGES)?,
+        };
+        self.ended = page.len() < PAGE_MESSAGES;
+        self.after = page.last().map(|(id, _)| *id);
+        Ok((!page.is_empty()).then_some(page))
     }
 }

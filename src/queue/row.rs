@@ -206,3 +206,99 @@ pub fn key(id: MessageId) -> [u8; 8] {
 pub fn id_of(key: &[u8]) -> Result<MessageId, Corrupt> {
     key.try_into().map(|key| MessageId(u64::from_be_bytes(key))).map_err(|_| Corrupt("a key is not an id"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::smtp::envelope::{Body, Notify};
+    use crate::smtp::path::{Mailbox, ReversePath};
+    use crate::smtp::reply::EnhancedCode;
+    use crate::spool::record::Said;
+
+    fn row() -> Row {
+        let entry = |address: &str, state, noted| Entry {
+            recipient: Recipient {
+                path: Mailbox::parse(address, false).expect("an address"),
+                notify: Notify { delay: true, ..Notify::default() },
+                orcpt: None,
+            },
+            standing: Standing {
+                state,
+                attempts: 7,
+                last: Some(Said { status: EnhancedCode(4, 4, 1), text: "refused".into(), remote: None }),
+            },
+            noted,
+        };
+        Row {
+            arrival: Timestamp::from_millis(1_795_420_000_007),
+            sender: Sender {
+                path: ReversePath::Null,
+                body: Body::SevenBit,
+                smtputf8: false,
+                size: Some(9),
+                ret: None,
+                envid: None,
+            },
+            account: Some("user".into()),
+            client: Some(Client { address: IpAddr::from([127, 0, 0, 1]), name: "client".into() }),
+            content_bytes: 1000,
+            content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),
+            recipients: vec![
+                entry("x@One.test", State::Due { at_s: 50 }, true),
+                entry("y@two.test", State::Delivered { at_s: 60 }, false),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_row_comes_back_as_it_was() {
+        let mut row = row();
+        assert_eq!(Row::decode(&row.encode()), Ok(row.clone()));
+        row.content = Content::Removed(b"Subject: x\r\n"[..].into());
+        assert_eq!(Row::decode(&row.encode()), Ok(row));
+    }
+
+    #[test]
+    fn a_visit_sees_what_decoding_does() {
+        let mut seen = Vec::new();
+        let arrival =
+            visit(&row().encode(), &mut |address, state, noted| seen.push((address.to_owned(), state, noted)));
+        assert_eq!(arrival, Ok(row().arrival));
+        let one = ("x@One.test".to_owned(), State::Due { at_s: 50 }, true);
+        assert_eq!(seen, [one, ("y@two.test".to_owned(), State::Delivered { at_s: 60 }, false)]);
+    }
+
+    #[test]
+    fn damaged_rows_are_errors_and_never_panic() {
+        let whole = row().encode();
+        for len in 0..whole.len() {
+            assert!(Row::decode(&whole[..len]).is_err(), "cut after {len} bytes");
+        }
+        let mut random = fastrand::Rng::with_seed(2);
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+            let _ = Row::decode(&bytes);
+            let _ = visit(&bytes, &mut |_, _, _| {});
+        }
+    }
+
+    #[test]
+    fn a_message_has_ended_when_its_last_recipient_has() {
+        let mut row = row();
+        assert_eq!(row.ended_s(), None);
+        row.recipients[0].standing.state = State::Held;
+        assert_eq!(row.ended_s(), None);
+        row.recipients[0].standing.state = State::Failed { at_s: 55 };
+        assert_eq!(row.ended_s(), Some(60));
+    }
+
+    #[test]
+    fn domains_do_not_depend_on_case() {
+        assert_eq!(domain_of("\"a@b\"@One.TEST"), "one.test");
+        assert_eq!(domain_of("x@[192.0.2.1]"), "[192.0.2.1]");
+    }
+}

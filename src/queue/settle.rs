@@ -204,6 +204,7 @@ impl Queue {
                 state.push(message, domain, *from_s, seconds(now));
             }
             state.tally.notices += plan.notices.len() as u64;
+            state.tally.deferred += plan.concluded.iter().filter(|concluded| concluded.is_deferral()).count() as u64;
             let changes = plan.changes().into_iter();
             let result = changes.map(|change| state.change(change, seconds(now))).collect::<Result<(), _>>();
             result.and_then(|()| state.let_go_of_content(message))
@@ -278,6 +279,10 @@ impl Plan {
 }
 
 impl Concluded {
+    fn is_deferral(&self) -> bool {
+        self.change.standing.state.ended_s().is_none()
+    }
+
     fn is_failure(&self) -> bool {
         matches!(self.change.standing.state, At::Failed { .. })
     }
@@ -322,8 +327,8 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
     let last = answer.map(|answer| &*answer.text).or(entry.standing.last.as_ref().map(|said| &*said.text));
     let remote = answer.and_then(|answer| answer.remote.clone());
     let text = match last {
-        Some(last) => format!("not delivered within {:?}; last: {last}", retry.lifetime),
-        None => format!("not delivered within {:?}; never tried", retry.lifetime),
+        Some(last) => format!("not delivered within {}; last: {last}", in_words(retry.lifetime)),
+        None => format!("not delivered within {}; never tried", in_words(retry.lifetime)),
     };
     Answer {
         phase: answer.map_or(Phase::Idle, |answer| answer.phase),
@@ -331,6 +336,16 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
         reply: answer.and_then(|answer| answer.reply.clone()),
         text: text.into(),
         remote: remote.or_else(|| entry.standing.last.as_ref().and_then(|said| said.remote.clone())),
+    }
+}
+
+/// A duration in its largest whole unit.
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0) {
+        Some((unit, name)) => format!("{} {name}", seconds / unit),
+        None => format!("{seconds} seconds"),
     }
 }
 

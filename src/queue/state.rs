@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use shards::Timestamp;
 use shards::index::Index;
-use shards::journal::{Extent, Position};
+use shards::journal::Position;
 
 use super::contents::Contents;
 use super::ready::{Ready, Slice};
@@ -13,6 +13,7 @@ use super::rows::{Rows, Slot};
 use super::segments::Segments;
 use super::{Error, MessageId};
 use crate::config::{Config, Retention};
+use crate::message::scan;
 use crate::spool::record::{Accepted, Change, Record, State as At};
 
 /// Octets of a header that a placeholder keeps.
@@ -45,8 +46,6 @@ pub struct Tally {
 pub struct Leased {
     /// Their message.
     pub message: MessageId,
-    /// Their domain.
-    pub domain: std::rc::Rc<str>,
     /// Which.
     pub indices: Vec<u16>,
     /// Their outcomes are being settled.
@@ -328,16 +327,10 @@ impl State {
         let longest = self.retention.content.max(self.retention.placeholder);
         row::timestamp(row.ended_s().unwrap_or(0)) + longest <= now
     }
-
-    /// Lets go of a content.
-    pub fn release(&mut self, extent: &Extent, now_s: u32) {
-        self.segments.release(extent, now_s);
-    }
 }
 
-/// The header of a content with the blank line that ends it, cut at [`HEADER_BYTES_MAX`].
+/// The header of a content, cut at [`HEADER_BYTES_MAX`].
 pub fn header_of(content: &[u8]) -> Box<[u8]> {
     let bounded = &content[..content.len().min(HEADER_BYTES_MAX)];
-    let end = bounded.windows(4).position(|window| window == b"\r\n\r\n").map_or(bounded.len(), |at| at + 4);
-    bounded[..end].into()
+    bounded[..scan::fields(bounded).last().map_or(0, |field| field.end)].into()
 }

@@ -10,6 +10,8 @@
 
 pub mod encode;
 pub mod record;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

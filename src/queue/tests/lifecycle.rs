@@ -122,7 +122,7 @@ fn domains_are_parked_and_take_turns() {
 #[test]
 fn a_full_queue_of_rows_refuses_and_a_failed_one_too() {
     let world = World::new();
-    world.run(|reactor, queue| async move {
+    world.run(|_, queue| async move {
         assert!(queue.accepting(1 << 20).is_ok());
         queue.fail(super::super::Error::Damaged("told by a test".into()));
         assert!(matches!(queue.accepting(1), Err(super::super::AcceptError::Broken)));

@@ -1,7 +1,9 @@
 //! The queue on a real reactor and a real disk. Each test is a sentence of the table of states or of its guarantees.
 
 mod lifecycle;
+mod orders;
 mod recovery;
+mod retention;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use shards::Reactor;
 
 use super::outcome::{Answer, Outcome};
-use super::{Lease, MessageId, Queue};
+use super::{Error, Lease, MessageId, Queue};
 use crate::config::{Config, Delivery, Limits, Retention, Retry, Uncertain};
 use crate::events::Log;
 use crate::events::log::{Channel, Style};
@@ -40,10 +42,20 @@ impl World {
     /// Opens the queue on an executor of its own and lets `story` happen. Where the story does not close the queue, its
     /// end is a crash: what was not appended is forgotten.
     fn run<F: Future<Output = ()> + 'static>(&self, story: impl FnOnce(Reactor, Queue) -> F + 'static) {
+        self.run_shard(0, story);
+    }
+
+    /// The same for another shard than the first.
+    fn run_shard<F: Future<Output = ()> + 'static>(
+        &self,
+        shard: usize,
+        story: impl FnOnce(Reactor, Queue) -> F + 'static,
+    ) {
         let config = Arc::new(self.config.clone());
         let run = shards::launch::run(|reactor| async move {
-            let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
-            let queue = Queue::open(&reactor, config, 0, log).await.expect("the queue opens");
+            let log = Log::new(&reactor, shard, Channel::new(Style::Logfmt));
+            let open = async || Queue::open(&reactor, config.clone(), shard, log.clone()).await;
+            let queue = once_it_is_free(&reactor, open).await.expect("the queue opens");
             story(reactor, queue).await;
         });
         run.expect("an executor");
@@ -157,20 +169,44 @@ fn counts(queue: &Queue) -> (u64, u64) {
     (tally.queued, tally.held)
 }
 
-/// Waits for a checkpoint that began after now.
+/// Waits until the index has all that memory has.
 async fn checkpoint(queue: &Queue) {
-    let made = || queue.core.state.borrow().tally.checkpoints;
-    let before = made();
-    while made() == before {
+    let is_behind = || {
+        let state = queue.core.state.borrow();
+        state.rows.bytes() > 0 || state.segments.is_dirty()
+    };
+    while is_behind() {
         let round = queue.core.kept.round();
         queue.core.work.give();
         queue.core.kept.after(round).await;
     }
 }
 
-/// Whether nothing is ready, and stays so while everything that runs has had its turn.
+/// Whether nothing can be leased, and stays so while everything that runs has had its turn.
 async fn nothing_is_ready(reactor: &Reactor, queue: &Queue) -> bool {
-    reactor.timeout(Duration::from_millis(50), queue.next_ready()).await.is_err()
+    reactor.timeout(Duration::from_millis(50), lease(queue)).await.is_err()
+}
+
+/// Every lease that is to be had.
+async fn lease_all(reactor: &Reactor, queue: &Queue) -> Vec<Lease> {
+    let mut leases = Vec::new();
+    while let Ok(lease) = reactor.timeout(Duration::from_millis(50), lease(queue)).await {
+        leases.push(lease);
+    }
+    leases
+}
+
+/// Opens what an executor before this one had open: its last commit may still run on another thread.
+async fn once_it_is_free<T>(reactor: &Reactor, open: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 0..1000 {
+        match open().await {
+            Err(Error::Index(why)) if why.to_string().contains("already open") => {
+                reactor.sleep(Duration::from_millis(5)).await;
+            }
+            opened => return opened,
+        }
+    }
+    panic!("the index stays open");
 }
 
 /// Whether any file of the data directory holds content.

@@ -1,6 +1,13 @@
 //! After a crash. A handle that is dropped without a checkpoint is a crash: what was not appended is forgotten.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures::FutureExt;
+
 use super::*;
+use crate::queue::Claim;
+use crate::queue::orders::{Order, Selection};
 
 /// After a crash every lease is due again.
 #[test]
@@ -22,4 +29,195 @@ fn after_a_crash_every_lease_is_due_again() {
             assert_eq!(counts(&queue), (0, 0));
         });
     }
+}
+
+/// Each arrow is one batch.
+#[test]
+fn every_state_outlives_a_crash_with_and_without_a_checkpoint() {
+    for checkpointed in [false, true] {
+        let world = World::new();
+        world.run(move |reactor, queue| async move {
+            let to = ["due@a.test", "deferred@b.test", "held@c.test", "delivered@d.test", "failed@e.test"];
+            accept(&reactor, &queue, "a@sender.test", &to).await;
+            if checkpointed {
+                checkpoint(&queue).await;
+            }
+            for _ in 0..5 {
+                let lease = lease(&queue).await;
+                let outcome = match &*lease.domain {
+                    "b.test" => deferred(),
+                    "d.test" => delivered(),
+                    "e.test" => failed(),
+                    _ => continue,
+                };
+                settle(&queue, &lease, &outcome).await;
+            }
+            let held = Selection { domain: Some("c.test".into()), ..Selection::default() };
+            queue.order(Order::Hold(held)).await;
+            flush(&queue).await;
+        });
+        world.run(|reactor, queue| async move {
+            assert_eq!(counts(&queue), (4, 1), "due, deferred, held and the notice");
+            let leases = lease_all(&reactor, &queue).await;
+            let mut domains: Vec<&str> = leases.iter().map(|lease| &*lease.domain).collect();
+            domains.sort_unstable();
+            assert_eq!(domains, ["a.test", "sender.test"]);
+            let page = queue.core.state.borrow().rows.page(None, 10).expect("the index");
+            let attempts: Vec<u16> = page[0].1.recipients.iter().map(|entry| entry.standing.attempts).collect();
+            assert_eq!(attempts, [0, 1, 0, 1, 1]);
+        });
+    }
+}
+
+/// Waits until all that was appended is on disk.
+async fn flush(queue: &Queue) {
+    queue.core.journal.durable_until(queue.core.journal.tail()).await.expect("the journal");
+}
+
+#[test]
+fn what_ended_before_a_crash_does_not_come_back() {
+    for checkpointed in [false, true] {
+        let world = World::new();
+        world.run(move |reactor, queue| async move {
+            accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+            if checkpointed {
+                checkpoint(&queue).await;
+            }
+            settle(&queue, &lease(&queue).await, &delivered()).await;
+            flush(&queue).await;
+        });
+        world.run(|reactor, queue| async move {
+            assert_eq!(counts(&queue), (0, 0));
+            assert!(nothing_is_ready(&reactor, &queue).await);
+        });
+    }
+}
+
+/// A DSN is committed in the batch that fails its recipient: either both are there after a crash, or neither.
+#[test]
+fn a_failure_and_its_notice_are_one() {
+    for flushed in [false, true] {
+        let world = World::new();
+        world.run(move |reactor, queue| async move {
+            accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+            settle(&queue, &lease(&queue).await, &failed()).await;
+            if flushed {
+                flush(&queue).await;
+            }
+        });
+        world.run(move |_, queue| async move {
+            assert_eq!(counts(&queue), (1, 0));
+            let domain = lease(&queue).await.domain;
+            assert!(&*domain == "sender.test" || (!flushed && &*domain == "one.test"), "{domain}");
+        });
+    }
+}
+
+/// uncertain: after a crash, policy decides: retry or hold; counted.
+#[test]
+fn an_interrupted_delivery_is_retried_or_held() {
+    for (policy, checkpointed) in
+        [(Uncertain::Retry, false), (Uncertain::Retry, true), (Uncertain::Hold, false), (Uncertain::Hold, true)]
+    {
+        let mut world = World::new();
+        world.config.delivery.uncertain = policy;
+        world.run(move |reactor, queue| async move {
+            accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
+            let lease = lease(&queue).await;
+            queue.note_uncertain(lease.number).await.expect("a note");
+            if checkpointed {
+                checkpoint(&queue).await;
+            }
+            flush(&queue).await;
+        });
+        let held = u64::from(policy == Uncertain::Hold);
+        for restart in 0..2 {
+            world.run(move |reactor, queue| async move {
+                assert_eq!(counts(&queue), (2, held));
+                assert_eq!(queue.core.state.borrow().tally.uncertain, u64::from(restart == 0), "it is counted once");
+                assert_eq!(lease_all(&reactor, &queue).await.len() as u64, 2 - held);
+                checkpoint_or_not(&queue, restart == 0).await;
+            });
+        }
+    }
+}
+
+async fn checkpoint_or_not(queue: &Queue, wanted: bool) {
+    if wanted {
+        checkpoint(queue).await;
+    }
+}
+
+#[test]
+fn a_client_that_leaves_early_leaves_a_whole_message() {
+    World::new().run(|reactor, queue| async move {
+        let message = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+        assert!(queue.accept(message, "<1@test>").now_or_never().is_none(), "it waits for the flush");
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+#[test]
+fn ids_only_grow() {
+    let world = World::new();
+    let last = Rc::new(Cell::new(MessageId(0)));
+    for closed in [true, false, true] {
+        let last = last.clone();
+        world.run(move |reactor, queue| async move {
+            for _ in 0..2 {
+                let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+                assert!(id > last.get(), "{id} after {}", last.get());
+                last.set(id);
+                settle(&queue, &lease(&queue).await, &delivered()).await;
+            }
+            if closed {
+                queue.close().await.expect("it closes");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_closed_queue_opens_without_replay_and_takes_nothing_while_closed() {
+    let world = World::new();
+    world.run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        queue.close().await.expect("it closes");
+        let late = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+        assert!(queue.accept(late, "<1@test>").await.is_err());
+        assert!(queue.lease("one.test").is_none());
+    });
+    world.run(|_, queue| async move {
+        assert_eq!(counts(&queue), (1, 0));
+        assert!(!queue.core.state.borrow().rows.is_dirty(), "nothing was replayed");
+    });
+}
+
+#[test]
+fn a_data_directory_has_one_owner() {
+    let world = World::new();
+    let config = Arc::new(world.config.clone());
+    let claim = Claim::new(&config).expect("the first");
+    assert!(matches!(Claim::new(&config), Err(Error::Locked(_))));
+    drop(claim);
+    Claim::new(&config).expect("it is free again");
+}
+
+#[test]
+fn fewer_shards_are_refused_while_the_others_have_mail() {
+    let mut world = World::new();
+    world.config.shards = 2;
+    let config = Arc::new(world.config.clone());
+    world.run_shard(2, |reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        queue.close().await.expect("it closes");
+    });
+    let refused = Claim::new(&config).expect_err("shard 2 has mail");
+    assert!(refused.to_string().ends_with("set `[server] shards` to 3 or more"), "{refused}");
+    world.run_shard(2, |_, queue| async move {
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        queue.close().await.expect("it closes");
+    });
+    Claim::new(&config).expect("nothing would be lost");
 }

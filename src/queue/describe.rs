@@ -1,0 +1,95 @@
+//! A message in JSON, and its recipients' standing in words: a queue that explains itself. The keys are documented at
+//! [`super::orders::Report`]. Pure.
+
+use serde_json::{Map, Value, json};
+use shards::Timestamp;
+
+use super::MessageId;
+use super::row::{Entry, Row, timestamp};
+use crate::message::{date, scan};
+use crate::spool::record::{Standing, State};
+
+/// Octets of a Subject that are shown.
+const SUBJECT_BYTES_MAX: usize = 500;
+
+/// A message with the given ones of its recipients.
+pub fn message(id: MessageId, row: &Row, entries: &[&Entry], now: Timestamp) -> Value {
+    let mut object = Map::new();
+    object.insert("id".into(), id.to_string().into());
+    object.insert("arrival".into(), date::rfc3339(row.arrival).into());
+    object.insert("age_s".into(), now.since(row.arrival).as_secs().into());
+    object.insert("sender".into(), row.sender.path.to_string().into());
+    object.insert("bytes".into(), row.content_bytes.into());
+    if let Some(account) = &row.account {
+        object.insert("account".into(), (**account).into());
+    }
+    if let Some(client) = &row.client {
+        object.insert("client".into(), format!("{} [{}]", client.name, client.address).into());
+    }
+    object.insert("recipients".into(), entries.iter().map(|entry| recipient(entry)).collect());
+    Value::Object(object)
+}
+
+fn recipient(entry: &Entry) -> Value {
+    let Standing { state, attempts, last } = &entry.standing;
+    let mut object = json!({
+        "address": entry.recipient.path.as_str(),
+        "state": state_name(*state),
+        "attempts": attempts,
+        "explanation": explain(&entry.standing),
+    });
+    if let State::Due { at_s } = state {
+        object["next"] = date::rfc3339(timestamp(*at_s)).into();
+    }
+    if let Some(at_s) = state.ended_s() {
+        object["ended"] = date::rfc3339(timestamp(at_s)).into();
+    }
+    if let Some(said) = last {
+        object["status"] = said.status.to_string().into();
+        object["why"] = (*said.text).into();
+        if let Some(remote) = &said.remote {
+            object["remote"] = (**remote).into();
+        }
+    }
+    object
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Due { .. } => "due",
+        State::Held => "held",
+        State::Delivered { .. } => "delivered",
+        State::Failed { .. } => "failed",
+    }
+}
+
+/// A recipient's standing in a sentence.
+fn explain(standing: &Standing) -> String {
+    let because = match &standing.last {
+        None => String::new(),
+        Some(said) => match &said.remote {
+            Some(remote) => format!(", because {remote} said: {}", said.text),
+            None => format!(", because: {}", said.text),
+        },
+    };
+    let attempt = u32::from(standing.attempts) + 1;
+    match standing.state {
+        State::Due { .. } if standing.attempts == 0 && because.is_empty() => "waiting for its first attempt".into(),
+        State::Due { at_s } => format!("waiting for attempt {attempt} at {}{because}", date::rfc3339(timestamp(at_s))),
+        State::Held => format!("held until an operator releases or bounces it{because}"),
+        State::Delivered { at_s } => format!("delivered at {}", date::rfc3339(timestamp(at_s))),
+        State::Failed { at_s } => format!("given up at {}{because}", date::rfc3339(timestamp(at_s))),
+    }
+}
+
+/// Adds what a header tells, and whether the content is still kept.
+pub fn add_header(message: &mut Value, header: &[u8], content_kept: bool) {
+    message["content_kept"] = content_kept.into();
+    for (key, name) in [("subject", "Subject"), ("message_id", "Message-ID")] {
+        if let Some(field) = scan::fields(header).find(|field| field.is(name)) {
+            let value = field.value.trim_ascii();
+            let value = &value[..value.len().min(SUBJECT_BYTES_MAX)];
+            message[key] = String::from_utf8_lossy(value).replace("\r\n", "").into();
+        }
+    }
+}

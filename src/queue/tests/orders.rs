@@ -1,0 +1,209 @@
+//! The operator's orders.
+
+use serde_json::Value;
+
+use super::*;
+use crate::queue::orders::{Order, Report, Selection};
+
+fn at_domain(domain: &str) -> Selection {
+    Selection { domain: Some(domain.into()), ..Selection::default() }
+}
+
+fn in_state(state: &str) -> Selection {
+    Selection { state: Some(state.into()), ..Selection::default() }
+}
+
+async fn count(queue: &Queue, order: Order) -> u64 {
+    match queue.order(order).await {
+        Report::Count(count) => count,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn list(queue: &Queue, selection: Selection, after: Option<MessageId>, limit: usize) -> Vec<Value> {
+    match queue.order(Order::List { selection, after, limit }).await {
+        Report::Messages(messages) => messages,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn show(queue: &Queue, id: MessageId) -> Option<Value> {
+    match queue.order(Order::Show(id)).await {
+        Report::Message(message) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_list_is_paged_by_id_wherever_the_rows_are() {
+    World::new().run(|reactor, queue| async move {
+        let mut ids = Vec::new();
+        for number in 0..7 {
+            let to = if number % 2 == 0 { "x@even.test" } else { "x@odd.test" };
+            ids.push(accept(&reactor, &queue, "a@sender.test", &[to, "y@all.test"]).await);
+            if number == 3 {
+                checkpoint(&queue).await;
+            }
+        }
+        let first = list(&queue, Selection::default(), None, 3).await;
+        let second = list(&queue, Selection::default(), Some(ids[2]), 100).await;
+        let listed: Vec<&str> = first.iter().chain(&second).filter_map(|message| message["id"].as_str()).collect();
+        assert_eq!(listed, ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+
+        let odd = list(&queue, at_domain("odd.test"), None, 2).await;
+        assert_eq!(odd.len(), 2);
+        assert_eq!(odd[1]["id"], ids[3].to_string());
+        assert_eq!(odd[1]["recipients"].as_array().map(Vec::len), Some(1), "those that were selected");
+        assert_eq!(list(&queue, Selection { id: Some(ids[6]), ..Selection::default() }, None, 9).await.len(), 1);
+    });
+}
+
+#[test]
+fn counts_agree_with_what_is_queued() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@one.test", "z@two.test"]).await;
+        accept(&reactor, &queue, "b@sender.test", &["x@one.test"]).await;
+        assert_eq!(
+            count(&queue, Order::Hold(Selection { sender: Some("b@sender.test".into()), ..Selection::default() }))
+                .await,
+            1
+        );
+        let of = |selection| count(&queue, Order::Count(selection));
+        assert_eq!(of(Selection::default()).await, 4);
+        assert_eq!(of(at_domain("one.test")).await, 3);
+        assert_eq!(of(in_state("held")).await, 1);
+        assert_eq!(of(in_state("due")).await, 3);
+        assert_eq!(of(Selection { recipient: Some("X@one.test".into()), ..Selection::default() }).await, 2);
+        assert_eq!(of(Selection { state: Some("due".into()), ..at_domain("one.test") }).await, 2);
+        assert_eq!(of(at_domain("none.test")).await, 0);
+    });
+}
+
+#[test]
+fn a_message_explains_itself() {
+    World::new().run(|reactor, queue| async move {
+        let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        let fresh = show(&queue, id).await.expect("it is queued");
+        assert_eq!(fresh["recipients"][0]["explanation"], "waiting for its first attempt");
+        settle(&queue, &lease(&queue).await, &deferred()).await;
+        let shown = show(&queue, id).await.expect("it is queued");
+        assert_eq!((&shown["subject"], &shown["message_id"]), (&"a test".into(), &"<1@test>".into()));
+        assert_eq!((&shown["sender"], &shown["content_kept"]), (&"a@sender.test".into(), &true.into()));
+        let recipient = &shown["recipients"][0];
+        assert_eq!((&recipient["state"], &recipient["attempts"]), (&"due".into(), &1.into()));
+        assert_eq!((&recipient["status"], &recipient["why"]), (&"4.2.1".into(), &"450 4.2.1 greylisted".into()));
+        let explanation = recipient["explanation"].as_str().expect("a sentence");
+        assert!(explanation.starts_with("waiting for attempt 2 at 20"), "{explanation}");
+        assert!(
+            explanation.ends_with(", because mx.example [192.0.2.1]:25 said: 450 4.2.1 greylisted"),
+            "{explanation}"
+        );
+        assert_eq!(show(&queue, MessageId(1 << 40)).await, None);
+    });
+}
+
+/// due: hold → held. held: release → due.
+#[test]
+fn held_recipients_stay_held_until_they_are_released() {
+    let world = World::new();
+    world.run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
+        assert_eq!(count(&queue, Order::Hold(at_domain("one.test"))).await, 1);
+        assert_eq!(count(&queue, Order::Hold(at_domain("one.test"))).await, 0, "it is held already");
+        assert_eq!(counts(&queue), (2, 1));
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        assert!(nothing_is_ready(&reactor, &queue).await);
+    });
+    world.run(|reactor, queue| async move {
+        assert_eq!(counts(&queue), (1, 1));
+        assert!(nothing_is_ready(&reactor, &queue).await);
+        assert_eq!(count(&queue, Order::Release(Selection::default())).await, 1);
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+#[test]
+fn a_recipient_held_during_its_attempt_is_not_tried_again() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@one.test", "z@one.test"]).await;
+        let lease = lease(&queue).await;
+        assert_eq!(count(&queue, Order::Hold(Selection::default())).await, 3);
+        queue.settle(lease.number, vec![(0, delivered()), (1, deferred()), (2, Outcome::Untried(0))]).await;
+        assert_eq!(counts(&queue), (2, 2));
+        assert!(nothing_is_ready(&reactor, &queue).await);
+    });
+}
+
+#[test]
+fn a_retry_makes_a_deferred_recipient_due_at_once_and_once() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        settle(&queue, &lease(&queue).await, &deferred()).await;
+        assert_eq!(count(&queue, Order::Retry(Selection::default())).await, 1);
+        assert_eq!(count(&queue, Order::Retry(Selection::default())).await, 0, "it is due already");
+        let again = lease(&queue).await;
+        assert!(nothing_is_ready(&reactor, &queue).await, "it is leased");
+        settle(&queue, &again, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+#[test]
+fn stale_slices_are_made_anew_and_none_is_lost() {
+    World::new().run(|reactor, queue| async move {
+        for _ in 0..5 {
+            accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        }
+        while queue.core.state.borrow().ready.slices() < 5 {
+            reactor.yield_now().await;
+        }
+        let slice = {
+            let mut state = queue.core.state.borrow_mut();
+            let domain = state.ready.find("one.test").expect("it is queued");
+            state.ready.pop(domain).expect("it is ready")
+        };
+        let now_s = queue.now_s();
+        for _ in 0..20_000 {
+            queue.core.state.borrow_mut().ready.push(super::super::ready::Slice { due_s: now_s + 900, ..slice }, now_s);
+        }
+        queue.rebuild_slices_if_stale().await;
+        assert_eq!(queue.core.state.borrow().ready.slices(), 5);
+        for _ in 0..5 {
+            settle(&queue, &lease(&queue).await, &delivered()).await;
+        }
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+/// due or held: bounce → failed, with its DSN. A leased recipient is left to its attempt.
+#[test]
+fn a_bounce_returns_what_is_not_leased() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
+        let leased = lease(&queue).await;
+        assert_eq!(count(&queue, Order::Bounce(Selection::default())).await, 1);
+        let notice = lease(&queue).await;
+        let text = queue.content(&notice).await.expect("its content");
+        assert!(memchr::memmem::find(&text, b"Status: 5.0.0").is_some(), "{}", String::from_utf8_lossy(&text));
+        settle(&queue, &notice, &delivered()).await;
+        settle(&queue, &leased, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+#[test]
+fn suspended_delivery_waits_and_resumes() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        queue.order(Order::Suspend(true)).await;
+        assert!(nothing_is_ready(&reactor, &queue).await);
+        assert!(queue.lease("one.test").is_none());
+        queue.order(Order::Suspend(false)).await;
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        let Report::Metrics(metrics) = queue.order(Order::Metrics).await else { panic!("no metrics") };
+        let metric = |name| metrics.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        assert_eq!(metric("recipients_delivered_total"), Some(1));
+        assert_eq!(metric("queued_recipients"), Some(0));
+    });
+}

@@ -1,0 +1,172 @@
+//! Records as bytes: back again, and whatever a disk may make of them.
+
+use std::net::IpAddr;
+
+use super::encode::{Corrupt, Reader, put_number};
+use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standing, State};
+use super::*;
+use crate::queue::outcome::Answer;
+use crate::smtp::client::Phase;
+use crate::smtp::envelope::{Body, Notify, Recipient, Return, Sender};
+use crate::smtp::path::{Mailbox, ReversePath};
+use crate::smtp::reply::EnhancedCode;
+
+fn mailbox(address: &str) -> Mailbox {
+    Mailbox::parse(address, true).expect("an address")
+}
+
+fn full_message(address: IpAddr) -> Message {
+    let notify = Notify { never: false, success: true, failure: true, delay: true };
+    Message {
+        id: MessageId::new(3, 77),
+        arrival: Timestamp::from_millis(1_795_420_000_007),
+        envelope: Envelope {
+            sender: Sender {
+                path: ReversePath::Mailbox(mailbox("\"a b\"@sender.test")),
+                body: Body::EightBitMime,
+                smtputf8: true,
+                size: Some(0),
+                ret: Some(Return::Headers),
+                envid: Some("QQ314159".into()),
+            },
+            recipients: vec![
+                Recipient { path: mailbox("jürgen@bücher.example"), notify, orcpt: Some("rfc822;x@y".into()) },
+                Recipient { path: mailbox("x@[192.0.2.1]"), notify: Notify::default(), orcpt: None },
+            ],
+        },
+        account: Some("user@sender.test".into()),
+        client: Some(Client { address, name: "[127.0.1.1]".into() }),
+        content: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
+    }
+}
+
+fn plain_message() -> Message {
+    let sender =
+        Sender { path: ReversePath::Null, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None };
+    let recipients = vec![Recipient { path: mailbox("x@y.test"), notify: Notify::default(), orcpt: None }];
+    Message {
+        id: MessageId(u64::MAX),
+        arrival: Timestamp::default(),
+        envelope: Envelope { sender, recipients },
+        account: None,
+        client: None,
+        content: Vec::new(),
+    }
+}
+
+fn changes() -> Vec<Change> {
+    let said = Said { status: EnhancedCode(4, 2, 999), text: "450 später".into(), remote: Some("mx [::1]".into()) };
+    let states = [State::Due { at_s: u32::MAX }, State::Held, State::Delivered { at_s: 1 }, State::Failed { at_s: 0 }];
+    let change = |(index, state)| Change {
+        message: MessageId::new(1, index),
+        index: u16::MAX - index as u16,
+        standing: Standing { state, attempts: index as u16, last: (index % 2 == 0).then(|| said.clone()) },
+    };
+    (0..).zip(states).map(change).collect()
+}
+
+fn payload(head: Vec<u8>, contents: &[&Message]) -> Vec<u8> {
+    contents.iter().fold(head, |payload, message| [payload, message.content.clone()].concat())
+}
+
+fn assert_same(accepted: &Accepted, message: &Message, payload: &[u8]) {
+    let content = &payload[accepted.skip as usize..(accepted.skip + accepted.len) as usize];
+    assert_eq!(content, message.content);
+    assert_eq!((accepted.id, accepted.arrival), (message.id, message.arrival));
+    assert_eq!((&accepted.envelope, &accepted.account), (&message.envelope, &message.account));
+    assert_eq!(accepted.client, message.client);
+}
+
+#[test]
+fn a_message_comes_back_as_it_was() {
+    let addresses = [IpAddr::from([192, 0, 2, 7]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 9])];
+    for message in addresses.map(full_message).into_iter().chain([plain_message()]) {
+        let payload = payload(record::message_head(&message), &[&message]);
+        match Record::decode(&payload) {
+            Ok(Record::Message(accepted)) => assert_same(&accepted, &message, &payload),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_settlement_with_notices_comes_back_as_it_was() {
+    let notices = [full_message(IpAddr::from([127, 0, 0, 1])), plain_message(), full_message(IpAddr::from([1; 4]))];
+    let payload = payload(record::settlement_head(&changes(), &notices), &[&notices[0], &notices[1], &notices[2]]);
+    match Record::decode(&payload) {
+        Ok(Record::Settlement(decoded, accepted)) => {
+            assert_eq!(decoded, changes());
+            assert_eq!(accepted.len(), 3);
+            accepted.iter().zip(&notices).for_each(|(accepted, notice)| assert_same(accepted, notice, &payload));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_note_comes_back_as_it_was() {
+    let payload = record::note(MessageId(5), &[0, 7, u16::MAX]);
+    assert_eq!(Record::decode(&payload), Ok(Record::Note(MessageId(5), vec![0, 7, u16::MAX])));
+}
+
+#[test]
+fn cut_records_are_errors() {
+    let message = full_message(IpAddr::from([127, 0, 0, 1]));
+    let records = [
+        payload(record::message_head(&message), &[&message]),
+        payload(record::settlement_head(&changes(), std::slice::from_ref(&message)), &[&message]),
+        record::note(MessageId(5), &[0, 7]),
+    ];
+    for record in records {
+        for len in 0..record.len() {
+            assert!(Record::decode(&record[..len]).is_err(), "cut after {len} of {} bytes", record.len());
+        }
+        assert!(Record::decode(&[&*record, b"x"].concat()).is_err(), "a byte too many");
+    }
+}
+
+#[test]
+fn whatever_the_bytes_are_decoding_them_does_not_panic() {
+    let message = full_message(IpAddr::from([127, 0, 0, 1]));
+    let whole = payload(record::settlement_head(&changes(), std::slice::from_ref(&message)), &[&message]);
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        let _ = Record::decode(&bytes);
+    }
+}
+
+#[test]
+fn numbers_of_any_size_come_back_and_longer_ones_are_errors() {
+    for number in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        let mut bytes = Vec::new();
+        put_number(&mut bytes, number);
+        assert_eq!(Reader::new(&bytes).number(), Ok(number));
+    }
+    assert_eq!(Reader::new(&[0xff; 10]).number(), Err(Corrupt("a number is too long")));
+    assert_eq!(Reader::new(&[5, 1, 2]).bytes(), Err(Corrupt("a count is larger than what follows")));
+}
+
+#[test]
+fn long_answers_are_cut_between_characters() {
+    let answer = Answer {
+        phase: Phase::Dot,
+        status: EnhancedCode(5, 0, 0),
+        reply: None,
+        text: "ü".repeat(SAID_BYTES_MAX).into(),
+        remote: None,
+    };
+    assert_eq!(Said::from(&answer).text.len(), SAID_BYTES_MAX);
+    let odd = Answer { text: format!("x{}", answer.text).into(), ..answer };
+    assert_eq!(Said::from(&odd).text.len(), SAID_BYTES_MAX - 1);
+}
+
+#[test]
+fn the_proof_names_message_and_id() {
+    let durable = Durable { id: MessageId::new(1, 10), message_id: "<a@b>".into() };
+    assert_eq!(durable.text(), "<a@b> queued as 001000000000000a");
+}
