@@ -64,7 +64,7 @@ mod tests {
         assert!(of(&certificate, &private_key).is_ok());
         assert!(matches!(of(&certificate, &foreign), Err(CertificateError::Unusable(.., TlsError::KeyOfAnother))));
         assert!(matches!(of(&empty, &private_key), Err(CertificateError::Unusable(.., TlsError::NoCertificate))));
-        let error = of(&certificate, &folder.path().join("none.pem")).expect_err("no such file");
+        let error = of(&certificate, &folder.path().join("none.pem")).err().expect("no such file");
         assert!(error.to_string().contains("none.pem"), "{error}");
     }
 }
