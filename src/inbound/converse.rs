@@ -22,6 +22,10 @@ use crate::smtp::server::{Session, Step};
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a peer may leave our replies unread.
 const SEND_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a peer that was cut off is listened to, at most.
+const LINGER: Duration = Duration::from_secs(2);
+/// Reads in that time.
+const LINGER_READS_MAX: u32 = 64;
 /// Reads after which a peer that sends without a pause lets others have their turn.
 const READS_PER_TURN_MAX: u32 = 32;
 
@@ -120,9 +124,24 @@ impl Conversation {
                     connection = encrypted;
                     self.session.tls_started();
                 }
-                Step::Close => return Box::pin(connection.close()).await,
+                Step::Close => return Box::pin(self.close(connection)).await,
             }
         }
+    }
+
+    /// Closes. A peer that was cut off may read why first: what it still sends is thrown away for a moment.
+    async fn close(&self, mut connection: Connection) {
+        let reactor = &self.inbound.0.reactor;
+        if self.session.was_cut_off() {
+            let until = reactor.now() + LINGER;
+            for _ in 0..LINGER_READS_MAX {
+                match connection.receive(until.since(reactor.now())).await {
+                    Ok(bytes) if !bytes.is_empty() => {}
+                    _ => break,
+                }
+            }
+        }
+        connection.close().await;
     }
 
     async fn handshake(&mut self, connection: Connection) -> Option<Connection> {

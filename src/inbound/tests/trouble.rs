@@ -71,6 +71,23 @@ fn a_full_disk_is_said_before_the_content_comes() {
 }
 
 #[test]
+fn who_is_cut_off_hears_why_though_it_sends_on() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.greeted(RELAY).await;
+            client.sends(b"GET / HTTP/1.1\r\n").await;
+            client.sends(&[b'x'; 200_000]).await;
+            client.hears("500 5.5.1").await;
+            let began = world.reactor.now();
+            client.hears_no_more().await;
+            assert!(world.reactor.now().since(began) <= Duration::from_secs(3));
+            world.emptied().await;
+        },
+    );
+}
+
+#[test]
 fn a_panic_costs_one_conversation() {
     let directory = tempfile::tempdir().expect("a folder");
     let mut config = config([127, 0, 0, 1].into());

@@ -25,6 +25,8 @@ pub struct Session {
     context: Context,
     /// The peer has closed its side.
     gone: bool,
+    /// We ended the session over something that the peer said.
+    cut_off: bool,
     shutting_down: bool,
     lines: u64,
     octets: u64,
@@ -61,7 +63,7 @@ impl Session {
     fn begin(settings: Arc<Settings>, state: State) -> Self {
         let context = Context { settings, peer: Peer::default(), output: Vec::new() };
         let input = Input::default();
-        Session { state, input, context, gone: false, shutting_down: false, lines: 0, octets: 0 }
+        Session { state, input, context, gone: false, cut_off: false, shutting_down: false, lines: 0, octets: 0 }
     }
 
     /// Bytes of the peer; empty means that it has closed its side.
@@ -109,6 +111,7 @@ impl Session {
             State::Asking(pending) => {
                 let data = matches!(pending, Pending::Content(_, Way::Data));
                 self.state = answers::proceed(pending, answer, &mut self.context);
+                self.cut_off |= matches!(self.state, State::Closing);
                 if data {
                     self.close_if_content_follows();
                 }
@@ -158,7 +161,8 @@ impl Session {
     /// The patience of `Read` ended: 421 4.4.2 and close.
     pub fn expire(&mut self) {
         if !matches!(self.state, State::Closing) {
-            self.end_with(reply::TIMED_OUT);
+            reply::TIMED_OUT.write(&mut self.context.output);
+            self.state = State::Closing;
         }
     }
 
@@ -205,6 +209,12 @@ impl Session {
     /// Whether content is coming that a stop waits for.
     pub fn takes_content(&self) -> bool {
         self.state.content().is_some()
+    }
+
+    /// Whether the session was ended over something that the peer said, who may still be sending: were the connection
+    /// closed at once, what was not read would reset it, and the reply that says why be lost.
+    pub fn was_cut_off(&self) -> bool {
+        self.cut_off && !self.gone
     }
 
     /// A number that grows with every complete command line and every 16 KiB of content. A driver whose patience ends
@@ -321,12 +331,13 @@ impl Session {
         self.input.take(length + 2);
         match parsed {
             Ok(command) => {
-                let data = matches!(command, Command::Data);
+                let (data, quit) = (matches!(command, Command::Data), matches!(command, Command::Quit));
                 let turn = commands::obey(state, command, &mut self.context);
                 let turned = self.go(turn);
                 if data {
                     self.close_if_content_follows();
                 }
+                self.cut_off &= !quit;
                 turned
             }
             Err(Mistake::Teach(reply)) => {
@@ -340,6 +351,7 @@ impl Session {
     fn go(&mut self, turn: Turn) -> Turned {
         match turn {
             Turn::Go(state) => {
+                self.cut_off |= matches!(state, State::Closing);
                 self.state = state;
                 Turned::On
             }
@@ -354,6 +366,7 @@ impl Session {
     fn end_with(&mut self, reply: Fixed) -> Turned {
         reply.write(&mut self.context.output);
         self.state = State::Closing;
+        self.cut_off = true;
         self.input.discard();
         Turned::On
     }
@@ -364,6 +377,7 @@ impl Session {
         let accepted = matches!(self.state, State::Asking(_) | State::Data(_));
         if !accepted && !self.input.is_empty() {
             self.state = State::Closing;
+            self.cut_off = true;
         }
     }
 }

@@ -437,6 +437,26 @@ fn content_in_transit_is_taken_before_the_server_stops() {
 }
 
 #[test]
+fn who_may_still_be_sending_is_known() {
+    for (words, cut_off) in [
+        (&b"NOOP\nNOOP\r\n"[..], true),
+        (b"GET / HTTP/1.1\r\n", true),
+        (b"BDAT x\r\n", true),
+        (b"HELO c\r\nMAIL FROM:<banned@x>\r\n", true),
+        (b"DATA\r\nhello\r\n", true),
+        (b"X\r\nX\r\nX\r\nX\r\nX\r\n", true),
+        (b"QUIT\r\n", false),
+    ] {
+        let mut driver = Driver::new(settings(), false);
+        driver.read(words);
+        assert!(driver.seen.closed);
+        assert_eq!(driver.session.was_cut_off(), cut_off, "{:?}", String::from_utf8_lossy(words));
+        driver.session.receive(b"");
+        assert!(!driver.session.was_cut_off());
+    }
+}
+
+#[test]
 fn what_a_closed_peer_still_said_is_answered() {
     let mut driver = Driver::new(settings(), false);
     driver.take();
