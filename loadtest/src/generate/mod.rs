@@ -18,28 +18,31 @@ mod worker;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use shards::launch;
 
-use crate::{Failure, usage};
+use crate::Failure;
+use crate::usage::{self, EndSignals};
 use plan::Plan;
 use tally::Tally;
 
 pub use options::Options;
 pub use report::Report;
 
-/// How often the progress line is renewed.
-const PROGRESS: Duration = Duration::from_secs(1);
+/// How often signals are looked for, and the progress line is renewed.
+const TICK: Duration = Duration::from_millis(200);
 
-/// The command: runs the load, prints the summary on stdout.
+/// The command: runs the load, prints the summary on stdout. After SIGINT or SIGTERM it begins no more messages.
 ///
 /// # Errors
 /// [`Failure::Usage`] where the options make no sense; [`Failure::Failed`] if it could not run, or if anything was
 /// refused or lost that `--expect` does not name.
 pub fn main(options: &Options) -> Result<(), Failure> {
-    let report = run(options)?;
+    let signals = EndSignals::block();
+    let report = run_until(options, || signals.wait(Duration::ZERO))?;
     if options.json {
         println!("{}", serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?);
     } else {
@@ -56,6 +59,11 @@ pub fn main(options: &Options) -> Result<(), Failure> {
 /// # Errors
 /// As [`main`], but that refusals are in the report only.
 pub fn run(options: &Options) -> Result<Report, Failure> {
+    run_until(options, || false)
+}
+
+/// Runs the load to its end, or until it is `interrupted`; then what is under way is finished and summed up.
+fn run_until(options: &Options, interrupted: impl Fn() -> bool) -> Result<Report, Failure> {
     let plan = Arc::new(Plan::new(options)?);
     let (sender, tallies) = mpsc::channel();
     let cpu_before = usage::cpu();
@@ -71,17 +79,24 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         }
     };
     let running = launch::launch(options.threads, body).map_err(|error| Failure::Failed(error.to_string()))?;
-    let total = collect(&plan, &tallies, options.threads)?;
+    let total = collect(&plan, &tallies, interrupted)?;
     running.join().map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(Report::new(&total, &options.expect, usage::cpu().saturating_sub(cpu_before)))
 }
 
-/// Waits for every thread's tally, with a progress line on a terminal.
-fn collect(plan: &Plan, tallies: &mpsc::Receiver<io::Result<Tally>>, threads: usize) -> Result<Tally, Failure> {
+/// Waits for every thread's tally, with a progress line on a terminal. The second interruption does not wait.
+fn collect(
+    plan: &Plan,
+    tallies: &mpsc::Receiver<io::Result<Tally>>,
+    interrupted: impl Fn() -> bool,
+) -> Result<Tally, Failure> {
     let terminal = io::stderr().is_terminal();
-    let (mut total, mut missing) = (Tally::default(), threads);
+    let (mut total, mut missing) = (Tally::default(), plan.threads);
     while missing > 0 {
-        match tallies.recv_timeout(PROGRESS) {
+        if interrupted() && plan.stop.swap(true, Ordering::Relaxed) {
+            return Err(Failure::Failed("interrupted twice".into()));
+        }
+        match tallies.recv_timeout(TICK) {
             Ok(tally) => {
                 total.add(tally.map_err(|error| Failure::Failed(format!("ids: {error}")))?);
                 missing -= 1;

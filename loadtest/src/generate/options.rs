@@ -17,7 +17,7 @@ pub struct Options {
     /// Messages to send in all
     #[arg(long, value_name = "N", required_unless_present = "duration")]
     pub messages: Option<u64>,
-    /// Begin no message after this long (30s, 5m)
+    /// No message falls due after this long (30s, 5m)
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
     /// Connections at a time
@@ -87,8 +87,8 @@ pub struct Options {
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err("a rate is a number of messages per second, such as 200 or 0.5".into()),
+        Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number of messages per second, from 0.001 to 10000000".into()),
     }
 }
 

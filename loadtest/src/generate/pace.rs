@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use shards::{Instant, Reactor};
+use shards::Instant;
 
 use super::plan::Plan;
 
@@ -19,7 +19,7 @@ pub(super) struct Ticket {
 /// One thread's dispenser of tickets.
 pub(super) struct Pace {
     next: Cell<u32>,
-    count: u64,
+    count: u32,
     end: Option<Instant>,
     /// Open loop: when the first is due, and the time between two.
     open: Option<(Instant, f64)>,
@@ -33,27 +33,18 @@ impl Pace {
             let offset = Duration::from_secs_f64(thread as f64 / rate);
             (now + offset, plan.threads as f64 / rate)
         });
-        let count = plan.messages_of(thread).unwrap_or(u64::from(u32::MAX));
+        let count = plan.messages_of(thread).map_or(u32::MAX, |messages| u32::try_from(messages).unwrap_or(u32::MAX));
         Self { next: Cell::new(0), count, end: plan.duration.map(|duration| now + duration), open }
     }
 
-    /// The next message, once it is due; `None` when there is none left.
-    pub(super) async fn ticket(&self, reactor: &Reactor) -> Option<Ticket> {
-        let ticket = self.take(reactor.now())?;
-        let early = ticket.due.since(reactor.now());
-        if !early.is_zero() {
-            reactor.sleep(early).await;
-        }
-        Some(ticket)
-    }
-
-    fn take(&self, now: Instant) -> Option<Ticket> {
+    /// The next message, which may not yet be due; `None` when there is none left.
+    pub(super) fn take(&self, now: Instant) -> Option<Ticket> {
         let number = self.next.get();
         let due = match self.open {
             Some((first, period_s)) => first + Duration::from_secs_f64(period_s * f64::from(number)),
             None => now,
         };
-        let over = u64::from(number) >= self.count || self.end.is_some_and(|end| due >= end);
+        let over = number >= self.count || self.end.is_some_and(|end| due >= end);
         if over {
             return None;
         }
@@ -68,7 +59,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pace(count: u64, end: Option<Duration>, period_s: Option<f64>) -> Pace {
+    fn pace(count: u32, end: Option<Duration>, period_s: Option<f64>) -> Pace {
         let start = Instant::from_nanos(0);
         Pace {
             next: Cell::new(0),
@@ -97,10 +88,10 @@ mod tests {
 
     #[test]
     fn nothing_is_begun_after_the_duration() {
-        let open = pace(u64::MAX, Some(SECOND), Some(0.4));
+        let open = pace(u32::MAX, Some(SECOND), Some(0.4));
         let start = Instant::from_nanos(0);
         assert_eq!(std::iter::from_fn(|| open.take(start)).count(), 3, "due at 0, 0.4 and 0.8 s");
-        let closed = pace(u64::MAX, Some(SECOND), None);
+        let closed = pace(u32::MAX, Some(SECOND), None);
         assert!(closed.take(start).is_some());
         assert_eq!(closed.take(start + SECOND), None);
     }

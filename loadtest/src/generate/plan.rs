@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringpost::smtp::client::{Credentials, Patience, Settings, Tls};
@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) sender: Sender,
     pub(super) ids: IdSink,
     pub(super) progress: Progress,
+    /// Begin no more messages.
+    pub(super) stop: AtomicBool,
     connections: u32,
     sources: u8,
     recipients: u32,
@@ -92,6 +94,7 @@ impl Plan {
             sender: sender(&options.from)?,
             ids: IdSink::create(options.ids.as_deref(), options.per_recipient)?,
             progress: Progress::default(),
+            stop: AtomicBool::new(false),
             connections: options.connections,
             sources: options.sources,
             recipients: options.recipients,

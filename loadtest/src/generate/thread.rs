@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ringpost::message::date;
 use shards::Reactor;
 
-use super::pace::Pace;
+use super::pace::{Pace, Ticket};
 use super::plan::Plan;
 use super::tally::Tally;
 use super::worker;
@@ -26,6 +27,18 @@ pub(super) struct Thread {
     pub(super) template: Template,
     pub(super) tally: RefCell<Tally>,
     pub(super) ids: RefCell<IdFile>,
+}
+
+impl Thread {
+    /// The next message, once it is due; `None` when there is none left.
+    pub(super) async fn ticket(&self) -> Option<Ticket> {
+        let ticket = self.pace.take(self.reactor.now())?;
+        let early = ticket.due.since(self.reactor.now());
+        if !early.is_zero() {
+            self.reactor.sleep(early).await;
+        }
+        if self.plan.stop.load(Ordering::Relaxed) { None } else { Some(ticket) }
+    }
 }
 
 /// Runs thread `number` to its end.

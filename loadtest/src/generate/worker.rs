@@ -32,7 +32,7 @@ struct Worker {
 pub(super) async fn run(thread: Rc<Thread>, number: u32) -> io::Result<()> {
     let content = Arc::new(thread.template.message());
     let mut worker = Worker { thread, number, content, connection: None };
-    while let Some(ticket) = worker.thread.pace.ticket(&worker.thread.reactor).await {
+    while let Some(ticket) = worker.thread.ticket().await {
         worker.send(ticket).await?;
     }
     if let Some(connection) = worker.connection.take() {

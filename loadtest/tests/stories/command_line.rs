@@ -1,7 +1,7 @@
 //! The binary: exit codes, files, signals.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use super::*;
 
@@ -64,8 +64,33 @@ fn a_lost_message_is_exit_code_1() {
 }
 
 #[test]
+fn a_signal_ends_the_load_with_its_summary() {
+    let sink = start("--listen=127.0.0.1:0", &[]);
+    let address = sink.addresses()[0].to_string();
+    let load = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["generate", "--to", &address, "--duration", "1h", "--rate", "100", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("ringload runs");
+    while sink.messages() == 0 {
+        std::thread::yield_now();
+    }
+    signal(&load, libc::SIGINT);
+    let output = load.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(summary["accepted"], sink.stop().expect("the sink ends").messages);
+}
+
+fn signal(child: &Child, signal: libc::c_int) {
+    let pid = libc::pid_t::try_from(child.id()).expect("a process id");
+    // SAFETY: a signal to our own child, which is not yet waited for.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[test]
 fn a_signal_ends_the_sink_with_its_summary() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
+    for number in [libc::SIGTERM, libc::SIGINT] {
         let mut sink = Command::new(env!("CARGO_BIN_EXE_ringload"))
             .args(["sink", "--listen", "127.0.0.1:0", "--json"])
             .stdout(Stdio::piped())
@@ -77,9 +102,7 @@ fn a_signal_ends_the_sink_with_its_summary() {
         let address = line.trim().strip_prefix("listening on ").expect("it says where it listens").to_owned();
         let load = ringload(&["generate", "--to", &address, "--messages", "5", "--json"]);
         assert_eq!(load.status.code(), Some(0), "{}", text(&load.stderr));
-        let pid = libc::pid_t::try_from(sink.id()).expect("a process id");
-        // SAFETY: a signal to our own child, which is not yet waited for.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        signal(&sink, number);
         let mut summary = String::new();
         sink.stdout.take().expect("piped").read_to_string(&mut summary).expect("reads");
         assert_eq!(sink.wait().expect("it ends").code(), Some(0));

@@ -88,7 +88,7 @@ fn a_dropped_dot_leaves_open_whether_the_message_was_taken() {
 fn silence_ends_the_clients_patience() {
     for (at, phase) in [("connect", "greeting"), ("rcpt", "rcpt"), ("dot", "dot")] {
         let script = format!("[[fault]]\nat = \"{at}\"\nsilent = true\n");
-        let both = play(&script, "--messages 1 --patience 200ms");
+        let both = play(&script, "--messages 1 --patience 1s");
         assert_eq!(both.load.lost, BTreeMap::from([(phase, 1)]), "{at}: {}", both.load);
     }
 }
