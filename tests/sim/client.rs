@@ -30,6 +30,8 @@ pub struct Client {
     pub next_message: Rc<Cell<u32>>,
     /// How many of them there are to be.
     pub messages_max: u32,
+    /// How large they are.
+    pub volume: Volume,
 }
 
 impl Client {
@@ -96,7 +98,7 @@ impl Client {
     fn submit(&self, session: &mut Session) -> Mail {
         let number = self.next_message.get();
         self.next_message.set(number + 1);
-        let mail = Mail::draw(&self.reactor, number, &self.domains, Volume::Usual);
+        let mail = Mail::draw(&self.reactor, number, &self.domains, self.volume);
         self.oracle.borrow_mut().submitting(&mail);
         let (recipients, content) = (mail.envelope_recipients(), mail.content.clone());
         session.transact(Transaction { sender: mail::sender(), recipients, content });

@@ -9,6 +9,7 @@ use shards::sim::{Link, Simulation};
 
 use crate::client::Client;
 use crate::destination::{Destination, Trouble, settings};
+use crate::mail::Volume;
 use crate::oracle::{Oracle, Shared, Tally};
 
 const MESSAGES: u32 = 60;
@@ -33,6 +34,7 @@ fn run(seed: u64, trouble: Trouble, link: Link) -> (Tally, u64) {
                 domains: ["one.test".to_owned()].into(),
                 next_message: next_message.clone(),
                 messages_max: MESSAGES,
+                volume: Volume::Usual,
             };
             client.run()
         });

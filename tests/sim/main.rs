@@ -6,4 +6,7 @@ mod instruments;
 mod mail;
 mod oracle;
 mod queue;
+mod resolver;
 mod seeds;
+mod server;
+mod storm;

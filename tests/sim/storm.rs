@@ -1,0 +1,240 @@
+//! A whole server in bad weather: links that break, destinations that do anything, DNS that fails, disks that fill, power
+//! that goes. Then the weather clears, and everything that was promised must have come true.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use shards::sim::{DiskBehaviour, Link, Node, Simulation};
+
+use crate::client::Client;
+use crate::destination::{self, Destination, Trouble};
+use crate::mail::Volume;
+use crate::oracle::{Oracle, Shared, Tally};
+use crate::resolver::Resolver;
+use crate::seeds;
+use crate::server::Server;
+
+/// Seeds that have found something once.
+const KEPT: &[u64] = &[];
+
+const MESSAGES: u32 = 120;
+const CLIENTS: usize = 4;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Within this time after the weather has cleared the queue must be empty.
+const CALM: Duration = Duration::from_secs(12 * 3600);
+
+/// What may go wrong in a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weather {
+    /// Power cuts and kills of the server, at most.
+    deaths_max: usize,
+    /// Resets, stalls, silence, everywhere.
+    links_break: bool,
+    /// Destinations refuse, defer, reset, stall.
+    destinations_misbehave: bool,
+    /// Questions that meet SERVFAIL, in percent.
+    servfail_percent: u64,
+    /// The server's disk is full now and then.
+    disk_fills: bool,
+    /// The server's disk does not flush, and says that it does.
+    disk_lies: bool,
+}
+
+const FAIR: Weather = Weather {
+    deaths_max: 0,
+    links_break: false,
+    destinations_misbehave: false,
+    servfail_percent: 0,
+    disk_fills: false,
+    disk_lies: false,
+};
+
+const STORM: Weather = Weather {
+    deaths_max: 4,
+    links_break: true,
+    destinations_misbehave: true,
+    servfail_percent: 10,
+    disk_fills: true,
+    disk_lies: false,
+};
+
+/// How a run ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended {
+    tally: Tally,
+    trace: u64,
+}
+
+struct World {
+    simulation: Simulation,
+    oracle: Shared,
+    server: Server,
+    trouble: Rc<Cell<Trouble>>,
+    servfail_percent: Rc<Cell<u64>>,
+    next_message: Rc<Cell<u32>>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let simulation = Simulation::new(seed);
+        let oracle: Shared = Rc::new(RefCell::new(Oracle::default()));
+        let node = simulation.node("ringpost");
+        let trouble = Rc::new(Cell::new(Trouble::default()));
+        let hosts: Vec<Node> = (1..=4).map(|number| simulation.node(&format!("mx{number}"))).collect();
+        for host in &hosts {
+            let destination = Destination {
+                oracle: oracle.clone(),
+                trouble: trouble.clone(),
+                settings: destination::settings(&host.name()),
+            };
+            let address = SocketAddr::new(host.address(), 25);
+            host.spawn(|reactor| destination.serve(reactor, address));
+        }
+        let host = |number: usize| (format!("mx{number}.hosts.test"), hosts[number - 1].address());
+        let zone = [
+            ("one.test", vec![host(1), host(2)]),
+            ("two.test", vec![host(2)]),
+            ("three.test", vec![host(3), host(1), host(2)]),
+            ("senders.test", vec![host(4)]),
+        ];
+        let servfail_percent = Rc::new(Cell::new(0));
+        let resolver = Resolver {
+            domains: Rc::new(zone.map(|(domain, hosts)| (domain.to_owned(), hosts)).into_iter().collect()),
+            servfail_percent: servfail_percent.clone(),
+        };
+        let server = Server::new(node, resolver, 2 + simulation.dice().below(2));
+        simulation.node("console").spawn(|_| seeds::show(server.log()));
+        let checked = oracle.clone();
+        simulation.at_every_tick(move || checked.borrow().check());
+        World { simulation, oracle, server, trouble, servfail_percent, next_message: Rc::default() }
+    }
+
+    fn start_clients(&self, volume: Volume) {
+        for number in 0..CLIENTS {
+            self.simulation.node(&format!("client {number}")).spawn(|reactor| {
+                let client = Client {
+                    reactor,
+                    server: self.server.address(),
+                    oracle: self.oracle.clone(),
+                    domains: ["one.test", "two.test", "three.test", "gone.test"].map(str::to_owned).into(),
+                    next_message: self.next_message.clone(),
+                    messages_max: MESSAGES,
+                    volume,
+                };
+                client.run()
+            });
+        }
+    }
+
+    fn rise(&self, weather: &Weather) {
+        if weather.links_break {
+            self.simulation.set_links(Link { reset: 0.003, stall: 0.003, unanswered: 0.03, ..Link::default() });
+        }
+        if weather.destinations_misbehave {
+            self.trouble.set(Trouble::LIVELY);
+        }
+        self.servfail_percent.set(weather.servfail_percent);
+    }
+
+    /// Some minutes with whatever may happen, several times over.
+    fn blow(&self, weather: &Weather) {
+        let dice = self.simulation.dice();
+        for _ in 0..dice.below(weather.deaths_max + 1) {
+            self.run_for_up_to(3 * MINUTE);
+            self.set_disk(weather);
+            self.run_for_up_to(2 * MINUTE);
+            self.oracle.borrow_mut().crashed(self.simulation.now());
+            match dice.below(3) {
+                0 => self.server.kill(),
+                _ => self.server.crash(),
+            }
+            self.run_for_up_to(MINUTE / 2);
+            self.server.start();
+        }
+        self.set_disk(weather);
+        self.run_for_up_to(10 * MINUTE);
+    }
+
+    fn run_for_up_to(&self, most: Duration) {
+        let millis = self.simulation.dice().below(most.as_millis() as usize);
+        self.simulation.run_for(Duration::from_millis(millis as u64));
+    }
+
+    fn set_disk(&self, weather: &Weather) {
+        let dice = self.simulation.dice();
+        // An empty disk that is full from the first moment is a server that cannot start at all.
+        let full = dice.below(2) == 0 && weather.disk_fills && self.server.has_started();
+        let room = dice.below(1 << 20) as u64;
+        let usual = DiskBehaviour { lies_about_flush: weather.disk_lies, ..DiskBehaviour::default() };
+        let capacity_bytes = if full { self.server.node().disk_bytes() + room } else { usual.capacity_bytes };
+        self.server.node().set_disk(DiskBehaviour { capacity_bytes, ..usual });
+    }
+
+    /// Nothing goes wrong any more.
+    fn clear(&self) {
+        self.simulation.set_links(Link::default());
+        self.trouble.set(Trouble::default());
+        self.servfail_percent.set(0);
+        self.server.node().set_disk(DiskBehaviour::default());
+    }
+
+    /// Until everything is submitted and the queue is empty.
+    fn settle(&self) {
+        let end = self.simulation.now() + CALM;
+        loop {
+            self.simulation.run_for(10 * Duration::from_secs(1));
+            let queued = self.server.queued(&self.simulation);
+            if self.next_message.get() >= MESSAGES && queued == 0 {
+                return;
+            }
+            let now = self.simulation.now();
+            assert!(now < end, "{queued} recipients are still queued after {CALM:?} of calm");
+        }
+    }
+}
+
+fn run(seed: u64, weather: &Weather, volume: Volume) -> Ended {
+    let world = World::new(seed);
+    world.server.start();
+    world.start_clients(volume);
+    world.rise(weather);
+    world.blow(weather);
+    world.clear();
+    world.settle();
+    // Conversations end, and nothing more comes.
+    world.simulation.run_for(20 * MINUTE);
+    let tally = world.oracle.borrow().check_at_end();
+    Ended { tally: tally.unwrap_or_else(|lost| panic!("{lost}")), trace: world.simulation.trace() }
+}
+
+#[test]
+fn in_fair_weather_everything_arrives_once() {
+    let tally = run(1, &FAIR, Volume::Usual).tally;
+    assert_eq!(tally.duplicates, 0);
+    assert!(tally.acknowledged > MESSAGES as usize, "{tally:?}");
+    assert_eq!(tally.acknowledged, tally.delivered + tally.failed);
+}
+
+#[test]
+fn whatever_was_promised_comes_true_after_any_storm() {
+    seeds::each(KEPT, |seed| {
+        let tally = run(seed, &STORM, Volume::Usual).tally;
+        assert!(tally.delivered > MESSAGES as usize / 2 && tally.failed > 5, "{tally:?}");
+    });
+}
+
+#[test]
+fn one_seed_is_one_run_of_the_whole() {
+    assert_eq!(run(2, &STORM, Volume::Usual), run(2, &STORM, Volume::Usual));
+}
+
+/// What 250 before the flush would be: the flush does nothing. If this test fails, the others prove nothing.
+#[test]
+fn a_disk_that_lies_about_flushes_is_found_out() {
+    let weather = Weather { disk_fills: false, disk_lies: true, ..STORM };
+    let is_found_out = |seed| std::panic::catch_unwind(|| run(seed, &weather, Volume::Usual)).is_err();
+    assert!((0..10).any(is_found_out));
+}
