@@ -44,18 +44,18 @@ impl Metrics {
         });
     }
 
-    /// Name and value of each.
+    /// Name and value of each, named as `queue::orders::Report::Metrics` has it.
     pub fn list(&self) -> Vec<(&'static str, u64)> {
         vec![
-            ("outbound_recipients_delivered", self.delivered.get()),
-            ("outbound_recipients_deferred", self.deferred.get()),
-            ("outbound_recipients_failed", self.failed.get()),
-            ("outbound_recipients_untried", self.untried.get()),
-            ("outbound_transactions", self.transactions.get()),
-            ("outbound_connections_opened", self.connections_opened.get()),
-            ("outbound_connections_failed", self.connections_failed.get()),
-            ("outbound_connections_now", self.connections_now.get()),
-            ("outbound_tls_fallbacks", self.tls_fallbacks.get()),
+            ("outbound_recipients_delivered_total", self.delivered.get()),
+            ("outbound_recipients_deferred_total", self.deferred.get()),
+            ("outbound_recipients_failed_total", self.failed.get()),
+            ("outbound_recipients_untried_total", self.untried.get()),
+            ("outbound_transactions_total", self.transactions.get()),
+            ("outbound_connections_opened_total", self.connections_opened.get()),
+            ("outbound_connections_failed_total", self.connections_failed.get()),
+            ("outbound_connections", self.connections_now.get()),
+            ("outbound_tls_fallbacks_total", self.tls_fallbacks.get()),
         ]
     }
 }

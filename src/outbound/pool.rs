@@ -242,7 +242,11 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         let Some(mut waiting) = next_task(pool, path, number, conversation).await else { return End::Enough };
         // What still waits may be worth a connection beside this one.
         pool.pump(path);
-        match conversation.deliver(&waiting.task, !waiting.given_before).await {
+        let begun = conversation.transactions();
+        let delivery = conversation.deliver(&waiting.task, !waiting.given_before).await;
+        let transactions = &pool.metrics.transactions;
+        transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
+        match delivery {
             Delivery::Outcomes(outcomes) => waiting.answer(outcomes, None),
             Delivery::NotBegun => {
                 waiting.given_before = true;
