@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::commands::Failure;
 use super::desk::Desk;
-use super::http::{self, Access, Token};
+use super::http::{self, Access, Bounded, Token};
 use super::log::Writer;
 use super::signals::{self, Request, Signals};
 use super::{certificate, clock, reload, resolver, socket};
@@ -239,11 +239,11 @@ impl Control {
             return self.drain(&mut signals).await;
         }
         let socket = http::router(self.desk.clone(), Access::Socket);
-        tokio::spawn(async move { axum::serve(plane.socket, socket).await });
+        tokio::spawn(async move { axum::serve(Bounded::new(plane.socket), socket).await });
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
             let router = http::router(self.desk.clone(), Access::Bearer(its_token.clone()));
-            tokio::spawn(async move { axum::serve(listener, router).await });
+            tokio::spawn(async move { axum::serve(Bounded::new(listener), router).await });
             token = Some(its_token);
         }
         self.say(&Event::Ready { shards: self.config.shards });

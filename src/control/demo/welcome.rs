@@ -38,10 +38,10 @@ or with swaks:
 
 or with Python:
 
-  python3 -c 'import smtplib, ssl
-  with smtplib.SMTP_SSL("127.0.0.1", {IMPLICIT_PORT}, context=ssl.create_default_context(cafile="{authority}")) as s:
-      s.login("{ACCOUNT}", "{password}")
-      s.sendmail("{ACCOUNT}", "friend@example.org", "Subject: Hello\r\n\r\nIt works.")'
+  python3 -c 'import smtplib, ssl; server = smtplib.SMTP_SSL("127.0.0.1", {IMPLICIT_PORT}, context=
+    ssl.create_default_context(cafile="{authority}")); server.login("{ACCOUNT}",
+    "{password}"); server.sendmail("{ACCOUNT}", "friend@example.org",
+    "From: {ACCOUNT}\r\nTo: friend@example.org\r\nSubject: Hello\r\n\r\nIt works."); server.quit()'
 
 Recipients named nobody@… are refused and those named later@… deferred, to show what happens then.
 The queue, from another terminal:  ringpost queue list -c {config}
@@ -56,14 +56,27 @@ What happens:
 mod tests {
     use super::*;
 
-    #[test]
-    fn everything_that_is_needed_is_there() {
+    fn example() -> String {
         let setting = Setting {
             config_file: "/tmp/demo/ringpost.toml".into(),
             authority_file: "/tmp/demo/ca.pem".into(),
             password: "secret22".into(),
         };
-        let text = text(&setting, "t0ken");
+        text(&setting, "t0ken")
+    }
+
+    #[test]
+    fn the_python_line_is_python() {
+        let text = example();
+        let code = text.split("python3 -c '").nth(1).and_then(|rest| rest.split('\'').next()).expect("the line");
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", "import ast, sys; ast.parse(sys.argv[1])", code]);
+        assert!(python.status().expect("this test needs python3").success(), "{code}");
+    }
+
+    #[test]
+    fn everything_that_is_needed_is_there() {
+        let text = example();
         for needed in
             ["2465", "2587", "2525", "#token=t0ken", "secret22", "--cacert /tmp/demo/ca.pem", "swaks", "smtplib"]
         {

@@ -14,8 +14,9 @@
 //! `Authorization: Bearer TOKEN`. An error is `{"error": "…"}`.
 //!
 //! Never: touches a queue itself (the [`Desk`] asks the shards). Limits: pages of [`desk::PAGE_MAX`](super::desk::PAGE_MAX)
-//! messages; bodies of [`BODY_BYTES_MAX`].
+//! messages; bodies of [`BODY_BYTES_MAX`]; [`bounded::CONNECTIONS_MAX`] connections over TCP, and as many over the socket.
 
+mod bounded;
 mod console;
 mod metrics;
 mod queue;
@@ -31,6 +32,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use super::desk::{Desk, Trouble};
+pub use bounded::Bounded;
 pub use queue::Wanted;
 pub use token::Token;
 
