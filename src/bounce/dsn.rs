@@ -1,6 +1,7 @@
 //! Delivery status notifications: a whole message out of what is known about some recipients of another one.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use memchr::memmem;
 use shards::Timestamp;
@@ -364,9 +365,14 @@ fn empty_line(out: &mut String) {
     out.push_str("\r\n");
 }
 
-/// The host's name, without what follows it (its address).
-fn remote_name(remote: &str) -> &str {
-    remote.split_ascii_whitespace().next().unwrap_or(remote)
+/// The host's name alone, of `name[address]:port` and the like; an address that stands for a name gets brackets.
+fn remote_name(remote: &str) -> String {
+    let name = remote.split([' ', '[']).find(|part| !part.is_empty()).unwrap_or(remote);
+    let name = name.split_once(']').map_or(name, |(address, _)| address);
+    match name.parse::<IpAddr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => name.to_owned(),
+    }
 }
 
 /// The original's Subject, decoded and short enough to repeat.

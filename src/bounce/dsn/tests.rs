@@ -174,3 +174,16 @@ fn many_recipients_are_all_reported_and_some_are_listed() {
     assert!(text.contains("7 more recipients are listed"), "{text}");
     assert!(text.contains("Subject: Undelivered mail: your message to 57 recipients\r\n"), "{text}");
 }
+
+#[test]
+fn the_remote_mta_is_a_name_or_a_bracketed_address() {
+    for (remote, name) in [
+        ("mx.example.org", "mx.example.org"),
+        ("mx.example.org[192.0.2.1]:25", "mx.example.org"),
+        ("mx.example.org [192.0.2.1]", "mx.example.org"),
+        ("192.0.2.1[192.0.2.1]:2525", "[192.0.2.1]"),
+        ("[2001:db8::1]:25", "[2001:db8::1]"),
+    ] {
+        assert_eq!(remote_name(remote), name, "{remote}");
+    }
+}

@@ -19,6 +19,8 @@ use crate::smtp::server::{Acceptance, Answer, Question, Session, Settings, Step}
 const CONNECTIONS_MAX: usize = 100;
 /// Octets of a message.
 const MESSAGE_BYTES_MAX: u64 = 50 << 20;
+/// The log's lines come some milliseconds late. With this wait they are read in the order of a message's way.
+const FOR_THE_READER: Duration = Duration::from_millis(60);
 /// Octets of a subject that are shown.
 const SUBJECT_BYTES_MAX: usize = 70;
 
@@ -81,6 +83,7 @@ async fn converse(mut stream: TcpStream, mut session: Session) -> std::io::Resul
                 Err(_) => session.expire(),
             },
             Step::Ask(Question::Message(envelope, content)) => {
+                tokio::time::sleep(FOR_THE_READER).await;
                 show(&envelope, &content);
                 session.accepted(&Shown);
             }
