@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 /// Bytes of content, before dot-stuffing, that one `Step::Send` carries.
-pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// How the peer finds the content's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 //! Never: opens or reads a connection, or waits (the driver does, on [`Step`]); retries; judges whether a refusal is
 //! for good (`bounce` does).
 //! Order: greeting, EHLO (HELO if that is refused for good), STARTTLS and EHLO again, AUTH PLAIN, then transactions with
-//! RSET between them only where one was left open. Where PIPELINING is offered a transaction is one write up to DATA;
-//! where CHUNKING is offered too, one write with its content.
+//! RSET between them only where one was left open. Where PIPELINING is offered a transaction is one write up to DATA and
+//! one with the content; where CHUNKING is offered too, one write up to the last RCPT and one with BDAT and the content.
 //! A 421 at any point, a lost connection, or a reply that fits nothing ends the session: recipients without an answer
 //! are `Refused` with the 421, or `Lost`.
 //! RFC: 5321, 1870, 2920, 3030, 3207, 3461, 4954, 6152, 6531, 9422. Content with eight-bit bytes goes to a peer without
@@ -108,8 +108,7 @@ pub enum Phase {
     Data,
     /// Content is going out; the final dot (or BDAT LAST) was not fully sent.
     Content,
-    /// The final dot was sent (or BDAT LAST with its content, also when RCPT's reply is missing too); its reply is
-    /// missing. The peer may have the message.
+    /// The final dot (or all of BDAT LAST) was sent; its reply is missing. The peer may have the message.
     Dot,
     /// Between transactions.
     Idle,

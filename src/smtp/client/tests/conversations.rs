@@ -15,8 +15,8 @@ fn plain_results() -> Vec<Result> {
 }
 
 const PIPELINED: &str = "MAIL FROM:<s@a.test>\r\nRCPT TO:<r0@b.test>\r\nRCPT TO:<r1@b.test>\r\nDATA\r\n";
-const CHUNKED: &str = "MAIL FROM:<s@a.test>\r\nRCPT TO:<r0@b.test>\r\nRCPT TO:<r1@b.test>\r\nBDAT 20 LAST\r\n\
-                       Subject: x\r\n\r\n.dot\r\n";
+const ENVELOPE: &str = "MAIL FROM:<s@a.test>\r\nRCPT TO:<r0@b.test>\r\nRCPT TO:<r1@b.test>\r\n";
+const CHUNK: &str = "BDAT 20 LAST\r\nSubject: x\r\n\r\n.dot\r\n";
 
 #[test]
 fn a_plain_peer_is_asked_step_by_step() {
@@ -46,12 +46,12 @@ fn pipelining_is_one_write_up_to_data() {
 }
 
 #[test]
-fn chunking_with_pipelining_is_one_write_with_the_content() {
+fn chunking_with_pipelining_sends_the_content_once_someone_wants_it() {
     play_all_cuts(|cut| {
         let mut session = ready(settings(), &["PIPELINING", "CHUNKING"]);
         for _ in 0..2 {
             session.transact(transaction(2, CONTENT));
-            let script = [(CHUNKED, "250 ok\r\n550 who?\r\n250 ok\r\n250 thanks\r\n")];
+            let script = [(ENVELOPE, "250 ok\r\n550 who?\r\n250 ok\r\n"), (CHUNK, "250 thanks\r\n")];
             let expected = vec![refused(Phase::Rcpt, 550, "who?"), accepted(250, "thanks")];
             assert_eq!(results(play(&mut session, &script, cut)), expected);
         }
@@ -165,7 +165,7 @@ fn limits_of_the_peer_are_known_and_kept() {
     assert_eq!(session.recipients_max(), Some(7));
     for number in 1..=2 {
         assert!(session.can_transact());
-        let script = [(CHUNKED, "250 ok\r\n250 ok\r\n250 ok\r\n250 thanks\r\n")];
+        let script = [(ENVELOPE, "250 ok\r\n250 ok\r\n250 ok\r\n"), (CHUNK, "250 thanks\r\n")];
         transact(&mut session, transaction(2, CONTENT), &script);
         assert_eq!(session.can_transact(), number < 2);
     }
@@ -194,7 +194,7 @@ fn mail_that_is_refused_is_refused_for_everyone() {
     assert_eq!(transact(&mut pipelined, transaction(2, CONTENT), &script), expected);
 
     let mut chunked = ready(settings(), &["PIPELINING", "CHUNKING"]);
-    let script = [(CHUNKED, "451 later\r\n503 a\r\n503 b\r\n503 c\r\n")];
+    let script = [(ENVELOPE, "451 later\r\n503 a\r\n503 b\r\n")];
     assert_eq!(transact(&mut chunked, transaction(2, CONTENT), &script), expected);
     assert_eq!(transact(&mut chunked, transaction(2, CONTENT), &script), expected, "no RSET");
 }
@@ -233,9 +233,9 @@ fn a_transaction_left_open_is_reset_before_the_next() {
     assert_eq!(transact(&mut pipelined, transaction(2, CONTENT), &script), expected);
 
     let mut chunked = ready(settings(), &["PIPELINING", "CHUNKING"]);
-    let script = [(CHUNKED, "250 ok\r\n550 a\r\n550 b\r\n554 no one\r\n")];
+    let script = [(ENVELOPE, "250 ok\r\n550 a\r\n550 b\r\n")];
     assert_eq!(transact(&mut chunked, transaction(2, CONTENT), &script), no_one);
-    let script = [reset, (CHUNKED, "250 ok\r\n250 ok\r\n250 ok\r\n554 spam\r\n")];
+    let script = [reset, (ENVELOPE, "250 ok\r\n250 ok\r\n250 ok\r\n"), (CHUNK, "554 spam\r\n")];
     let expected = vec![refused(Phase::Dot, 554, "spam"); 2];
     assert_eq!(transact(&mut chunked, transaction(2, CONTENT), &script), expected);
     session_that_refuses_reset_is_over(&mut chunked);

@@ -126,8 +126,9 @@ fn a_peer_that_leaves_between_transactions_is_understood() {
     assert_eq!(failure(fresh.next()), (Phase::Idle, Failure::Reply(reply(421, None, "idle"))));
 
     let mut used = ready(settings(), &["PIPELINING", "CHUNKING"]);
-    let said = "MAIL FROM:<s@a.test>\r\nRCPT TO:<r0@b.test>\r\nBDAT 1 LAST\r\nx";
-    transact(&mut used, transaction(1, b"x"), &[(said, "250 a\r\n250 b\r\n250 c\r\n")]);
+    let envelope = "MAIL FROM:<s@a.test>\r\nRCPT TO:<r0@b.test>\r\n";
+    let script = [(envelope, "250 a\r\n250 b\r\n"), ("BDAT 1 LAST\r\nx", "250 c\r\n")];
+    transact(&mut used, transaction(1, b"x"), &script);
     used.receive(b"421 idle\r\n");
     assert!(!used.can_transact());
     assert!(matches!(used.next(), Step::Closed));
