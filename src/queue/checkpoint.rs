@@ -89,6 +89,7 @@ impl Queue {
                 self.core.kept.give();
                 return;
             }
+            self.tell_space();
             self.core.ready.give();
             self.rebuild_slices_if_stale().await;
             if !more {
@@ -121,7 +122,7 @@ impl Queue {
             let batch = self.batch(&taken).await;
             let index = self.core.state.borrow().rows.index().clone();
             match index.commit(batch).await {
-                Ok(()) => self.committed(taken).await?,
+                Ok(()) => self.committed(taken).await,
                 Err(index::Error::Full) => {
                     self.core.log.emit(&Event::CheckpointFailed(&index::Error::Full));
                     self.abandon(taken);
@@ -130,22 +131,21 @@ impl Queue {
                 Err(why) => return Err(why.into()),
             }
         }
-        self.erase().await
+        self.erase().await;
+        Ok(())
     }
 
     /// The synchronous step: what changed, and the position up to which the journal says the same.
     fn take(&self) -> Option<Taken> {
         let state = &mut *self.core.state.borrow_mut();
         let position = self.core.journal.tail();
-        let on_disk = self.core.journal.segments();
-        let has_old_segments = on_disk.first().is_some_and(|first| *first < position.segment);
-        if !state.rows.is_dirty() && !state.segments.is_dirty() && state.expired.is_empty() && !has_old_segments {
+        let dead = state.segments.dead(&self.core.journal.segments(), position);
+        if !state.rows.is_dirty() && !state.segments.is_dirty() && state.expired.is_empty() && dead.is_empty() {
             return None;
         }
-        let (segments, dead) = state.segments.begin_checkpoint(&on_disk, position);
         Some(Taken {
             rows: state.rows.begin_checkpoint(),
-            segments,
+            segments: state.segments.begin_checkpoint(position),
             expired: std::mem::take(&mut state.expired),
             dead,
             meta: Meta { position, next_number: state.next_number },
@@ -186,7 +186,7 @@ impl Queue {
         batch
     }
 
-    async fn committed(&self, taken: Taken) -> Result<(), Error> {
+    async fn committed(&self, taken: Taken) {
         {
             let mut state = self.core.state.borrow_mut();
             state.rows.end_checkpoint();
@@ -194,9 +194,11 @@ impl Queue {
             state.tally.checkpoints += 1;
         }
         for segment in taken.dead {
-            self.core.journal.remove(segment).await?;
+            // What cannot be deleted now is found again after a restart.
+            if let Err(why) = self.core.journal.remove(segment).await {
+                self.core.log.emit(&Event::Trouble(&why));
+            }
         }
-        Ok(())
     }
 
     /// The index is full: everything is as if the checkpoint had not begun.
@@ -207,13 +209,24 @@ impl Queue {
         state.expired.extend(taken.expired);
     }
 
-    async fn erase(&self) -> Result<(), Error> {
+    /// Erases contents that no committed row names. What cannot be erased now is tried again in the next round.
+    async fn erase(&self) {
         let extents = self.core.state.borrow().segments.to_erase(self.now_s(), ERASURES_PER_ROUND);
-        if !extents.is_empty() {
-            self.core.journal.erase(extents.clone()).await?;
-            self.core.state.borrow_mut().segments.erased(&extents);
+        if extents.is_empty() {
+            return;
         }
-        Ok(())
+        match self.core.journal.erase(extents.clone()).await {
+            Ok(()) => self.core.state.borrow_mut().segments.erased(&extents),
+            Err(why) => self.core.log.emit(&Event::Trouble(&why)),
+        }
+    }
+
+    /// Tells the log when the disk begins to refuse messages, and when it takes them again.
+    fn tell_space(&self) {
+        let refusing = self.accepting(0).is_err() && self.is_open();
+        if self.core.told_refusing.replace(refusing) != refusing {
+            self.core.log.emit(&Event::Space { accepting: !refusing });
+        }
     }
 
     /// Writes the last checkpoint, so that the next start is short. Accepts, leases and settles nothing afterwards.

@@ -178,6 +178,8 @@ struct Core {
     /// The earliest end of life of any queued message, as far as known.
     next_expiry: Cell<Timestamp>,
     life: Cell<Life>,
+    /// The log was told that the disk refuses messages.
+    told_refusing: Cell<bool>,
     /// Why the storage failed.
     broken: RefCell<Option<Error>>,
     failed: Signal,

@@ -98,6 +98,7 @@ impl Queue {
             kept: Signal::default(),
             next_expiry: Cell::new(Timestamp::default()),
             life: Cell::new(Life::Open),
+            told_refusing: Cell::new(false),
             broken: RefCell::new(None),
             failed: Signal::default(),
         };

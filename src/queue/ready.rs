@@ -154,7 +154,7 @@ impl Ready {
             self.parked.pop();
             // A domain that was parked again, or forgotten since, has another entry or none.
             if self.domains.get(id.0 as usize).is_some_and(|domain| domain.turn == Turn::Parked(until)) {
-                self.to_rotation(id);
+                self.rejoin(id);
             }
         }
     }
@@ -208,7 +208,7 @@ impl Ready {
         if let Some(id) = self.find(name)
             && self.domains[id.0 as usize].turn == Turn::Taken
         {
-            self.to_rotation(id);
+            self.rejoin(id);
         }
     }
 
@@ -223,7 +223,7 @@ impl Ready {
         self.parked.push(Reverse((until, id)));
     }
 
-    fn to_rotation(&mut self, id: DomainId) {
+    fn rejoin(&mut self, id: DomainId) {
         let domain = &mut self.domains[id.0 as usize];
         if domain.ready.is_empty() {
             domain.turn = Turn::Idle;

@@ -5,6 +5,7 @@ use super::row::{self, Content, Row};
 use super::rows::{EXPIRY, Slot};
 use super::state::HEADER_BYTES_MAX;
 use super::{Error, MessageId, Queue, state};
+use crate::events::Event;
 
 /// Messages dealt with in one round of the housekeeping.
 const MESSAGES_PER_ROUND: usize = 1000;
@@ -54,7 +55,7 @@ impl Queue {
         let message = row::id_of(&key[4..]).map_err(|why| Error::Damaged(why.to_string()))?;
         let row = self.core.state.borrow().rows.done(message)?;
         if let Some(row) = row {
-            let header = self.header_to_keep(&row).await?;
+            let header = self.header_to_keep(&row).await;
             self.retain_row(message, row, header);
         }
         self.core.state.borrow_mut().expired.push(key);
@@ -62,18 +63,23 @@ impl Queue {
     }
 
     /// The header, read back, if it has to outlive the content.
-    async fn header_to_keep(&self, row: &Row) -> Result<Option<Box<[u8]>>, Error> {
+    async fn header_to_keep(&self, row: &Row) -> Option<Box<[u8]>> {
         let over = {
             let state = self.core.state.borrow();
             state.is_over(row, self.now()) || state.expiry_s(row) > self.now_s()
         };
-        match &row.content {
-            Content::Kept(extent) if !over => {
-                let len = extent.len.min(HEADER_BYTES_MAX as u32);
-                let bytes = self.core.journal.read(extent.position, extent.skip, len).await?;
-                Ok(Some(state::header_of(&bytes)))
+        let Content::Kept(extent) = &row.content else { return None };
+        if over {
+            return None;
+        }
+        let len = extent.len.min(HEADER_BYTES_MAX as u32);
+        match self.core.journal.read(extent.position, extent.skip, len).await {
+            Ok(bytes) => Some(state::header_of(&bytes)),
+            // A damaged content is removed like any other; the placeholder then has no header.
+            Err(why) => {
+                self.core.log.emit(&Event::Trouble(&why));
+                Some(Box::default())
             }
-            _ => Ok(None),
         }
     }
 

@@ -68,12 +68,15 @@ impl Segments {
         self.0.values().any(|segment| segment.dirty)
     }
 
-    /// Begins a checkpoint that covers every frame before `tail`: the rows that it writes. A segment that is no longer
-    /// needed has none. Second, the segments of `on_disk` that can be deleted once it is committed.
-    pub fn begin_checkpoint(&mut self, on_disk: &[u32], tail: Position) -> (Vec<(u32, Option<Vec<u8>>)>, Vec<u32>) {
+    /// The segments of `on_disk` that can be deleted once a checkpoint covers every frame before `tail`.
+    pub fn dead(&self, on_disk: &[u32], tail: Position) -> Vec<u32> {
         let live = |number: &u32| self.0.get(number).map_or(0, |segment| segment.live);
-        let dead: Vec<u32> =
-            on_disk.iter().copied().filter(|number| *number < tail.segment && live(number) == 0).collect();
+        on_disk.iter().copied().filter(|number| *number < tail.segment && live(number) == 0).collect()
+    }
+
+    /// Begins a checkpoint that covers every frame before `tail`: the rows that it writes, by segment. One that is no
+    /// longer needed has none.
+    pub fn begin_checkpoint(&mut self, tail: Position) -> Vec<(u32, Option<Vec<u8>>)> {
         let mut rows = Vec::new();
         for (number, segment) in &mut self.0 {
             if segment.live == 0 && *number < tail.segment {
@@ -90,7 +93,7 @@ impl Segments {
                 }
             }
         }
-        (rows, dead)
+        rows
     }
 
     /// The checkpoint is committed.
@@ -205,15 +208,13 @@ mod tests {
         segments.add(&extent(1, 0));
         segments.add(&extent(1, 200));
         segments.release(&extent(1, 0), 100);
-        assert!(segments.begin_checkpoint(&[1, 2], tail(2)).1.is_empty());
-        segments.end_checkpoint();
+        assert!(segments.dead(&[1, 2], tail(2)).is_empty());
         segments.release(&extent(1, 200), 100);
-        assert!(segments.begin_checkpoint(&[1, 2], tail(1)).1.is_empty(), "the tail is still in it");
-        segments.end_checkpoint();
-        let (rows, dead) = segments.begin_checkpoint(&[1, 2], tail(2));
-        assert_eq!((rows, dead), (vec![(1, None)], vec![1]));
+        assert!(segments.dead(&[1, 2], tail(1)).is_empty(), "the tail is still in it");
+        assert_eq!(segments.dead(&[1, 2], tail(2)), [1]);
+        assert_eq!(segments.begin_checkpoint(tail(2)), [(1, None)]);
         segments.abandon_checkpoint();
-        assert_eq!(segments.begin_checkpoint(&[1, 2], tail(2)), (vec![(1, None)], vec![1]), "the first one failed");
+        assert_eq!(segments.begin_checkpoint(tail(2)), [(1, None)], "the first one failed");
         segments.end_checkpoint();
         assert!(segments.0.is_empty());
     }
@@ -222,15 +223,15 @@ mod tests {
     fn a_segment_that_dies_while_a_checkpoint_runs_leaves_with_the_next() {
         let mut segments = Segments::default();
         segments.add(&extent(1, 0));
-        assert!(segments.begin_checkpoint(&[1, 2], tail(2)).1.is_empty());
+        assert_eq!(segments.begin_checkpoint(tail(2)).len(), 1);
         segments.release(&extent(1, 0), 100);
         segments.end_checkpoint();
-        assert_eq!(segments.begin_checkpoint(&[1, 2], tail(2)), (vec![(1, None)], vec![1]));
+        assert_eq!(segments.begin_checkpoint(tail(2)), [(1, None)]);
     }
 
     #[test]
     fn a_segment_with_settlements_alone_is_deleted_once_it_is_covered() {
-        assert_eq!(Segments::default().begin_checkpoint(&[1, 2, 3], tail(3)).1, [1, 2]);
+        assert_eq!(Segments::default().dead(&[1, 2, 3], tail(3)), [1, 2]);
     }
 
     #[test]
@@ -240,11 +241,11 @@ mod tests {
         segments.add(&extent(1, 200));
         segments.release(&extent(1, 0), 100);
         assert_eq!(segments.to_erase(200, 9), []);
-        segments.begin_checkpoint(&[1], tail(1));
+        segments.begin_checkpoint(tail(1));
         assert_eq!(segments.to_erase(200, 9), []);
         segments.abandon_checkpoint();
         assert!(segments.is_dirty());
-        segments.begin_checkpoint(&[1], tail(1));
+        segments.begin_checkpoint(tail(1));
         segments.end_checkpoint();
         assert_eq!(segments.to_erase(101, 9), []);
         assert_eq!(segments.to_erase(102, 9), [extent(1, 0)]);
@@ -260,7 +261,7 @@ mod tests {
         }
         segments.release(&extent(7, 200), 100);
         segments.release(&extent(7, 0), 100);
-        let (rows, _) = segments.begin_checkpoint(&[7], tail(7));
+        let rows = segments.begin_checkpoint(tail(7));
         let mut loaded = Segments::default();
         for (number, row) in rows {
             loaded.load(number, &row.expect("it is in use")).expect("it was just written");

@@ -205,8 +205,8 @@ impl Queue {
             }
             state.tally.notices += plan.notices.len() as u64;
             state.tally.deferred += plan.concluded.iter().filter(|concluded| concluded.is_deferral()).count() as u64;
-            let changes = plan.changes().into_iter();
-            let result = changes.map(|change| state.change(change, seconds(now))).collect::<Result<(), _>>();
+            let mut changes = plan.changes().into_iter();
+            let result = changes.try_for_each(|change| state.change(change, seconds(now)));
             result.and_then(|()| state.let_go_of_content(message))
         };
         self.sound(result);
@@ -343,7 +343,7 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
 fn in_words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
-    match units.iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0) {
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{} {name}", seconds / unit),
         None => format!("{seconds} seconds"),
     }
