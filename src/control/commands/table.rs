@@ -49,14 +49,17 @@ fn list(messages: &[Value], now: Timestamp) -> String {
 
 fn sheet(message: &Value, now: Timestamp) -> String {
     let mut sheet = String::new();
-    let fields = message.as_object().into_iter().flatten().filter(|(name, _)| *name != "recipients");
+    // The age in seconds is for programs: people read it beside the arrival.
+    let fields = message.as_object().into_iter().flatten();
+    let fields: Vec<_> = fields.filter(|(name, _)| !["recipients", "age_s"].contains(&name.as_str())).collect();
+    let width = fields.iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0);
     for (name, value) in fields {
         let shown = match (name.as_str(), time(value)) {
             ("sender", _) => format!("<{}>", text(value)),
             (_, Some(at)) => format!("{} ({} ago)", text(value), span(now.since(at))),
             _ => text(value),
         };
-        let _ = writeln!(sheet, "{:<12}{shown}", format!("{name}:"));
+        let _ = writeln!(sheet, "{:<width$}{GAP}{shown}", format!("{}:", name.replace('_', " ")));
     }
     sheet.push('\n');
     let mut rows = vec![["RECIPIENT", "STATE", "TRIES", "NEXT", "STATUS", "SERVER", "WHY"].map(String::from)];
@@ -192,8 +195,8 @@ ID                AGE  SIZE  SENDER  RECIPIENT        STATE  TRIES  NEXT   WHY
     #[test]
     fn a_sheet_shows_the_message_and_its_recipients() {
         let sheet = sheet(&message(), now());
-        assert!(sheet.contains("arrival:    2026-11-23T07:44:43.120Z (5m ago)\n"), "{sheet}");
-        assert!(sheet.contains("sender:     <>\n"), "{sheet}");
+        assert!(sheet.contains("arrival:  2026-11-23T07:44:43.120Z (5m ago)\n"), "{sheet}");
+        assert!(sheet.contains("sender:   <>\n"), "{sheet}");
         assert!(sheet.contains("mx.example.org [192.0.2.1]  452 4.2.2"), "{sheet}");
     }
 

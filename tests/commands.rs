@@ -1,0 +1,177 @@
+//! The commands as their users meet them: the real program, its output and its exit codes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+const RINGPOST: &str = env!("CARGO_BIN_EXE_ringpost");
+
+fn ringpost(arguments: &[&str], config: &Path) -> Output {
+    Command::new(RINGPOST).args(arguments).arg("-c").arg(config).output().expect("the program runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder with a configuration whose one listener has a port of its own.
+fn configuration() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("ringpost.toml");
+    let text = "[server]\nhostname = \"mta.example.org\"\ndata_dir = \"data\"\nshards = 1\n\n[[listener]]\nkind = \"relay\"\n\
+                address = \"127.0.0.1:0\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n";
+    std::fs::write(&file, text).expect("a file");
+    (folder, file)
+}
+
+/// A running server and its log.
+struct Server {
+    process: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Server {
+    fn start(config: &Path, more: &[&str]) -> Server {
+        let mut process = Command::new(RINGPOST)
+            .args(["serve", "-c"])
+            .arg(config)
+            .args(more)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let log = BufReader::new(process.stderr.take().expect("a pipe"));
+        let mut server = Server { process, log };
+        server.wait_for("event=ready");
+        server
+    }
+
+    /// Reads the log up to a line with `words`.
+    fn wait_for(&mut self, words: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = self.log.read_line(&mut line).expect("the log");
+            assert!(read > 0, "the server ended before it said {words}");
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn check_names_every_mistake_with_its_file_and_line() {
+    let (_folder, file) = configuration();
+    let good = ringpost(&["check"], &file);
+    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
+    assert!(out(&good).contains("OK (1 shard, 1 listener, 0 accounts, 0 routes)"), "{}", out(&good));
+    let text =
+        std::fs::read_to_string(&file).expect("the file").replace("relay", "realy").replace("hostname", "hostnam");
+    std::fs::write(&file, text).expect("a file");
+    let bad = ringpost(&["check"], &file);
+    assert_eq!(bad.status.code(), Some(2));
+    let lines: Vec<String> = err(&bad).lines().map(str::to_owned).collect();
+    let shown = file.display();
+    assert!(lines.iter().any(|line| line.starts_with(&format!("{shown}:7: listener.kind: `realy`"))), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with(&format!("{shown}:2: unknown key `hostnam`"))), "{lines:?}");
+}
+
+#[test]
+fn account_hash_reads_a_password_from_stdin() {
+    let hash = |password: &[u8]| {
+        let mut process = Command::new(RINGPOST)
+            .args(["account", "hash"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        process.stdin.take().expect("a pipe").write_all(password).expect("it reads");
+        process.wait_with_output().expect("it ends")
+    };
+    assert!(out(&hash(b"s3cret\n")).starts_with("$argon2id$v=19$"));
+    let refused = hash(b"\n");
+    assert_eq!((refused.status.code(), err(&refused).as_str()), (Some(1), "ringpost: the password is empty\n"));
+}
+
+#[test]
+fn queue_commands_say_when_nobody_runs_and_when_they_are_used_wrongly() {
+    let (_folder, file) = configuration();
+    let nobody = ringpost(&["queue", "list"], &file);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(err(&nobody).contains("no ringpost is running"), "{}", err(&nobody));
+    for wrong in
+        [&["queue", "hold"][..], &["queue", "hold", "--all", "--domain", "x"], &["queue", "show", "xyz"], &["fly"]]
+    {
+        assert_eq!(ringpost(wrong, &file).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_server_starts_reloads_answers_and_stops() {
+    let (_folder, file) = configuration();
+    let mut server = Server::start(&file, &[]);
+    let count = ringpost(&["queue", "list", "--count"], &file);
+    assert_eq!((out(&count).as_str(), count.status.code()), ("0\n", Some(0)), "{}", err(&count));
+    let json = ringpost(&["queue", "list", "--json"], &file);
+    let page: serde_json::Value = serde_json::from_str(&out(&json)).expect("JSON");
+    assert_eq!(page, serde_json::json!({ "messages": [], "next": null }));
+    assert_eq!(ringpost(&["queue", "show", "0000000000000001"], &file).status.code(), Some(1));
+    assert_eq!(out(&ringpost(&["queue", "hold", "--domain", "example.org"], &file)), "0 recipients held\n");
+
+    let second = ringpost(&["serve"], &file);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(err(&second).contains("in use by another ringpost"), "{}", err(&second));
+
+    let text = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, format!("{text}[retry]\nlifetime = \"2d\"\n")).expect("a file");
+    server.signal("-HUP");
+    server.wait_for("event=reloaded");
+    std::fs::write(&file, text.replace("\"data\"", "\"other\"").replace("relay", "realy")).expect("a file");
+    server.signal("-HUP");
+    assert!(server.wait_for("event=reload_refused").contains(":7: listener.kind"));
+    std::fs::write(&file, text.replace("\"data\"", "\"other\"")).expect("a file");
+    server.signal("-HUP");
+    assert!(server.wait_for("event=reload_refused").contains("server.data_dir cannot change"));
+
+    std::fs::write(&file, text).expect("a file");
+    server.signal("-TERM");
+    server.wait_for("event=draining");
+    server.wait_for("event=stopped");
+    assert_eq!(server.process.wait().expect("it ends").code(), Some(0));
+    assert!(!file.with_file_name("data").join("control.sock").exists());
+}
+
+#[test]
+fn a_server_that_starts_on_hold_resumes_when_everything_is_released() {
+    let (folder, file) = configuration();
+    let _server = Server::start(&file, &["--hold"]);
+    let suspended = || {
+        use std::io::Read;
+        let socket = folder.path().join("data/control.sock");
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("a connection");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.contains("ringpost_delivery_suspended{shard=\"0\"} 1\n")
+    };
+    assert!(suspended());
+    assert_eq!(ringpost(&["queue", "release", "--all"], &file).status.code(), Some(0));
+    assert!(!suspended());
+}
