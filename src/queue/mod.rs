@@ -10,6 +10,20 @@
 //! | delivered | event; placeholder until its retention ends | retention |
 //! | failed | event; its DSN committed in the same batch | retention |
 //!
+//! Owns: the messages' rows, what is due and where, leases, notices' timing, checkpoints, retention. Never: opens a
+//! connection or chooses a host (`outbound` does), judges a reply (it gets an outcome), says 250 (the session does, with
+//! the spool's proof in its hand).
+//!
+//! On disk: `DATA/lock`, and for each shard `DATA/shard-NN/journal` (every record of the [spool](crate::spool)) and
+//! `DATA/shard-NN/index` (rows as of the last checkpoint, with the journal's position that they cover).
+//! After a crash: the index is read once and the journal replayed from that position; `recovery` tests each arrow.
+//! RFC: 5321 §4.2.5, §4.5.4.1; 3461 §4.1, §5.2.
+//!
+//! Limits: a queued slice costs 16 bytes of memory, a changed row stays there until the next checkpoint (at most
+//! `ROW_BYTES_MAX` in all before new messages are refused, twice that before delivery pauses), contents up to half of
+//! `limits.content_memory_bytes_max`. Orders work in pages of 1000 messages. A full disk refuses messages and delays
+//! settlements; it loses neither.
+//!
 //! 250 is sent only after the batch is flushed. Each arrow is one batch. After a crash every lease is due again.
 //! A DSN is committed in the batch that fails its recipient. Maximum age is enforced in every state. Content is removed
 //! only when nothing names it.

@@ -1,4 +1,7 @@
 //! Notices: who wants to know of a failure (RFC 3461 §4.1), and the message that tells (composed by `bounce`).
+//!
+//! Only failures are told. Notices of delay and of success would be decided here too: a settlement carries whatever
+//! messages its changes cause.
 
 use shards::Timestamp;
 
