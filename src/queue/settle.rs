@@ -308,7 +308,8 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
         Outcome::Deferred(answer) if entry.standing.state == At::Held => changed(At::Held, attempts, answer),
         Outcome::Deferred(answer) => {
             let next = schedule::next(retry, attempts, row.arrival, now, random);
-            changed(At::Due { at_s: seconds(next) }, attempts, answer)
+            // Rounded up: what is due at the end of its life must not come back before it, again and again.
+            changed(At::Due { at_s: seconds(next + Duration::from_millis(999)) }, attempts, answer)
         }
         Outcome::Untried(delay_s) => {
             let from_s = now_s.saturating_add(*delay_s);

@@ -46,7 +46,20 @@ fn a_deferred_recipient_is_due_later_and_not_before() {
         assert!(nothing_is_ready(&reactor, &queue).await);
         let due_s = queue.core.state.borrow().ready.next_due_s().expect("it is queued");
         let wait = due_s - super::super::row::seconds(reactor.wall());
-        assert!((53..=66).contains(&wait), "{wait} s");
+        assert!((54..=67).contains(&wait), "{wait} s");
+    });
+}
+
+#[test]
+fn a_recipient_that_is_deferred_near_its_end_of_life_is_not_due_before_it() {
+    let mut world = World::new();
+    world.config.retry.lifetime = Duration::from_millis(5_500);
+    world.run(|reactor, queue| async move {
+        let before = reactor.wall();
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        settle(&queue, &lease(&queue).await, &deferred()).await;
+        let due_s = queue.core.state.borrow().ready.next_due_s().expect("it is queued");
+        assert!(super::super::row::timestamp(due_s) >= before + Duration::from_millis(5_500), "{due_s}");
     });
 }
 
