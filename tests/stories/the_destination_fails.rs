@@ -23,7 +23,7 @@ fn ends_delivered(on: &'static str, effect: Effect, copies: usize) {
     server.wait_empty(PATIENCE);
     assert_eq!(mailbox.faults_left(), 0, "the fault at {on} happened");
     assert_eq!(mailbox.received().len(), copies, "copies after a fault at {on}");
-    assert!(server.log().contains("event=delivered"), "{}", server.log());
+    server.wait_log(&["event=delivered"]);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn too_old_is_failed_with_its_notice() {
     let server = Server::start(&setup);
     Client::greet(server.relay).submit("a@sender.test", &["b@sink.test"], CONTENT);
     let notice = &mailbox.wait(1)[0];
-    assert!(notice.mail.starts_with("MAIL FROM:<>"));
+    assert!(notice.mail.starts_with("MAIL FROM:<>"), "{}", server.log());
     assert!(
         notice.text().contains("Status: 5.4.7") && notice.text().contains("450 4.2.1 not now"),
         "{}",
