@@ -155,6 +155,8 @@ impl Queue {
             match self.append_note(lease)? {
                 Some(Ok(commit)) if hold => return Ok(commit.durable().await?),
                 // Where such recipients are retried, a full disk costs only the knowledge that there were some.
+                // A journal that has failed has no room either, and never will.
+                Some(Err(Full)) if hold && !self.is_open() => return Err(Error::Closed),
                 Some(Err(Full)) if hold => self.wait_for_room(HEAD_BYTES_MAX).await,
                 _ => return Ok(()),
             }
