@@ -10,8 +10,8 @@ use ringpost::smtp::envelope::{Envelope, Recipient};
 use ringpost::smtp::path::ReversePath;
 use ringpost::smtp::reply::{self, Reply};
 use ringpost::smtp::server::{Acceptance, Answer, Question, Session, Settings, Step};
-use shards::Reactor;
 use shards::net::Stream;
+use shards::{Instant, Reactor};
 
 use crate::mail::NOBODY;
 use crate::oracle::{CopyId, Shared};
@@ -86,6 +86,7 @@ impl Destination {
                 reactor: reactor.clone(),
                 destination: self.clone(),
                 session: Session::new(self.settings.clone(), false),
+                since: reactor.now(),
                 unconfirmed: Vec::new(),
                 resets_next: false,
             };
@@ -98,6 +99,8 @@ struct Conversation {
     reactor: Reactor,
     destination: Destination,
     session: Session,
+    /// When it began.
+    since: Instant,
     /// Copies whose 250 has gone out and which the peer has not acted upon.
     unconfirmed: Vec<CopyId>,
     /// The message was taken, and the peer is not to hear it.
@@ -189,11 +192,13 @@ impl Conversation {
             return self.session.refused(refusal);
         }
         let now = self.reactor.now();
+        let since = self.since;
         let oracle = &mut *self.destination.oracle.borrow_mut();
         if is_notice {
             oracle.notice(now, content);
         } else {
-            let arrived = envelope.recipients.iter().filter_map(|to| oracle.arrived(now, to.path.as_str(), content));
+            let arrived =
+                envelope.recipients.iter().filter_map(|to| oracle.arrived(since, now, to.path.as_str(), content));
             self.unconfirmed.extend(arrived);
         }
         let trouble = self.destination.trouble.get();

@@ -23,6 +23,8 @@ pub const IDENTITY_FIELD: &str = "X-Simulation-Id: ";
 pub struct Oracle {
     submissions: BTreeMap<u32, Submission>,
     crashes: Vec<Instant>,
+    /// Who may have a message already does not get it again by itself, not even after a crash.
+    holds_uncertain: bool,
     violations: Vec<String>,
 }
 
@@ -50,6 +52,25 @@ pub struct CopyId {
     message: u32,
     recipient: String,
     number: usize,
+}
+
+/// What the server must know at a moment of what happened before.
+struct Memory {
+    crashes: Vec<Instant>,
+    holds_uncertain: bool,
+    now: Instant,
+}
+
+impl Memory {
+    /// No crash has come since.
+    fn remembers(&self, then: Instant) -> bool {
+        !self.crashes.iter().any(|crash| (then..=self.now).contains(crash))
+    }
+
+    /// It does not repeat by itself a delivery that was known then: it remembers it, or it holds what is uncertain.
+    fn keeps(&self, then: Instant) -> bool {
+        self.holds_uncertain || self.remembers(then)
+    }
 }
 
 /// How a run ended, in numbers.
@@ -86,14 +107,19 @@ impl Oracle {
         self.crashes.push(now);
     }
 
-    /// A destination takes `content` for `recipient`.
-    pub fn arrived(&mut self, now: Instant, recipient: &str, content: &[u8]) -> Option<CopyId> {
+    /// Whether what a crash left uncertain is held from now on (it is tried again otherwise).
+    pub fn set_holds_uncertain(&mut self, holds_uncertain: bool) {
+        self.holds_uncertain = holds_uncertain;
+    }
+
+    /// A destination takes `content` for `recipient`, over a connection that began at `since`. What was sent over an older
+    /// connection may come late, when its sender has long given up and sent it again.
+    pub fn arrived(&mut self, since: Instant, now: Instant, recipient: &str, content: &[u8]) -> Option<CopyId> {
         let Some(message) = identity(content) else {
             self.violations.push(format!("{recipient} got a message that nobody submitted"));
             return None;
         };
-        let crashes = self.crashes.clone();
-        let crashed_since = |since: Instant| crashes.iter().any(|crash| (since..=now).contains(crash));
+        let memory = self.memory(now);
         let Some(submission) = self.submissions.get_mut(&message) else {
             self.violations.push(format!("message {message} was never submitted, and arrived"));
             return None;
@@ -105,15 +131,17 @@ impl Oracle {
             self.violations.push(format!("message {message} arrived for {recipient}, who is not among its recipients"));
             return None;
         };
-        if let Some(known) = entry.copies.iter().filter_map(|copy| copy.known).find(|known| !crashed_since(*known)) {
-            let since = now.since(known);
+        let knew =
+            entry.copies.iter().filter_map(|copy| copy.known).find(|known| *known < since && memory.keeps(*known));
+        if let Some(known) = knew {
+            let after = now.since(known);
             self.violations
-                .push(format!("message {message} came again to {recipient}, {since:?} after a known delivery"));
+                .push(format!("message {message} came again to {recipient}, {after:?} after a known delivery"));
         }
-        if let Some(told) = entry.failure_notices.iter().find(|told| !crashed_since(**told)) {
-            let since = now.since(*told);
+        if let Some(told) = entry.failure_notices.iter().find(|told| **told < since && memory.remembers(**told)) {
+            let after = now.since(*told);
             self.violations
-                .push(format!("message {message} came to {recipient}, {since:?} after the notice of its failure"));
+                .push(format!("message {message} came to {recipient}, {after:?} after its failure was told"));
         }
         entry.copies.push(Copy { known: None });
         Some(CopyId { message, recipient: recipient.to_owned(), number: entry.copies.len() - 1 })
@@ -121,21 +149,26 @@ impl Oracle {
 
     /// The sender of this copy has heard our 250.
     pub fn known(&mut self, now: Instant, copy: &CopyId) {
-        if let Some(recipient) = self.recipient(copy.message, &copy.recipient) {
-            recipient.copies[copy.number].known.get_or_insert(now);
+        let memory = self.memory(now);
+        let CopyId { message, recipient, number } = copy;
+        let Some(entry) = self.recipient(*message, recipient) else { return };
+        let others = entry.copies.iter().enumerate().filter(|(other, _)| other != number);
+        let twice = others.filter_map(|(_, copy)| copy.known).any(|known| memory.keeps(known));
+        entry.copies[*number].known.get_or_insert(now);
+        if twice {
+            self.violations.push(format!("message {message} was delivered to {recipient} twice, and both were known"));
         }
     }
 
     fn failure_notice(&mut self, now: Instant, message: u32, recipient: &str) {
-        let crashes = self.crashes.clone();
+        let memory = self.memory(now);
         let Some(entry) = self.recipient(message, recipient) else {
             self.violations
                 .push(format!("a notice speaks of message {message} to {recipient}, which nobody submitted"));
             return;
         };
         entry.failure_notices.push(now);
-        let crashed_since = |since: Instant| crashes.iter().any(|crash| (since..=now).contains(crash));
-        if entry.copies.iter().filter_map(|copy| copy.known).any(|known| !crashed_since(known)) {
+        if entry.copies.iter().filter_map(|copy| copy.known).any(|known| memory.remembers(known)) {
             self.violations.push(format!("a failure notice for {recipient} of message {message}, which was delivered"));
         }
     }
@@ -186,6 +219,10 @@ impl Oracle {
         if lost.is_empty() { Ok(tally) } else { Err(format!("acknowledged and lost: {}", lost.join(", "))) }
     }
 
+    fn memory(&self, now: Instant) -> Memory {
+        Memory { crashes: self.crashes.clone(), holds_uncertain: self.holds_uncertain, now }
+    }
+
     fn recipient(&mut self, message: u32, path: &str) -> Option<&mut Recipient> {
         self.submissions.get_mut(&message)?.recipients.get_mut(path)
     }
@@ -221,7 +258,7 @@ mod tests {
     fn a_promise_that_was_not_kept_is_found() {
         let (mut oracle, content) = submitted();
         assert!(oracle.check_at_end().is_err());
-        oracle.arrived(at(1), A, &content);
+        oracle.arrived(at(1), at(1), A, &content);
         assert_eq!(oracle.check_at_end(), Ok(Tally { acknowledged: 1, delivered: 1, ..Tally::default() }));
     }
 
@@ -229,11 +266,11 @@ mod tests {
     fn damage_and_inventions_are_found() {
         let (mut oracle, mut content) = submitted();
         content.truncate(content.len() - 3);
-        oracle.arrived(at(1), A, &content);
+        oracle.arrived(at(1), at(1), A, &content);
         assert!(oracle.check().is_err_and(|found| found.contains("damaged")));
         for (recipient, content) in [("b@one.test", "X-Simulation-Id: 7\r\n"), (A, "X-Simulation-Id: 8\r\n"), (A, "")] {
             let (mut oracle, _) = submitted();
-            oracle.arrived(at(1), recipient, content.as_bytes());
+            oracle.arrived(at(1), at(1), recipient, content.as_bytes());
             assert!(oracle.check().is_err());
         }
     }
@@ -241,17 +278,41 @@ mod tests {
     #[test]
     fn a_second_copy_needs_a_lost_reply_or_a_crash() {
         let (mut oracle, content) = submitted();
-        oracle.arrived(at(1), A, &content);
-        let second = oracle.arrived(at(2), A, &content).expect("it was submitted");
+        oracle.arrived(at(1), at(1), A, &content);
+        let second = oracle.arrived(at(2), at(2), A, &content).expect("it was submitted");
         assert_eq!(oracle.check(), Ok(()), "the first reply may have been lost");
         oracle.known(at(3), &second);
         oracle.crashed(at(4));
-        oracle.arrived(at(5), A, &content);
+        oracle.arrived(at(5), at(5), A, &content);
         assert_eq!(oracle.check(), Ok(()), "the crash may have come before the settlement");
-        let third = oracle.arrived(at(6), A, &content).expect("it was submitted");
+        let third = oracle.arrived(at(6), at(6), A, &content).expect("it was submitted");
         oracle.known(at(7), &third);
-        oracle.arrived(at(8), A, &content);
+        let late = oracle.arrived(at(6), at(8), A, &content).expect("it was submitted");
+        assert_eq!(oracle.check(), Ok(()), "it may have been sent long ago");
+        oracle.known(at(9), &late);
+        assert!(oracle.check().is_err(), "its sender is still there");
+    }
+
+    #[test]
+    fn a_copy_after_a_known_one_is_found() {
+        let (mut oracle, content) = submitted();
+        let copy = oracle.arrived(at(1), at(1), A, &content).expect("it was submitted");
+        oracle.known(at(2), &copy);
+        oracle.arrived(at(3), at(3), A, &content);
         assert!(oracle.check().is_err());
+    }
+
+    #[test]
+    fn a_crash_is_no_excuse_where_uncertain_recipients_are_held() {
+        for holds in [false, true] {
+            let (mut oracle, content) = submitted();
+            oracle.set_holds_uncertain(holds);
+            let copy = oracle.arrived(at(1), at(1), A, &content).expect("it was submitted");
+            oracle.known(at(2), &copy);
+            oracle.crashed(at(3));
+            oracle.arrived(at(4), at(4), A, &content);
+            assert_eq!(oracle.check().is_err(), holds);
+        }
     }
 
     #[test]
@@ -260,10 +321,10 @@ mod tests {
         oracle.failure_notice(at(1), 7, A);
         assert_eq!(oracle.check(), Ok(()));
         assert_eq!(oracle.check_at_end().map(|tally| tally.failed), Ok(1));
-        oracle.arrived(at(2), A, &content);
+        oracle.arrived(at(2), at(2), A, &content);
         assert!(oracle.check().is_err());
         let (mut oracle, content) = submitted();
-        let copy = oracle.arrived(at(1), A, &content).expect("it was submitted");
+        let copy = oracle.arrived(at(1), at(1), A, &content).expect("it was submitted");
         oracle.known(at(2), &copy);
         oracle.failure_notice(at(3), 7, A);
         assert!(oracle.check().is_err());

@@ -165,7 +165,7 @@ impl Run {
         let mut oracle = self.oracle.borrow_mut();
         if lease.sender.path == ReversePath::Null {
             oracle.notice(now, content);
-        } else if let Some(copy) = oracle.arrived(now, path, content) {
+        } else if let Some(copy) = oracle.arrived(now, now, path, content) {
             oracle.known(now, &copy);
         }
     }

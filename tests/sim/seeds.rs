@@ -28,6 +28,13 @@ pub async fn show(log: Arc<Channel>) {
     }
 }
 
+/// Says something about a run if one seed was asked for.
+pub fn say(what: &str) {
+    if number("SEED").is_some() {
+        eprintln!("{what}");
+    }
+}
+
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
-use ringpost::config::Config;
+use ringpost::config::{Config, Uncertain};
 use ringpost::crossing::Crossing;
 use ringpost::events::log::{Channel, Style};
 use ringpost::queue::orders::{Order, Report, Selection};
@@ -34,12 +34,18 @@ pub struct Server {
     inlet: RefCell<Option<Inlet<Crossing>>>,
     /// Shards that have opened their doors since the last start.
     ready: Rc<Cell<usize>>,
+    /// A shard has ended since the last start, because its storage failed.
+    has_failed: Rc<Cell<bool>>,
 }
 
 impl Server {
     /// A server of `shards` shards on `node`, not yet started.
-    pub fn new(node: Node, resolver: Resolver, shards: usize) -> Server {
+    pub fn new(node: Node, resolver: Resolver, shards: usize, uncertain: Uncertain) -> Server {
         let address = node.address();
+        let uncertain = match uncertain {
+            Uncertain::Retry => "retry",
+            Uncertain::Hold => "hold",
+        };
         let text = format!(
             r#"
             [server]
@@ -51,6 +57,8 @@ impl Server {
             address = "{address}:{PORT}"
             tls = "off"
             networks = ["10.0.0.0/8"]
+            [delivery]
+            uncertain = "{uncertain}"
             [retry]
             schedule = ["10s", "30s", "2m", "5m"]
             lifetime = "1d"
@@ -68,6 +76,7 @@ impl Server {
             log: Channel::new(Style::Logfmt),
             inlet: RefCell::default(),
             ready: Rc::default(),
+            has_failed: Rc::default(),
         }
     }
 
@@ -91,6 +100,7 @@ impl Server {
         let (ports, inlet) = mesh(self.config.shards, CREDITS, INLET_SLOTS);
         self.inlet.replace(Some(inlet));
         self.ready.set(0);
+        self.has_failed.set(false);
 
         let (dns, queries) = mpsc::channel(QUERIES);
         self.node.spawn(|reactor| self.resolver.clone().run(reactor, queries));
@@ -103,10 +113,11 @@ impl Server {
                 log: self.log.clone(),
                 suspended: false,
             };
-            let ready = self.ready.clone();
+            let (ready, has_failed) = (self.ready.clone(), self.has_failed.clone());
             self.node.spawn(|reactor| async move {
                 let ended = shard::run(reactor, start, || ready.set(ready.get() + 1)).await;
-                panic!("a shard runs until its node dies: {ended:?}");
+                assert!(ended.is_err(), "nobody told the shard to stop");
+                has_failed.set(true);
             });
         }
     }
@@ -114,6 +125,11 @@ impl Server {
     /// Whether all its shards serve.
     pub fn has_started(&self) -> bool {
         self.ready.get() == self.config.shards
+    }
+
+    /// Whether a shard has ended because its storage failed: the process is to be started anew.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.get()
     }
 
     /// Its power fails.
@@ -128,26 +144,32 @@ impl Server {
 
     /// How many recipients are queued, on all shards.
     pub fn queued(&self, simulation: &Simulation) -> u64 {
+        self.order(simulation, &Order::Count(Selection::default()))
+    }
+
+    /// Lets go of every recipient that is held.
+    pub fn release(&self, simulation: &Simulation) {
+        self.order(simulation, &Order::Release(Selection::default()));
+    }
+
+    /// Gives an order to all shards; the sum of what they count.
+    fn order(&self, simulation: &Simulation, order: &Order) -> u64 {
         let inlet = self.inlet.borrow().clone().expect("it was started");
-        let mut answers = Vec::new();
+        let mut sum = 0;
         for shard in 0..inlet.shards() {
-            let (answer, answered) = oneshot::channel();
-            let order = Crossing::Order(Box::new(Order::Count(Selection::default())), answer);
-            assert!(inlet.send(shard, order).is_ok(), "the inlet has room for one order");
-            answers.push(answered);
-        }
-        let mut queued = 0;
-        for mut answered in answers {
-            let mut counted = None;
+            let (answer, mut answered) = oneshot::channel();
+            let crossing = Crossing::Order(Box::new(order.clone()), answer);
+            assert!(inlet.send(shard, crossing).is_ok(), "the inlet has room for one order");
+            let mut report = None;
             let heard = simulation.run_until("a shard answers", Duration::from_secs(60), || {
-                counted = counted.take().or_else(|| answered.try_recv().ok().flatten());
-                counted.is_some()
+                report = report.take().or_else(|| answered.try_recv().ok().flatten());
+                report.is_some()
             });
-            match (heard, counted) {
-                (Ok(()), Some(Report::Count(count))) => queued += count,
-                other => panic!("a shard does not count: {other:?}"),
+            match (heard, report) {
+                (Ok(()), Some(Report::Count(count))) => sum += count,
+                other => panic!("{order:?} is not obeyed: {other:?}"),
             }
         }
-        queued
+        sum
     }
 }
