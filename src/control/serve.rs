@@ -40,6 +40,10 @@ const DNS_QUESTIONS: usize = 1_024;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a shard may take beyond that, to flush.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a port may still be held by a process that is gone.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks at it.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
 
@@ -122,16 +126,24 @@ fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
 
 /// The shards listen with SO_REUSEPORT, with which two programs of one user can share a port and its connections
 /// unawares. So ask first without it.
+/// A process that was killed a moment ago may still hold it: the kernel takes a ring apart after its process is gone.
 pub(super) fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let port = address.port();
-            Err(Failure::Failed(format!(
-                "port {port} is taken ({address}): another program listens there; `ss -ltnp 'sport = :{port}'` shows it"
-            )))
+    let begin = clock::monotonic();
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(failed(&address.to_string(), &error));
+            }
+            Err(_) if begin.elapsed() < PORT_PATIENCE => clock::pause(PORT_PAUSE),
+            Err(_) => {
+                let port = address.port();
+                return Err(Failure::Failed(format!(
+                    "port {port} is taken ({address}): another program listens there; \
+                     `ss -ltnp 'sport = :{port}'` shows it"
+                )));
+            }
         }
-        Err(error) => Err(failed(&address.to_string(), &error)),
     }
 }
 

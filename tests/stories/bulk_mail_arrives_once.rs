@@ -20,7 +20,7 @@ fn messages() -> usize {
 /// smtp-sink, which appends what it gets to one file.
 fn sink(address: SocketAddr, dump: &Path) -> Process {
     let mut command = Command::new("smtp-sink");
-    command.args(["-m", "500", "-D", &dump.display().to_string(), &format!("inet:{address}"), "1000"]);
+    command.args(["-u", "root", "-m", "500", "-D", &dump.display().to_string(), &format!("inet:{address}"), "1000"]);
     let process = Process::start(command.stdin(Stdio::null()));
     wait_listening("smtp-sink", address);
     process

@@ -42,7 +42,8 @@ fn page_by_page_and_one_in_full() {
     let page = |arguments: &[&str]| -> Vec<String> {
         let text = server.queue(&[&["list", "--json"], arguments].concat());
         let page: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        page.as_array()
+        page["messages"]
+            .as_array()
             .expect("a list")
             .iter()
             .map(|message| message["id"].as_str().expect("an id").to_owned())

@@ -67,7 +67,7 @@ fn send(to: SocketAddr) {
 fn sink() -> (Process, SocketAddr) {
     let address = free_address();
     let mut command = Command::new("smtp-sink");
-    command.args([&format!("inet:{address}"), "1000"]).stdin(Stdio::null());
+    command.args(["-u", "root", &format!("inet:{address}"), "1000"]).stdin(Stdio::null());
     let process = Process::start(&mut command);
     wait_listening("smtp-sink", address);
     (process, address)

@@ -151,7 +151,7 @@ impl Server {
             if let Some(status) = process.0.try_wait().expect("its status") {
                 panic!("ringpost serve ended with {status}:\n{}", self.log());
             }
-            std::net::TcpStream::connect(self.relay).ok()
+            self.log().contains("event=ready").then_some(())
         });
         self.process = Some(process);
         begin.elapsed()
