@@ -57,6 +57,18 @@ fn through_the_mail_exchangers_of_its_domain() {
 }
 
 #[test]
+fn over_the_same_connection_as_the_one_before() {
+    let mailbox = Mailbox::open();
+    let server = Server::start(&Setup::relay_to(mailbox.address));
+    let mut client = Client::greet(server.relay);
+    for n in 1..=5 {
+        client.submit("a@sender.test", &["b@sink.test"], "Subject: hi\r\n\r\nbody\r\n");
+        mailbox.wait(n);
+    }
+    assert_eq!(mailbox.connections(), 1);
+}
+
+#[test]
 fn when_dns_is_in_trouble_it_waits() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let setup = Setup { dns: Some(silent.local_addr().expect("its address")), ..Setup::default() };

@@ -1,7 +1,7 @@
 //! A destination that keeps what it gets, byte for byte, and can be told to misbehave.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -43,8 +43,6 @@ pub enum Effect {
     Reset,
     /// The message is taken, its reply never sent, the connection reset.
     TakeAndReset,
-    /// Nothing is said until the peer goes away.
-    Silence,
 }
 
 /// A destination on a thread per connection.
@@ -241,12 +239,6 @@ fn perform(effect: &Effect, writer: &mut impl Write, stream: &TcpStream) -> std:
         Effect::Reset | Effect::TakeAndReset => {
             let socket = socket2::SockRef::from(stream);
             socket.set_linger(Some(std::time::Duration::ZERO))?;
-            Ok(false)
-        }
-        Effect::Silence => {
-            let mut reader = stream;
-            let mut ignored = [0; 512];
-            while reader.read(&mut ignored)? > 0 {}
             Ok(false)
         }
     }
