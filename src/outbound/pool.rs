@@ -1,7 +1,7 @@
 //! The home side: the connections of every egress path whose home this shard is.
 //!
 //! Owns: the paths' waiting tasks, connections, limits and back-off. All of it is this shard's alone: no locks.
-//! Never: knows the queue. It gets a [`Task`](super::Task) and gives back a [`Done`].
+//! Never: knows the queue. It gets a [`Task`] and gives back a [`Done`].
 //! On disk: nothing. After a crash: the owners' leases are due again.
 //!
 //! A path opens a connection only while tasks wait, never more than `connections_max`, and a connection takes task after

@@ -7,7 +7,7 @@
 //! itself, who may do what (the driver's and policy's matter).
 //! RFC: 5321, 1870, 2920, 3030, 3207, 4954, 6531, 9422. Only CRLF ends a line and only CRLF.CRLF ends the data; input
 //! behind STARTTLS in plain text is discarded; content that follows a refused DATA unasked ends the session.
-//! Limits: a command line 512 octets (MAIL and RCPT more, AUTH 12,288, see [`command`]); content SIZE;
+//! Limits: a command line 512 octets (MAIL and RCPT more, AUTH 12,288, see [`command`](super::command)); content SIZE;
 //! recipients, messages and errors by [`Settings`]; replies of [`OUTPUT_BYTES_MAX`] before they must go out. An idle
 //! session holds no buffer.
 
