@@ -64,6 +64,7 @@ fn over_the_same_connection_as_the_one_before() {
     for n in 1..=5 {
         client.submit("a@sender.test", &["b@sink.test"], "Subject: hi\r\n\r\nbody\r\n");
         mailbox.wait(n);
+        server.wait_empty(PATIENCE);
     }
     assert_eq!(mailbox.connections(), 1);
 }
