@@ -8,7 +8,7 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -215,7 +215,7 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_directory(parent)?;
-    match std::fs::create_dir(path) {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
         // Another shard was quicker with a parent that both need.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         made => made?,
@@ -241,7 +241,8 @@ fn list(path: &Path) -> io::Result<Vec<Entry>> {
 }
 
 async fn create(reactor: &Reactor, path: PathBuf, bytes: u64) -> io::Result<File> {
-    let open = move || std::fs::File::options().read(true).write(true).create(true).truncate(true).open(path);
+    let open =
+        move || std::fs::File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path);
     let file = Arc::new(reactor.blocking(open).await?);
     let mut filled = 0;
     while filled < bytes {

@@ -109,7 +109,7 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ("an empty schedule", "[retry]\nschedule = []\n", 2, "the list is empty"),
     ("a notice after the end", "[retry]\nlifetime = \"30m\"\ndelay_notice_after = \"1h\"\n", 3, "never be sent"),
     ("a bad size", "[limits]\nmessage_bytes_max = \"25M\"\n", 2, "`25M` is not a size"),
-    ("a size for no message", "[limits]\nmessage_bytes_max = \"1B\"\n", 2, "between 1KiB and 1GiB"),
+    ("a size for no message", "[limits]\nmessage_bytes_max = \"1B\"\n", 2, "between 1KiB and 500MiB"),
     ("memory less than a message", "[limits]\ncontent_memory_bytes_max = \"1MiB\"\n", 2, "would not fit"),
     ("content longer than its message", "[retention]\ncontent = \"2d\"\nplaceholder = \"1d\"\n", 2, "longer than"),
     ("a word that is none of them", "[delivery]\nuncertain = \"drop\"\n", 2, "one of \"retry\", \"hold\""),

@@ -24,7 +24,7 @@ const SCHEDULE_STEPS_MAX: usize = 100;
 /// The smallest content limit that is still mail.
 const MESSAGE_BYTES_MIN: u64 = 1 << 10;
 /// The largest content limit: content is held in memory while it is received.
-const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+const MESSAGE_BYTES_MAX: u64 = 500 << 20;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -379,7 +379,7 @@ fn message_size(text: &str) -> Result<u64, String> {
         if (MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&bytes) {
             Ok(bytes)
         } else {
-            Err(format!("`{text}` must be between 1KiB and 1GiB"))
+            Err(format!("`{text}` must be between 1KiB and 500MiB"))
         }
     })
 }

@@ -197,8 +197,9 @@ async fn run(pool: Rc<Inner>, path: SharedPath, number: u64) {
     // A defect of ours ends this connection only: its task and its place are given back by being dropped.
     match AssertUnwindSafe(live(&pool, &path, number)).catch_unwind().await {
         Ok(End::NoConnection(tried)) => pool.no_connection(&path, &tried),
-        Ok(End::Useless) => pool.close(&path, &Outcome::Untried(0)),
-        Ok(End::Enough) | Err(_) => {}
+        // Nor is the peer that met the defect spoken to again at once.
+        Ok(End::Useless) | Err(_) => pool.close(&path, &Outcome::Untried(0)),
+        Ok(End::Enough) => {}
     }
     pool.pump(&path);
 }
@@ -248,6 +249,10 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
         match delivery {
             Delivery::Outcomes(outcomes) => waiting.answer(outcomes, None),
+            Delivery::NotBegun if pool.is_draining() => {
+                waiting.answer_all(&Outcome::Untried(0), None);
+                return End::Enough;
+            }
             Delivery::NotBegun => {
                 waiting.given_before = true;
                 path.borrow_mut().push_back_first(waiting);

@@ -80,11 +80,13 @@ impl Queue {
             let round = self.core.work.round();
             let closing = self.core.life.get() == Life::Closing;
             self.expire().await;
-            let more = self.retain().await;
+            // What an abandoned checkpoint gave back comes first.
+            let gave_back = !self.core.state.borrow().expired.is_empty();
+            let more = !gave_back && self.retain().await;
             let result = self.checkpoint().await;
             self.sound(result);
             self.core.kept.give();
-            if closing {
+            if closing && !self.has_failed() {
                 self.core.life.set(Life::Closed);
                 self.core.kept.give();
                 return;
@@ -92,7 +94,8 @@ impl Queue {
             self.tell_space();
             self.core.ready.give();
             self.rebuild_slices_if_stale().await;
-            if !more {
+            let abandoned = !self.core.state.borrow().expired.is_empty();
+            if !more || abandoned {
                 let _ = self.core.reactor.timeout(INTERVAL, self.core.work.after(round)).await;
             }
         }

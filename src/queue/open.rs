@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +36,8 @@ impl Claim {
     pub fn new(config: &Arc<Config>) -> Result<Claim, Error> {
         let directory = &*config.data_dir;
         let io = |why| Error::Io(directory.to_path_buf(), why);
-        std::fs::create_dir_all(directory).map_err(io)?;
+        // What is queued is for nobody else on this host.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
         let lock = File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => {}

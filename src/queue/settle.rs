@@ -145,6 +145,8 @@ impl Queue {
     ) -> Result<Plan, Error> {
         let config = self.config();
         let now = self.now();
+        // One draw for all: recipients that were deferred together are due together, and go in one transaction again.
+        let random = self.core.reactor.random();
         let state = self.core.state.borrow();
         let plan = state.rows.read(message, |row| {
             let mut plan = Plan::new(row.arrival);
@@ -152,7 +154,7 @@ impl Queue {
                 let Some(entry) = row.recipients.get(usize::from(*index)) else { continue };
                 let free = lease.is_some() || !state.leases.holds(message, *index);
                 if free && entry.standing.state.ended_s().is_none() {
-                    plan.add(message, *index, entry, judge(row, entry, outcome, &config.retry, now, self.random()));
+                    plan.add(message, *index, entry, judge(row, entry, outcome, &config.retry, now, random));
                 }
             }
             let any_failed = plan.concluded.iter().any(Concluded::is_failure);
@@ -164,10 +166,6 @@ impl Queue {
             plan.notices.extend(self.notice(message, &row, &plan.concluded, original, &config, now));
         }
         Ok(plan)
-    }
-
-    fn random(&self) -> u64 {
-        self.core.reactor.random()
     }
 
     /// The notice of those that failed and whose failure someone wants to know.

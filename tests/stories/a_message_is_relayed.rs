@@ -57,7 +57,7 @@ fn through_the_mail_exchangers_of_its_domain() {
 }
 
 #[test]
-fn over_the_same_connection_as_the_one_before() {
+fn over_connections_that_stand_already() {
     let mailbox = Mailbox::open();
     let server = Server::start(&Setup::relay_to(mailbox.address));
     let mut client = Client::greet(server.relay);
@@ -66,7 +66,8 @@ fn over_the_same_connection_as_the_one_before() {
         mailbox.wait(n);
         server.wait_empty(PATIENCE);
     }
-    assert_eq!(mailbox.connections(), 1);
+    // A second one may have been opened while the first was being woken; never one for each message.
+    assert!(mailbox.connections() <= 2, "{} connections", mailbox.connections());
 }
 
 #[test]
