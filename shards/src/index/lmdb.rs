@@ -1,6 +1,6 @@
 //! The index on LMDB, through heed.
 
-use std::io;
+use std::cell::Cell;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub(super) const MAP_BYTES: usize = 64 << 30;
 /// Address space beyond which the map does not grow.
 const MAP_BYTES_MAX: usize = 16 << 40;
 
-/// A file system with less room than this is the cause of a short write.
-const FULL_BELOW_BYTES: u64 = 1 << 20;
+/// I/O errors in a row that may still come from a full disk.
+const IO_ERRORS_MAX: u32 = 30;
 
 type Rows = Database<'static, Bytes, Bytes>;
 
@@ -30,6 +30,8 @@ type Change = (Table, Vec<u8>, Option<Vec<u8>>);
 pub(super) struct Store {
     env: Env,
     tables: Arc<[Rows]>,
+    /// I/O errors of commits since the last one that succeeded.
+    io_errors: Cell<u32>,
 }
 
 impl Store {
@@ -92,7 +94,10 @@ impl Store {
             };
             let (returned, written) = reactor.blocking(work).await;
             match written {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.io_errors.set(0);
+                    return Ok(());
+                }
                 Err(heed::Error::Mdb(MdbError::MapFull)) => self.grow()?,
                 Err(error) if self.is_disk_full(&error) => return Err(Error::Full),
                 Err(error) => return Err(broken("commit", &error)),
@@ -112,12 +117,17 @@ impl Store {
         unsafe { self.env.resize(map_bytes) }.map_err(|error| broken("grow", &error))
     }
 
-    /// LMDB calls a short write, which is what the first page beyond a full disk meets, an I/O error.
+    /// LMDB calls a short write, which is what the first page beyond a full disk meets, an I/O error. Whoever looks for
+    /// free space afterwards may find what others have given back meanwhile; so an I/O error counts as a full disk until
+    /// it has come [`IO_ERRORS_MAX`] times in a row.
     fn is_disk_full(&self, error: &heed::Error) -> bool {
         match error {
             heed::Error::Io(error) => match error.raw_os_error() {
                 Some(libc::ENOSPC | libc::EDQUOT) => true,
-                Some(libc::EIO) => free_bytes(self.env.path()).is_ok_and(|bytes| bytes < FULL_BELOW_BYTES),
+                Some(libc::EIO) => {
+                    self.io_errors.set(self.io_errors.get() + 1);
+                    self.io_errors.get() <= IO_ERRORS_MAX
+                }
                 _ => false,
             },
             _ => false,
@@ -134,7 +144,7 @@ fn open(directory: &PathBuf, tables: &'static [&'static str], map_bytes: usize) 
         let rows = tables.iter().map(|name| open_table(&env, name)).collect::<heed::Result<_>>()?;
         // LMDB makes its file durable, but not the file's name.
         sync_directory(directory)?;
-        Ok(Store { env, tables: rows })
+        Ok(Store { env, tables: rows, io_errors: Cell::new(0) })
     };
     opened().map_err(|error| match error {
         heed::Error::Io(error) if error.raw_os_error() == Some(libc::ENOSPC) => Error::Full,
@@ -186,19 +196,6 @@ fn write_table(transaction: &mut RwTxn, rows: &Rows, changes: &[Change]) -> heed
         }
     }
     Ok(())
-}
-
-/// Bytes that the file system of `path` has left for ordinary users.
-fn free_bytes(path: &Path) -> io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: all-zero bytes are a valid `statvfs`, a struct of integers.
-    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends with a zero byte, and `facts` is written by the call only.
-    match unsafe { libc::statvfs(path.as_ptr(), &mut facts) } {
-        0 => Ok(facts.f_bavail.saturating_mul(facts.f_frsize)),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 fn broken(operation: &str, error: &heed::Error) -> Error {

@@ -219,6 +219,17 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// A story that fails shows what the server said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let shown = log.len().saturating_sub(8 * 1024);
+            eprintln!("the server's log ends with:\n{}", log.get(shown..).unwrap_or(&log));
+        }
+    }
+}
+
 /// The account's hash, made by the command that administrators use.
 fn password_hash() -> String {
     use std::io::Write as _;
