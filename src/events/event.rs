@@ -66,6 +66,8 @@ pub enum Event<'a> {
         recipients: usize,
         /// Octets of content, our trace included.
         bytes: usize,
+        /// What screening found, where it looked.
+        screening: Option<&'a str>,
     },
     /// `refused`: a client's command or message was answered with an error.
     Refused {
@@ -77,6 +79,8 @@ pub enum Event<'a> {
         what: &'static str,
         /// What we said.
         reply: &'a Reply,
+        /// What screening found, where that is the reason.
+        screening: Option<&'a str>,
     },
     /// `tls_failed`: a client's handshake did not succeed.
     TlsFailed {
@@ -207,12 +211,14 @@ impl Event<'_> {
     pub(super) fn fields(&self, line: &mut Line<'_>) {
         match self {
             Event::Listening(address) => _ = line.put("address", address),
-            Event::Accepted { id, message_id, client, account, sender, recipients, bytes } => {
+            Event::Accepted { id, message_id, client, account, sender, recipients, bytes, screening } => {
                 line.put("id", id).put("message_id", message_id).put("client", client).put_some("account", *account);
                 line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
+                line.put_some("screening", *screening);
             }
-            Event::Refused { client, account, what, reply } => {
+            Event::Refused { client, account, what, reply, screening } => {
                 line.put("client", client).put_some("account", *account).put("what", what).put("reply", reply);
+                line.put_some("screening", *screening);
             }
             Event::TlsFailed { client, why } | Event::SessionPanicked { client, why } => {
                 line.put("client", client).put("why", why);

@@ -204,6 +204,7 @@ mod tests {
             sender: &ReversePath::Null,
             recipients: 2,
             bytes: 1024,
+            screening: Some("clean"),
         }
     }
 
@@ -212,7 +213,10 @@ mod tests {
         let mut out = String::new();
         write_event(&mut out, Style::Logfmt, shards::Timestamp::from_millis(0), Some(1), &accepted());
         assert!(out.starts_with("time=1970-01-01T00:00:00.000Z level=info event=accepted shard=1 id="), "{out}");
-        assert!(out.ends_with("message_id=<a@b> client=127.0.0.1:4711 sender=<> recipients=2 bytes=1024\n"), "{out}");
+        assert!(
+            out.ends_with("message_id=<a@b> client=127.0.0.1:4711 sender=<> recipients=2 bytes=1024 screening=clean\n"),
+            "{out}"
+        );
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl Conversation {
         let (sender, recipients, bytes) = (envelope.sender.path.clone(), envelope.recipients.len(), content.len());
         let account = rights.account().map(|account| account.name.clone());
         let client = Client { address: self.client.ip(), name: self.session.client_name().unwrap_or_default().into() };
-        let message = Message { id, arrival, envelope, account: account.clone(), client: Some(client), content };
+        let message =
+            Message { id, arrival, envelope, account: account.clone(), client: Some(client), screening: None, content };
         let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;
 
         self.session.accepted(&proof);
@@ -129,6 +130,7 @@ impl Conversation {
             sender: &sender,
             recipients,
             bytes,
+            screening: None,
         });
         Ok(())
     }
@@ -166,7 +168,7 @@ impl Conversation {
 
     fn log_refusal(&self, what: &'static str, reply: &Reply) {
         let account = self.account().map(|account| &*account.name);
-        self.inbound.0.log.emit(&Event::Refused { client: self.client, account, what, reply });
+        self.inbound.0.log.emit(&Event::Refused { client: self.client, account, what, reply, screening: None });
     }
 }
 

@@ -58,11 +58,11 @@ impl Queue {
 
     /// Brings an appended message into memory; it can be leased once its frame is durable.
     pub(super) fn enter(&self, message: Message, position: Position, skip: u32, len: u32) {
-        let Message { id, arrival, envelope, account, client, content } = message;
+        let Message { id, arrival, envelope, account, client, screening, content } = message;
         let slices = {
             let state = &mut *self.core.state.borrow_mut();
             state.contents.keep(id, &Arc::new(content));
-            state.accept(Accepted { id, arrival, envelope, account, client, skip, len }, position)
+            state.accept(Accepted { id, arrival, envelope, account, client, screening, skip, len }, position)
         };
         self.publish_when_durable(slices);
         if self.checkpoint_is_urgent() {

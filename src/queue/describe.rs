@@ -26,6 +26,9 @@ pub fn message(id: MessageId, row: &Row, entries: &[&Entry], now: Timestamp) -> 
     if let Some(client) = &row.client {
         object.insert("client".into(), format!("{} [{}]", client.name, client.address).into());
     }
+    if let Some(screening) = &row.screening {
+        object.insert("screening".into(), (**screening).into());
+    }
     object.insert("recipients".into(), entries.iter().map(|entry| recipient(entry)).collect());
     Value::Object(object)
 }

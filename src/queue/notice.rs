@@ -50,5 +50,5 @@ pub fn failure(
         content: original,
     })?;
     let bounce::Notice { envelope, content, .. } = notice;
-    Some(Message { id, arrival: now, envelope, account: None, client: None, content })
+    Some(Message { id, arrival: now, envelope, account: None, client: None, screening: None, content })
 }

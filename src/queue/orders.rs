@@ -66,7 +66,7 @@ pub enum Order {
 ///
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
-///   "account": "user@example.org", "client": "name [192.0.2.7]",
+///   "account": "user@example.org", "client": "name [192.0.2.7]", "screening": "clean",
 ///   "recipients": [{ "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
 ///                    "status": "4.2.2", "why": "452 4.2.2 mailbox full", "remote": "mx.example.org [192.0.2.1]" }] }
 /// ```

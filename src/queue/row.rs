@@ -8,10 +8,10 @@ use super::MessageId;
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::spool::Client;
 use crate::spool::encode::{self, Corrupt, Reader, put_bytes, put_number, put_optional};
-use crate::spool::record::{Accepted, RECIPIENTS_MAX, Standing, State};
+use crate::spool::record::{self, Accepted, RECIPIENTS_MAX, Standing, State};
 
-/// The format of rows that this program writes.
-const VERSION: u8 = 1;
+/// The format of rows that this program writes. Version 1, which it still reads, had no tagged values.
+const VERSION: u8 = 2;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Row {
     pub account: Option<Box<str>>,
     /// The submitting client.
     pub client: Option<Client>,
+    /// What screening found.
+    pub screening: Option<Box<str>>,
     /// Octets of content that it had when it was accepted.
     pub content_bytes: u32,
     /// What is left of the content.
@@ -62,6 +64,7 @@ impl Row {
             sender: accepted.envelope.sender,
             account: accepted.account,
             client: accepted.client,
+            screening: accepted.screening,
             content_bytes: accepted.len,
             content: Content::Kept(Extent { position, skip: accepted.skip, len: accepted.len }),
             recipients: accepted.envelope.recipients.into_iter().map(entry).collect(),
@@ -80,7 +83,8 @@ impl Row {
             size_of::<Entry>() + entry.recipient.path.as_str().len() + said
         };
         let header = if let Content::Removed(header) = &self.content { header.len() } else { 0 };
-        size_of::<Row>() + 128 + header + self.recipients.iter().map(entry).sum::<usize>()
+        let screening = self.screening.as_ref().map_or(0, |screening| screening.len());
+        size_of::<Row>() + 128 + header + screening + self.recipients.iter().map(entry).sum::<usize>()
     }
 
     /// Its bytes in the index.
@@ -108,12 +112,13 @@ impl Row {
                 put_bytes(&mut out, header);
             }
         }
+        record::put_screening(&mut out, self.screening.as_deref());
         out
     }
 
     /// Reads what [`Row::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Row, Corrupt> {
-        let mut reader = open(bytes)?;
+        let (version, mut reader) = open(bytes)?;
         let arrival = Timestamp::from_millis(reader.number()?);
         let sender = encode::sender(&mut reader)?;
         let recipients = (0..recipient_count(&mut reader)?).map(|_| entry(&mut reader)).collect::<Result<_, _>>()?;
@@ -129,6 +134,7 @@ impl Row {
                 0 => Content::Removed(reader.bytes()?.into()),
                 _ => return Err(Corrupt("a content is neither kept nor removed")),
             },
+            screening: if version == 1 { None } else { record::screening(&mut reader)? },
         };
         reader.end()?;
         Ok(row)
@@ -138,7 +144,7 @@ impl Row {
 /// What start-up needs of a queued row, read without making anything: when the message arrived; `visit` is told each
 /// recipient's address, state, and whether it is noted.
 pub fn visit(bytes: &[u8], visit: &mut dyn FnMut(&str, State, bool)) -> Result<Timestamp, Corrupt> {
-    let mut reader = open(bytes)?;
+    let (_, mut reader) = open(bytes)?;
     let arrival = Timestamp::from_millis(reader.number()?);
     encode::skip_sender(&mut reader)?;
     for _ in 0..recipient_count(&mut reader)? {
@@ -149,10 +155,11 @@ pub fn visit(bytes: &[u8], visit: &mut dyn FnMut(&str, State, bool)) -> Result<T
     Ok(arrival)
 }
 
-fn open(bytes: &[u8]) -> Result<Reader<'_>, Corrupt> {
+/// A row's version, and the rest of it.
+fn open(bytes: &[u8]) -> Result<(u8, Reader<'_>), Corrupt> {
     let mut reader = Reader::new(bytes);
     match reader.byte()? {
-        VERSION => Ok(reader),
+        version @ 1..=VERSION => Ok((version, reader)),
         _ => Err(Corrupt("a row of another version")),
     }
 }
@@ -243,6 +250,7 @@ mod tests {
             },
             account: Some("user".into()),
             client: Some(Client { address: IpAddr::from([127, 0, 0, 1]), name: "client".into() }),
+            screening: Some("clean".into()),
             content_bytes: 1000,
             content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),
             recipients: vec![
@@ -258,6 +266,15 @@ mod tests {
         assert_eq!(Row::decode(&row.encode()), Ok(row.clone()));
         row.content = Content::Removed(b"Subject: x\r\n"[..].into());
         assert_eq!(Row::decode(&row.encode()), Ok(row));
+    }
+
+    #[test]
+    fn rows_of_the_first_version_are_read() {
+        let row = Row { screening: None, ..row() };
+        let mut bytes = row.encode();
+        assert_eq!(bytes.pop(), Some(0), "no tagged values");
+        bytes[0] = 1;
+        assert_eq!(Row::decode(&bytes), Ok(row));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The bytes of records and rows: little, self-delimiting, and decoded with every length checked.
 //!
 //! Numbers are LEB128 (seven bits a byte, least significant first); strings and bytes are a length and themselves;
-//! an optional value is a byte 0, or a byte 1 and the value.
+//! an optional value is a byte 0, or a byte 1 and the value. What was added after the first format is a list of tagged
+//! values ([`put_tagged`]).
 
 use std::net::IpAddr;
 
@@ -109,7 +110,7 @@ impl<'a> Reader<'a> {
 
     /// A length and that many bytes of UTF-8.
     pub fn text(&mut self) -> Result<&'a str, Corrupt> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Corrupt("a text is not UTF-8"))
+        utf8(self.bytes()?)
     }
 
     /// An optional string.
@@ -125,6 +126,38 @@ impl<'a> Reader<'a> {
     pub fn end(self) -> Result<(), Corrupt> {
         if self.0.is_empty() { Ok(()) } else { Err(Corrupt("something follows its end")) }
     }
+}
+
+/// Tag of a message's screening verdict, see [`put_tagged`].
+pub const SCREENING: u64 = 1;
+
+/// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
+/// for anything else, so an older or a newer program reads the ones that it knows.
+pub fn put_tagged(out: &mut Vec<u8>, values: &[(u64, Option<&[u8]>)]) {
+    put_number(out, values.iter().filter(|(_, value)| value.is_some()).count() as u64);
+    for (tag, value) in values {
+        if let Some(value) = value {
+            put_number(out, *tag);
+            put_bytes(out, value);
+        }
+    }
+}
+
+/// Reads what [`put_tagged`] wrote; `take` is told each tag and value, and passes over what it does not know.
+pub fn tagged<'a>(
+    reader: &mut Reader<'a>,
+    mut take: impl FnMut(u64, &'a [u8]) -> Result<(), Corrupt>,
+) -> Result<(), Corrupt> {
+    for _ in 0..reader.count()? {
+        let tag = reader.number()?;
+        take(tag, reader.bytes()?)?;
+    }
+    Ok(())
+}
+
+/// Bytes as text.
+pub fn utf8(bytes: &[u8]) -> Result<&str, Corrupt> {
+    std::str::from_utf8(bytes).map_err(|_| Corrupt("a text is not UTF-8"))
 }
 
 const EIGHT_BIT: u8 = 1;

@@ -35,6 +35,8 @@ pub struct Message {
     pub account: Option<Box<str>>,
     /// The submitting client; `None` for our own notices.
     pub client: Option<Client>,
+    /// What screening found, in words for people; `None`: nothing was asked to look at it.
+    pub screening: Option<Box<str>>,
     /// Trace fields and content as they go out: lines ended by CRLF, not dot-stuffed.
     pub content: Vec<u8>,
 }

@@ -23,8 +23,8 @@ pub const SAID_BYTES_MAX: usize = 1024;
 /// Recipients of one message that a record can name.
 pub const RECIPIENTS_MAX: usize = 1 << 16;
 
-/// The format of records that this program writes.
-const VERSION: u8 = 1;
+/// The format of records that this program writes. Version 1, which it still reads, had no tagged values.
+const VERSION: u8 = 2;
 const MESSAGE: u8 = 1;
 const SETTLEMENT: u8 = 2;
 const NOTE: u8 = 3;
@@ -124,6 +124,8 @@ pub struct Accepted {
     pub account: Option<Box<str>>,
     /// The submitting client.
     pub client: Option<Client>,
+    /// What screening found.
+    pub screening: Option<Box<str>>,
     /// Bytes of the payload before the content.
     pub skip: u32,
     /// Bytes of content.
@@ -145,18 +147,19 @@ impl Record {
     /// Decodes a frame's payload.
     pub fn decode(payload: &[u8]) -> Result<Record, Corrupt> {
         let mut reader = Reader::new(payload);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if !(1..=VERSION).contains(&version) {
             return Err(Corrupt("a record of another version"));
         }
         match reader.byte()? {
             MESSAGE => {
-                let mut messages = accepted(&mut reader, 1, payload.len())?;
+                let mut messages = accepted(&mut reader, version, 1, payload.len())?;
                 messages.pop().map(Record::Message).ok_or(Corrupt("a message record without a message"))
             }
             SETTLEMENT => {
                 let changes = changes(&mut reader)?;
                 let count = reader.count()?;
-                Ok(Record::Settlement(changes, accepted(&mut reader, count, payload.len())?))
+                Ok(Record::Settlement(changes, accepted(&mut reader, version, count, payload.len())?))
             }
             NOTE => {
                 let message = MessageId(reader.number()?);
@@ -181,10 +184,10 @@ fn changes(reader: &mut Reader<'_>) -> Result<Vec<Change>, Corrupt> {
 }
 
 /// Reads `count` messages' facts; their contents follow all of them, in the same order, up to the payload's end.
-fn accepted(reader: &mut Reader<'_>, count: usize, payload_len: usize) -> Result<Vec<Accepted>, Corrupt> {
+fn accepted(reader: &mut Reader<'_>, version: u8, count: usize, payload_len: usize) -> Result<Vec<Accepted>, Corrupt> {
     let mut messages = Vec::with_capacity(count);
     for _ in 0..count {
-        messages.push(one_accepted(reader)?);
+        messages.push(one_accepted(reader, version)?);
     }
     let mut skip = payload_len - reader.remaining();
     for message in &mut messages {
@@ -197,7 +200,7 @@ fn accepted(reader: &mut Reader<'_>, count: usize, payload_len: usize) -> Result
     Ok(messages)
 }
 
-fn one_accepted(reader: &mut Reader<'_>) -> Result<Accepted, Corrupt> {
+fn one_accepted(reader: &mut Reader<'_>, version: u8) -> Result<Accepted, Corrupt> {
     let id = MessageId(reader.number()?);
     let arrival = Timestamp::from_millis(reader.number()?);
     let account = reader.optional()?.map(Into::into);
@@ -209,7 +212,20 @@ fn one_accepted(reader: &mut Reader<'_>) -> Result<Accepted, Corrupt> {
     }
     let recipients = (0..count).map(|_| encode::recipient(reader)).collect::<Result<_, _>>()?;
     let len = reader.number_u32()?;
-    Ok(Accepted { id, arrival, envelope: Envelope { sender, recipients }, account, client, skip: 0, len })
+    let screening = if version == 1 { None } else { screening(reader)? };
+    Ok(Accepted { id, arrival, envelope: Envelope { sender, recipients }, account, client, screening, skip: 0, len })
+}
+
+/// The one tagged value that there is so far.
+pub fn screening(reader: &mut Reader<'_>) -> Result<Option<Box<str>>, Corrupt> {
+    let mut screening = None;
+    encode::tagged(reader, |tag, value| {
+        if tag == encode::SCREENING {
+            screening = Some(encode::utf8(value)?.into());
+        }
+        Ok(())
+    })?;
+    Ok(screening)
 }
 
 /// The bytes before the content of a message's record.
@@ -259,4 +275,10 @@ fn put_message(out: &mut Vec<u8>, message: &Message) {
         encode::put_recipient(out, recipient);
     }
     put_number(out, message.content.len() as u64);
+    put_screening(out, message.screening.as_deref());
+}
+
+/// Appends the tagged values.
+pub fn put_screening(out: &mut Vec<u8>, screening: Option<&str>) {
+    encode::put_tagged(out, &[(encode::SCREENING, screening.map(str::as_bytes))]);
 }

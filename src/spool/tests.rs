@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::encode::{Corrupt, Reader, put_number};
+use super::encode::{Corrupt, Reader, SCREENING, put_number, put_tagged};
 use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standing, State};
 use super::*;
 use crate::queue::outcome::Answer;
@@ -36,6 +36,7 @@ fn full_message(address: IpAddr) -> Message {
         },
         account: Some("user@sender.test".into()),
         client: Some(Client { address, name: "[127.0.1.1]".into() }),
+        screening: Some("rspamd:add header (7.1 of 15)".into()),
         content: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
     }
 }
@@ -50,6 +51,7 @@ fn plain_message() -> Message {
         envelope: Envelope { sender, recipients },
         account: None,
         client: None,
+        screening: None,
         content: Vec::new(),
     }
 }
@@ -74,7 +76,7 @@ fn assert_same(accepted: &Accepted, message: &Message, payload: &[u8]) {
     assert_eq!(content, message.content);
     assert_eq!((accepted.id, accepted.arrival), (message.id, message.arrival));
     assert_eq!((&accepted.envelope, &accepted.account), (&message.envelope, &message.account));
-    assert_eq!(accepted.client, message.client);
+    assert_eq!((&accepted.client, &accepted.screening), (&message.client, &message.screening));
 }
 
 #[test]
@@ -87,6 +89,26 @@ fn a_message_comes_back_as_it_was() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn records_of_the_first_version_are_read() {
+    let message = Message { screening: None, ..full_message(IpAddr::from([192, 0, 2, 7])) };
+    let mut head = record::message_head(&message);
+    assert_eq!(head.pop(), Some(0), "no tagged values");
+    head[0] = 1;
+    let payload = payload(head, &[&message]);
+    match Record::decode(&payload) {
+        Ok(Record::Message(accepted)) => assert_same(&accepted, &message, &payload),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tags_of_a_newer_program_are_passed_over() {
+    let mut bytes = Vec::new();
+    put_tagged(&mut bytes, &[(999, Some(b"new")), (7, None), (SCREENING, Some(b"clean"))]);
+    assert_eq!(record::screening(&mut Reader::new(&bytes)), Ok(Some("clean".into())));
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl Run {
                 envelope: Envelope { sender: mail::sender(), recipients: mail.envelope_recipients() },
                 account: None,
                 client: None,
+                screening: None,
                 content: mail.content.to_vec(),
             };
             match queue.accept(message, "<id>").await {

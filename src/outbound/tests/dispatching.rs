@@ -85,6 +85,7 @@ impl Mesh {
             envelope: Envelope { sender, recipients: to.iter().map(recipient).collect() },
             account: None,
             client: None,
+            screening: None,
             content: CONTENT.as_bytes().to_vec(),
         };
         self.queue.accept(message, "<m@here.test>").await.expect("accepted");

@@ -113,6 +113,7 @@ fn message(reactor: &Reactor, queue: &Queue, from: &str, to: &[&str]) -> Message
         envelope: Envelope { sender: sender(from), recipients: to.iter().map(|to| recipient(to)).collect() },
         account: None,
         client: None,
+        screening: None,
         content: content(),
     }
 }
