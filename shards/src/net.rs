@@ -1,4 +1,4 @@
-//! Byte streams over TCP: listeners, connections and what is read from them.
+//! Byte streams over TCP (and to Unix sockets): listeners, connections and what is read from them.
 //!
 //! Patience is part of every call: a peer that does not move within it gives [`io::ErrorKind::TimedOut`].
 //! A waiting `receive` holds no buffer: an idle connection costs its state only. As in [`crate::reactor`], the methods
@@ -44,7 +44,7 @@ impl Listener {
     }
 }
 
-/// A connected TCP stream. Dropping it closes the connection, after what was sent has gone out.
+/// A connected stream. Dropping it closes the connection, after what was sent has gone out.
 pub struct Stream(pub(crate) stream::Backend);
 
 pub(crate) mod stream {

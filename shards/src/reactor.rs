@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -156,6 +157,16 @@ impl Reactor {
             Backend::Ring(ring) => stream::Backend::Ring(ring.connect(address, source, patience).await?),
             #[cfg(feature = "sim")]
             Backend::Sim(sim) => stream::Backend::Sim(sim.connect(address, source, patience).await?),
+        }))
+    }
+
+    /// Connects to the Unix socket at `path`. Its stream has no Internet address: both ends are `[::]:0`. A simulated
+    /// machine runs no other program, so there nobody listens.
+    pub async fn connect_local(&self, path: &Path, patience: Duration) -> io::Result<Stream> {
+        Ok(Stream(match &self.0 {
+            Backend::Ring(ring) => stream::Backend::Ring(ring.connect_local(path, patience).await?),
+            #[cfg(feature = "sim")]
+            Backend::Sim(_) => return Err(io::ErrorKind::NotFound.into()),
         }))
     }
 }

@@ -111,6 +111,7 @@ async fn look_up(resolver: &TokioResolver, question: &Question) -> Answer {
         match question {
             Question::Mx(domain) => exchangers(resolver, domain).await,
             Question::Addresses(host) => addresses(resolver, host).await,
+            Question::Ipv4(name) => ipv4(resolver, name).await,
         }
     };
     match tokio::time::timeout(PATIENCE_MAX, looked_up).await {
@@ -135,19 +136,30 @@ async fn exchangers(resolver: &TokioResolver, domain: &str) -> Answer {
     if list.is_empty() { Answer::NoData(ttl_of(&lookup)) } else { Answer::Mx(list, ttl_of(&lookup)) }
 }
 
+/// A alone.
+async fn ipv4(resolver: &TokioResolver, name: &str) -> Answer {
+    let lookup = match ask(resolver, name, RecordType::A).await {
+        Ok(lookup) => lookup,
+        Err(answer) => return answer,
+    };
+    let list: Vec<IpAddr> = ips(&lookup).collect();
+    if list.is_empty() { Answer::NoData(ttl_of(&lookup)) } else { Answer::Addresses(list, ttl_of(&lookup)) }
+}
+
+/// The addresses in an answer.
+fn ips(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
+    lookup.answers().iter().filter_map(|record| match record.data {
+        RData::A(v4) => Some(IpAddr::V4(v4.0)),
+        RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
+        _ => None,
+    })
+}
+
 /// A and AAAA at once. Addresses of one family are an answer even if the other one is in trouble.
 async fn addresses(resolver: &TokioResolver, host: &str) -> Answer {
     let (v6, v4) = futures::join!(ask(resolver, host, RecordType::AAAA), ask(resolver, host, RecordType::A));
     let found: Vec<&Lookup> = [&v6, &v4].into_iter().filter_map(|result| result.as_ref().ok()).collect();
-    let list: Vec<IpAddr> = found
-        .iter()
-        .flat_map(|lookup| lookup.answers())
-        .filter_map(|record| match record.data {
-            RData::A(v4) => Some(IpAddr::V4(v4.0)),
-            RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
-            _ => None,
-        })
-        .collect();
+    let list: Vec<IpAddr> = found.iter().flat_map(|lookup| ips(lookup)).collect();
     if !list.is_empty() {
         return Answer::Addresses(list, found.iter().map(|lookup| ttl_of(lookup)).min().unwrap_or_default());
     }

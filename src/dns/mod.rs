@@ -41,6 +41,8 @@ pub enum Question {
     Mx(Box<str>),
     /// Addresses (A and AAAA) of a host.
     Addresses(Box<str>),
+    /// Addresses of the older kind (A) alone, as block lists answer (RFC 5782 §2.1).
+    Ipv4(Box<str>),
 }
 
 /// What came back.

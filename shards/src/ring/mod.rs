@@ -17,6 +17,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
@@ -175,6 +176,10 @@ impl Handle {
         patience: Duration,
     ) -> io::Result<Stream> {
         Stream::connect(self.clone(), address, source, patience).await
+    }
+
+    pub(crate) async fn connect_local(&self, path: &Path, patience: Duration) -> io::Result<Stream> {
+        Stream::connect_local(self.clone(), path, patience).await
     }
 
     /// `future`, with this shard's panic policy applied to it.

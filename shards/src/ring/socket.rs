@@ -41,6 +41,11 @@ pub(super) fn outbound(address: SocketAddr, source: Option<IpAddr>) -> io::Resul
     Ok(socket)
 }
 
+/// A socket ready to connect to a Unix socket's path.
+pub(super) fn local() -> io::Result<Socket> {
+    Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)
+}
+
 /// IP_BIND_ADDRESS_NO_PORT, ip(7): bind fixes the address only; works for both families.
 fn choose_port_at_connect(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;

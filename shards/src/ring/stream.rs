@@ -2,16 +2,20 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use super::net::Slot;
 use super::{Handle, socket};
 use crate::net::Chunk;
 
-/// A connected TCP stream.
+/// Where a Unix socket is on the Internet.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+/// A connected stream.
 pub(crate) struct Stream {
     shard: Handle,
     slot: Slot,
@@ -36,14 +40,24 @@ impl Stream {
     ) -> io::Result<Stream> {
         let socket = socket::outbound(address, source)?;
         let slot = shard.0.network.connect(socket, address.into());
-        // From here on dropping the stream closes the socket, and cancels the attempt.
         let mut stream = Stream { shard, slot, peer: address, local: SocketAddr::new(address.ip(), 0) };
-        let (network, slot) = (&stream.shard.0.network, stream.slot);
-        let connected = poll_fn(|context| network.poll_connected(slot, context));
-        stream.shard.timeout(patience, connected).await.map_err(|_| timed_out("connect"))??;
-        let local = network.with_socket(slot, Socket::local_addr).ok_or(io::ErrorKind::NotConnected)?;
-        stream.local = socket::internet(&local?)?;
+        stream.connected(patience).await?;
+        let local = stream.shard.0.network.with_socket(slot, Socket::local_addr);
+        stream.local = socket::internet(&local.ok_or(io::ErrorKind::NotConnected)??)?;
         Ok(stream)
+    }
+
+    pub(super) async fn connect_local(shard: Handle, path: &Path, patience: Duration) -> io::Result<Stream> {
+        let slot = shard.0.network.connect(socket::local()?, SockAddr::unix(path)?);
+        let stream = Stream { shard, slot, peer: NOWHERE, local: NOWHERE };
+        stream.connected(patience).await?;
+        Ok(stream)
+    }
+
+    /// Waits until the attempt has succeeded. Dropping the stream closes the socket, and cancels the attempt.
+    async fn connected(&self, patience: Duration) -> io::Result<()> {
+        let connected = poll_fn(|context| self.shard.0.network.poll_connected(self.slot, context));
+        self.shard.timeout(patience, connected).await.map_err(|_| timed_out("connect"))?
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {

@@ -127,6 +127,10 @@ fn a_real_server_is_understood() {
         assert_eq!(ask(host("main.mx.ringpost.test")).await, Answer::Addresses(both, seconds(120)));
         let one = vec!["192.0.2.2".parse().expect("address")];
         assert_eq!(ask(host("V4.mx.ringpost.test")).await, Answer::Addresses(one, seconds(300)));
+        let v4_alone = ask(Question::Ipv4("main.mx.ringpost.test".into())).await;
+        assert_eq!(v4_alone, Answer::Addresses(vec!["192.0.2.1".parse().expect("address")], seconds(300)));
+        assert_eq!(ask(Question::Ipv4("text.ringpost.test".into())).await, Answer::NoData(seconds(77)));
+        assert_eq!(ask(Question::Ipv4("nope.ringpost.test".into())).await, Answer::NoSuchName(seconds(77)));
         assert_eq!(ask(host("text.ringpost.test")).await, Answer::NoData(seconds(77)));
         assert_eq!(ask(host("nope.ringpost.test")).await, Answer::NoSuchName(seconds(77)));
     });

@@ -45,6 +45,28 @@ async fn emptied(reactor: &Reactor, network: &Network) {
 }
 
 #[test]
+fn a_unix_socket_is_a_stream_like_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    on_a_shard(|reactor, network| async move {
+        let nobody = reactor.connect_local(&path, PATIENT).await.err().map(|error| error.kind());
+        assert_eq!(nobody, Some(std::io::ErrorKind::NotFound));
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("listens");
+        let mut client = reactor.connect_local(&path, PATIENT).await.expect("connects");
+        let (mut server, _) = listener.accept().expect("accepts");
+        server.write_all(b"hello").expect("writes");
+        assert_eq!(&*client.receive(PATIENT).await.expect("receives"), b"hello");
+        assert_eq!(client.receive(MOMENT).await.err().map(|error| error.kind()), Some(std::io::ErrorKind::TimedOut));
+        client.send(&mut b"you".to_vec(), PATIENT).await.expect("sends");
+        drop(client);
+        let mut heard = String::new();
+        server.read_to_string(&mut heard).expect("reads to the end");
+        assert_eq!(heard, "you");
+        emptied(&reactor, &network).await;
+    });
+}
+
+#[test]
 fn everything_is_given_back() {
     on_a_shard(|reactor, network| async move {
         for round in 0..20 {
