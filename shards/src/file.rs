@@ -2,9 +2,13 @@
 //!
 //! Owns: the system calls on directories and files, each off the reactor's thread. Never: what the bytes mean.
 //! A write is durable when [`File::write_synced`] returns; a file's name is durable after [`Directory::sync`].
+//! Whole blocks are written around the page cache where the file system can (`O_DIRECT`), as filling and appending do
+//! not read back what they write: copying it there costs more than all else that accepting a message takes. Reads and
+//! odd ranges go through the page cache, which the kernel keeps in step.
 //! Limits: one call moves one buffer; zero-filling moves at most [`FILL_BYTES`] at a time, so that it does not stand in
 //! a flush's way.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -13,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Reactor;
+use crate::buffer::{BLOCK_BYTES, Buffer};
 use crate::reactor::Backend;
 #[cfg(feature = "sim")]
 use crate::sim::disk;
@@ -42,10 +47,17 @@ pub struct File(FileKind);
 enum FileKind {
     Ring {
         reactor: Reactor,
-        file: Arc<std::fs::File>,
+        file: Arc<Real>,
     },
     #[cfg(feature = "sim")]
     Sim(disk::File),
+}
+
+/// A file of the operating system's.
+struct Real {
+    file: std::fs::File,
+    /// The same file around the page cache, where the file system can do that.
+    direct: Option<std::fs::File>,
 }
 
 /// A file of a directory.
@@ -108,7 +120,7 @@ impl Directory {
         match &self.0 {
             DirectoryKind::Ring { reactor, path } => {
                 let path = path.join(name);
-                let open = move || std::fs::File::options().read(true).write(true).open(path);
+                let open = move || Real::open(&path, std::fs::File::options().read(true).write(true));
                 let file = Arc::new(reactor.blocking(open).await?);
                 Ok(File(FileKind::Ring { reactor: reactor.clone(), file }))
             }
@@ -147,17 +159,17 @@ impl File {
     /// A file that a test has opened in its own way.
     #[cfg(test)]
     pub(crate) fn real(reactor: &Reactor, file: std::fs::File) -> File {
-        File(FileKind::Ring { reactor: reactor.clone(), file: Arc::new(file) })
+        File(FileKind::Ring { reactor: reactor.clone(), file: Arc::new(Real { file, direct: None }) })
     }
 
     /// Writes all of `buffer` at `offset` and flushes the file's data. The buffer comes back for reuse, also after an
     /// error; after one, what the file holds in that range is unknown.
-    pub async fn write_synced(&self, offset: u64, buffer: Vec<u8>) -> (Vec<u8>, io::Result<()>) {
+    pub async fn write_synced(&self, offset: u64, buffer: Buffer) -> (Buffer, io::Result<()>) {
         match &self.0 {
             FileKind::Ring { reactor, file } => {
                 let file = file.clone();
                 let work = move || {
-                    let written = file.write_all_at(&buffer, offset).and_then(|()| file.sync_data());
+                    let written = file.write(&buffer, offset).and_then(|()| file.file.sync_data());
                     (buffer, written)
                 };
                 reactor.blocking(work).await
@@ -172,7 +184,7 @@ impl File {
         match &self.0 {
             FileKind::Ring { reactor, file } => {
                 let file = file.clone();
-                reactor.blocking(move || read(&file, offset, bytes)).await
+                reactor.blocking(move || read(&file.file, offset, bytes)).await
             }
             #[cfg(feature = "sim")]
             FileKind::Sim(file) => file.read(offset, bytes).await,
@@ -185,8 +197,8 @@ impl File {
             FileKind::Ring { reactor, file } => {
                 let file = file.clone();
                 let work = move || {
-                    ranges.iter().try_for_each(|range| punch(&file, range))?;
-                    file.sync_data()
+                    ranges.iter().try_for_each(|range| punch(&file.file, range))?;
+                    file.file.sync_data()
                 };
                 reactor.blocking(work).await
             }
@@ -200,11 +212,30 @@ impl File {
         match &self.0 {
             FileKind::Ring { reactor, file } => {
                 let file = file.clone();
-                reactor.blocking(move || Ok(file.metadata()?.len())).await
+                reactor.blocking(move || Ok(file.file.metadata()?.len())).await
             }
             #[cfg(feature = "sim")]
             FileKind::Sim(file) => file.bytes().await,
         }
+    }
+}
+
+impl Real {
+    /// Opens the file at `path` as `options` say. Blocks.
+    fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        let file = options.open(path)?;
+        // Some file systems know no direct writes (tmpfs): theirs go through the page cache.
+        let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path).ok();
+        Ok(Self { file, direct })
+    }
+
+    /// Writes all of `bytes` at `offset`; they are durable after a flush of either descriptor. Blocks.
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let whole_blocks = offset.is_multiple_of(BLOCK_BYTES as u64)
+            && bytes.len().is_multiple_of(BLOCK_BYTES)
+            && (bytes.as_ptr() as usize).is_multiple_of(BLOCK_BYTES);
+        let direct = self.direct.as_ref().filter(|_| whole_blocks);
+        direct.unwrap_or(&self.file).write_all_at(bytes, offset)
     }
 }
 
@@ -242,24 +273,29 @@ fn list(path: &Path) -> io::Result<Vec<Entry>> {
 
 async fn create(reactor: &Reactor, path: PathBuf, bytes: u64) -> io::Result<File> {
     let open =
-        move || std::fs::File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path);
+        move || Real::open(&path, OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600));
     let file = Arc::new(reactor.blocking(open).await?);
+    let zeros = Arc::new(Buffer::zeros(FILL_BYTES));
     let mut filled = 0;
     while filled < bytes {
         let step = FILL_BYTES.min(usize::try_from(bytes - filled).unwrap_or(FILL_BYTES));
-        let target = file.clone();
-        reactor.blocking(move || fill(&target, filled, step)).await?;
+        let (target, zeros) = (file.clone(), zeros.clone());
+        reactor.blocking(move || fill(&target, filled, &zeros[..step])).await?;
         filled += step as u64;
     }
     let target = file.clone();
-    reactor.blocking(move || target.sync_all()).await?;
+    reactor.blocking(move || target.file.sync_all()).await?;
     Ok(File(FileKind::Ring { reactor: reactor.clone(), file }))
 }
 
 /// Writes zeros and waits until the device has them, so that the flush at the end finds little left to do and no flush
 /// of the journal queues behind a whole segment of zeros.
-fn fill(file: &std::fs::File, offset: u64, bytes: usize) -> io::Result<()> {
-    file.write_all_at(&vec![0; bytes], offset)?;
+fn fill(real: &Real, offset: u64, zeros: &[u8]) -> io::Result<()> {
+    real.write(zeros, offset)?;
+    if real.direct.is_some() {
+        return Ok(());
+    }
+    let (file, bytes) = (&real.file, zeros.len());
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: a system call on a descriptor that `file` keeps open; it touches no memory of ours.
     let paced = unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, bytes as i64, flags) };

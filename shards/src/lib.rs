@@ -4,6 +4,7 @@
 //! backends: `ring` (io_uring, through glommio and a network ring of our own) and, with the feature `sim`, a seeded
 //! single-threaded simulation. Code above this crate runs unchanged on both.
 
+pub mod buffer;
 pub mod file;
 pub mod index;
 pub mod journal;

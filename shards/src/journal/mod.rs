@@ -1,13 +1,14 @@
 //! The journal: a shard's append-only log in segments, with group commit.
 //!
 //! A *frame* is what one `append` writes; it is whole after a crash or it is not there. A *batch* is every frame that
-//! was appended while the previous flush ran: one write, one fdatasync. Segments are zero-filled ahead in the
-//! background, so that a flush moves data only. The index of what lives where is the caller's.
+//! was appended while the previous flush ran: one write, one fdatasync; it begins at a block of its own, so that no block
+//! with durable frames is ever written again. Segments are zero-filled ahead in the background, so that a flush moves data
+//! only. The index of what lives where is the caller's.
 //!
 //! Owns: the segments' files, the open batch, the next segment. Never: what a payload means, when a segment or a payload
 //! has become needless (the caller says so), retrying a flush that failed.
 //! On disk: `DIRECTORY/<segment, 8 hex digits>.log`; each frame is a header (magic, salt, segment number, length,
-//! beginning of its batch, CRC-32 over header and payload) and its payload; see `frame`. A batch that spans two segments
+//! end of earlier batches, CRC-32 over header and payload) and its payload; see `frame`. A batch that spans two segments
 //! is flushed in the first before it is written to the second.
 //! After a crash: replay reads frames until the first that is not whole; what follows in that segment was never flushed
 //! and is overwritten with zeros before anything is appended. A frame that is not whole *before* the last segment with
@@ -34,6 +35,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::buffer::BLOCK_BYTES;
 use crate::file::{Directory, File};
 use crate::{Reactor, Task};
 use state::State;
@@ -50,7 +52,7 @@ pub struct Position {
 /// How a journal is laid out.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of a segment, at most 1 GiB; new segments are zero-filled to this size ahead of need.
+    /// Bytes of a segment: whole blocks, at most 1 GiB; new segments are zero-filled to this size ahead of need.
     pub segment_bytes: u32,
     /// Bytes that ordinary frames leave free for urgent ones when the disk is full; less than a segment.
     pub reserve_bytes: u32,
@@ -83,7 +85,7 @@ pub enum Error {
     Damaged {
         /// The segment.
         segment: u32,
-        /// The byte.
+        /// Where the whole frames before the damage end.
         offset: u32,
     },
 }
@@ -197,6 +199,7 @@ impl Journal {
         replay: &mut dyn FnMut(Position, &[u8]),
     ) -> Result<Journal, Error> {
         assert!(options.segment_bytes <= frame::FRAME_BYTES_MAX, "a segment is at most 1 GiB");
+        assert!((options.segment_bytes as usize).is_multiple_of(BLOCK_BYTES), "a segment is made of whole blocks");
         assert!(options.reserve_bytes < options.segment_bytes, "the reserve is a part of a segment");
         let directory = Directory::open(reactor, directory).await?;
         let recovered = recovery::recover(reactor, &directory, &options, from, replay).await?;
@@ -236,7 +239,7 @@ impl Journal {
         self.0.shared.with(|state| state.has_room_for(bytes))
     }
 
-    /// Where the next frame will begin: every frame before it has been appended.
+    /// Where the last frame ends: every frame before it has been appended, and the next one begins there or soon after.
     pub fn tail(&self) -> Position {
         self.0.shared.with(|state| state.tail())
     }

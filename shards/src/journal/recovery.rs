@@ -116,7 +116,7 @@ async fn clean(directory: &Directory, lengths: &BTreeMap<u32, u64>, current: &Wa
     loop {
         // The flush counts even when there is nothing to write: frames that were replayed may be in the page cache only.
         let bytes = STEP_BYTES.min(end - offset);
-        current.file.write_synced(u64::from(offset), vec![0; bytes as usize]).await.1?;
+        current.file.write_synced(u64::from(offset), vec![0; bytes as usize].into()).await.1?;
         offset += bytes;
         if offset == end {
             break;
@@ -151,9 +151,9 @@ async fn walk(
         return Err(damage(Position { segment: number, offset: 0 }));
     }
     let mut tail = from.offset;
-    while let Some(frame) = reader.whole_frame(tail).await? {
-        if let Some(payload) = reader.at(tail + HEADER_BYTES, frame.payload_bytes).await? {
-            replay(Position { segment: number, offset: tail }, payload);
+    while let Some(frame) = reader.next_frame(tail).await? {
+        if let Some(payload) = reader.at(frame.offset + HEADER_BYTES, frame.payload_bytes).await? {
+            replay(Position { segment: number, offset: frame.offset }, payload);
         }
         tail = frame.end;
     }
@@ -163,10 +163,10 @@ async fn walk(
 }
 
 struct WholeFrame {
-    /// Where its batch began.
-    batch: u32,
+    offset: u32,
+    /// Where the frames of earlier batches end.
+    earlier_end: u32,
     payload_bytes: u32,
-    /// Where the next frame begins.
     end: u32,
 }
 
@@ -197,20 +197,29 @@ impl Reader {
         Ok(self.held.get(skip..skip + bytes as usize))
     }
 
+    /// The frame after those that end at `tail`: the next of their batch, or the first of the batch after it.
+    async fn next_frame(&mut self, tail: u32) -> io::Result<Option<WholeFrame>> {
+        if let Some(frame) = self.whole_frame(tail).await? {
+            return Ok(Some(frame));
+        }
+        let frame = self.whole_frame(frame::batch_begin(tail)).await?;
+        Ok(frame.filter(|frame| frame.earlier_end == tail))
+    }
+
     /// The frame at `offset`, if it is whole.
     async fn whole_frame(&mut self, offset: u32) -> io::Result<Option<WholeFrame>> {
         let Some(header) = self.at(offset, HEADER_BYTES).await?.and_then(Header::parse) else { return Ok(None) };
-        let belongs = header.segment == self.number && Some(header.salt) == self.salt && header.batch <= offset;
+        let belongs = header.segment == self.number && Some(header.salt) == self.salt && header.earlier_end <= offset;
         let bytes = header.frame_bytes().filter(|bytes| belongs && *bytes <= self.bytes - offset);
         let Some(bytes) = bytes else { return Ok(None) };
         let payload = self.at(offset + HEADER_BYTES, header.payload_bytes).await?;
         let whole = payload.is_some_and(|payload| header.fits(payload));
-        let frame = WholeFrame { batch: header.batch, payload_bytes: header.payload_bytes, end: offset + bytes };
-        Ok(whole.then_some(frame))
+        let Header { earlier_end, payload_bytes, .. } = header;
+        Ok(whole.then_some(WholeFrame { offset, earlier_end, payload_bytes, end: offset + bytes }))
     }
 
-    /// Where the last byte after `tail` that is not zero ends. A whole frame of a batch that began after `tail` means
-    /// that what stood at `tail` had been flushed.
+    /// Where the last byte after `tail` that is not zero ends. A whole frame of a batch before which frames end after
+    /// `tail` means that what stood at `tail` had been flushed.
     async fn torn_end(&mut self, tail: u32) -> Result<Option<u32>, Error> {
         let mut torn_end = None;
         let mut offset = tail;
@@ -227,7 +236,7 @@ impl Reader {
                 }
             }
             for suspect in suspects {
-                if self.whole_frame(suspect).await?.is_some_and(|frame| frame.batch > tail) {
+                if self.whole_frame(suspect).await?.is_some_and(|frame| frame.earlier_end > tail) {
                     return Err(damage(Position { segment: self.number, offset: tail }));
                 }
             }

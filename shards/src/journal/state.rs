@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 
 use super::frame::{self, ALIGNMENT};
 use super::{Class, Error, Full, Options, Position, Statistics};
+use crate::buffer::{BLOCK_BYTES, Buffer};
 use crate::file::File;
 
 /// Old segments whose files stay open for reading.
@@ -44,7 +45,7 @@ pub(super) struct State {
     waiting_for_room: Vec<Waker>,
     /// Tasks to wake as soon as the state is no longer borrowed.
     to_wake: Vec<Waker>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<Buffer>,
     frames: u64,
     bytes: u64,
     flushes: u64,
@@ -57,7 +58,7 @@ pub(super) struct Segment {
     pub salt: u32,
     /// Bytes that the file holds.
     pub bytes: u32,
-    /// Where the next frame begins.
+    /// Where its last frame ends.
     pub tail: u32,
 }
 
@@ -92,8 +93,14 @@ struct Batch {
 pub(super) struct Run {
     pub file: File,
     pub segment: u32,
+    /// Where the frames before it end.
+    pub earlier_end: u32,
+    /// Where it is written to: at the beginning of a block.
     pub offset: u32,
-    pub bytes: Vec<u8>,
+    /// Whole blocks once it is with the writer.
+    pub bytes: Buffer,
+    /// Where its last frame ends.
+    pub end: u32,
 }
 
 enum Place {
@@ -143,21 +150,32 @@ impl State {
             Some(Place::Current) => {}
             Some(Place::Spare) => self.rotate(),
         }
-        let position = self.tail();
-        if self.open.runs.last().is_none_or(|run| run.segment != position.segment) {
-            let mut buffer = self.buffers.pop().unwrap_or_default();
-            buffer.reserve(bytes as usize);
-            let file = self.current.file.clone();
-            self.open.runs.push(Run { file, segment: position.segment, offset: position.offset, bytes: buffer });
+        let position = Position { segment: self.current.number, offset: self.next_offset() };
+        if !self.has_run() {
+            let (file, earlier_end) = (self.current.file.clone(), self.current.tail);
+            let Position { segment, offset } = position;
+            let buffer = self.buffers.pop().unwrap_or_default();
+            self.open.runs.push(Run { file, segment, earlier_end, offset, bytes: buffer, end: offset });
         }
         let run = self.open.runs.last_mut().expect("the batch has a run in the current segment");
-        frame::encode(&mut run.bytes, self.current.salt, position.segment, run.offset, parts);
-        self.current.tail += bytes;
+        frame::encode(&mut run.bytes, self.current.salt, position.segment, run.earlier_end, parts);
+        run.end += bytes;
+        self.current.tail = run.end;
         self.open.bytes += bytes as usize;
         self.frames += 1;
         self.bytes += u64::from(bytes);
         self.to_wake.extend(self.writer.take());
         Ok((position, self.open.number))
+    }
+
+    /// Whether the open batch has a run in the current segment.
+    fn has_run(&self) -> bool {
+        self.open.runs.last().is_some_and(|run| run.segment == self.current.number)
+    }
+
+    /// Where in the current segment the next frame begins.
+    fn next_offset(&self) -> u32 {
+        if self.has_run() { self.current.tail } else { frame::batch_begin(self.current.tail) }
     }
 
     /// Where a frame would go, if anywhere: ordinary frames leave the reserve of a segment that has no successor.
@@ -170,7 +188,7 @@ impl State {
             Class::Urgent => 0,
         };
         let kept = if self.next.spare.is_some() { 0 } else { reserve };
-        if self.current.tail + bytes + kept <= self.current.bytes {
+        if self.next_offset() + bytes + kept <= self.current.bytes {
             return Some(Place::Current);
         }
         self.next.spare.as_ref().filter(|spare| bytes + reserve <= spare.bytes).map(|_| Place::Spare)
@@ -217,7 +235,7 @@ impl State {
         if self.next.full || self.next.refusals != refusals {
             return Poll::Ready(Err(Full));
         }
-        let needed = bytes + self.options.reserve_bytes;
+        let needed = (bytes + self.options.reserve_bytes).next_multiple_of(BLOCK_BYTES as u32);
         if self.is_oversized(needed) && self.next.oversized_bytes.is_none_or(|ordered| ordered < needed) {
             self.next.oversized_bytes = Some(needed);
             self.to_wake.extend(self.preparer.take());
@@ -241,13 +259,14 @@ impl State {
         }
         let following = Batch { number: self.open.number + 1, ..Batch::default() };
         self.in_flight = mem::replace(&mut self.open, following);
+        self.in_flight.runs.iter_mut().for_each(|run| run.bytes.pad(BLOCK_BYTES));
         Poll::Ready(mem::take(&mut self.in_flight.runs))
     }
 
     /// A run of the batch in flight is durable.
     pub(super) fn run_is_flushed(&mut self, run: Run) {
         self.flushes += 1;
-        self.durable = Position { segment: run.segment, offset: run.offset + run.bytes.len() as u32 };
+        self.durable = Position { segment: run.segment, offset: run.end };
         let mut buffer = run.bytes;
         if self.buffers.len() < BUFFERS_KEPT_MAX && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX {
             buffer.clear();

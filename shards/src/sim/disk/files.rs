@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::image::Image;
 use super::{Disk, Fate, Flush};
+use crate::buffer::Buffer;
 use crate::file::Entry;
 use crate::sim::Handle;
 use crate::sim::random::Dice;
@@ -162,7 +163,7 @@ impl File {
         File { machine: machine.clone(), disk: disk.clone(), image }
     }
 
-    pub(crate) async fn write_synced(&self, offset: u64, buffer: Vec<u8>) -> (Vec<u8>, io::Result<()>) {
+    pub(crate) async fn write_synced(&self, offset: u64, buffer: Buffer) -> (Buffer, io::Result<()>) {
         let this = self.clone();
         let whole = async move {
             let written = this.write_and_flush(offset, &buffer).await;

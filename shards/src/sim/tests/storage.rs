@@ -42,7 +42,7 @@ fn what_was_flushed_survives_a_crash_and_reads_back() {
         let node = simulation.node("node");
         simulation.run(&node, |reactor| async move {
             let file = make(&reactor, 8192).await;
-            let (buffer, written) = file.write_synced(100, vec![1; 3000]).await;
+            let (buffer, written) = file.write_synced(100, vec![1; 3000].into()).await;
             written.expect("the disk is good");
             assert_eq!(buffer.len(), 3000, "the buffer comes back");
         });
@@ -62,7 +62,7 @@ fn what_was_not_flushed_is_lost_kept_or_torn_at_sectors() {
         let node = simulation.node("node");
         let file = simulation.run(&node, |reactor| async move { make(&reactor, 8192).await });
         simulation.run(&node, |reactor| async move {
-            let slow = file.write_synced(0, vec![1; 8 * SECTOR_BYTES]);
+            let slow = file.write_synced(0, vec![1; 8 * SECTOR_BYTES].into());
             let _ = reactor.timeout(Duration::from_micros(300), slow).await;
         });
         node.crash();
@@ -87,7 +87,7 @@ fn what_a_killed_process_wrote_is_there_until_the_power_is_cut() {
         let node = simulation.node("node");
         let file = simulation.run(&node, |reactor| async move { make(&reactor, 4096).await });
         node.set_disk(DiskBehaviour { lies_about_flush: true, ..DiskBehaviour::default() });
-        simulation.run(&node, |_| async move { file.write_synced(0, vec![1; 10]).await.1.expect("so it says") });
+        simulation.run(&node, |_| async move { file.write_synced(0, vec![1; 10].into()).await.1.expect("so it says") });
         node.kill();
         assert_eq!(content(&simulation, &node).expect("it is there")[0], 1);
         node.crash();
@@ -141,7 +141,7 @@ fn a_disk_that_lies_about_flushes_loses_what_it_promised() {
         let node = simulation.node("node");
         let file = simulation.run(&node, |reactor| async move { make(&reactor, 4096).await });
         node.set_disk(DiskBehaviour { lies_about_flush: true, ..DiskBehaviour::default() });
-        simulation.run(&node, |_| async move { file.write_synced(0, vec![1; 10]).await.1.expect("so it says") });
+        simulation.run(&node, |_| async move { file.write_synced(0, vec![1; 10].into()).await.1.expect("so it says") });
         node.crash();
         lost += u32::from(content(&simulation, &node).expect("its name was synced")[0] == 0);
     }
@@ -164,10 +164,10 @@ fn a_full_disk_refuses_until_there_is_room_again() {
         );
         first.erase(vec![0..8192, 8192..20 * 1024]).await.expect("the disk is good");
         assert!(directory.create("second", 40 * 1024).await.is_ok(), "erased blocks are free");
-        let full = first.write_synced(0, vec![1; 8192]).await.1.err().map(|error| error.kind());
+        let full = first.write_synced(0, vec![1; 8192].into()).await.1.err().map(|error| error.kind());
         assert_eq!(full, Some(ErrorKind::StorageFull), "the hole has no blocks any more");
         directory.remove("second").await.expect("it is there");
-        first.write_synced(0, vec![1; 8192]).await.1.expect("there is room again");
+        first.write_synced(0, vec![1; 8192].into()).await.1.expect("there is room again");
     });
 }
 
@@ -191,7 +191,7 @@ fn a_failing_flush_is_reported() {
     let node = simulation.node("node");
     let file = simulation.run(&node, |reactor| async move { make(&reactor, 4096).await });
     node.set_disk(DiskBehaviour { flush_fails: 1.0, ..DiskBehaviour::default() });
-    let failed = simulation.run(&node, |_| async move { file.write_synced(0, vec![1]).await.1 });
+    let failed = simulation.run(&node, |_| async move { file.write_synced(0, vec![1].into()).await.1 });
     assert!(failed.is_err());
 }
 
@@ -201,7 +201,7 @@ fn erased_bytes_read_as_zeros_and_stay_so() {
     let node = simulation.node("node");
     simulation.run(&node, |reactor| async move {
         let file = make(&reactor, 16 * 1024).await;
-        file.write_synced(0, vec![1; 16 * 1024]).await.1.expect("the disk is good");
+        file.write_synced(0, vec![1; 16 * 1024].into()).await.1.expect("the disk is good");
         file.erase(vec![1000..9000, 9000..10_000]).await.expect("the disk is good");
     });
     assert_eq!(node.disk_bytes(), 16 * 1024 - 4096);
@@ -216,7 +216,7 @@ fn a_write_goes_on_after_its_caller_gave_up() {
     let node = simulation.node("node");
     let file = simulation.run(&node, |reactor| async move { make(&reactor, 4096).await });
     simulation.run(&node, |reactor| async move {
-        let _gave_up = reactor.timeout(Duration::ZERO, file.write_synced(0, vec![1; 10])).await;
+        let _gave_up = reactor.timeout(Duration::ZERO, file.write_synced(0, vec![1; 10].into())).await;
         reactor.sleep(Duration::from_secs(1)).await;
     });
     node.crash();
