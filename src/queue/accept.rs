@@ -70,7 +70,9 @@ impl Queue {
         }
     }
 
-    fn publish_when_durable(&self, slices: Vec<Slice>) {
+    /// Makes slices ready (or due later) once everything that has been appended so far is durable: what is tried before
+    /// its frame is flushed would be tried again, or never have been asked for, after a crash.
+    pub(super) fn publish_when_durable(&self, slices: Vec<Slice>) {
         let tail = self.core.journal.tail();
         self.core.unpublished.borrow_mut().extend(slices.into_iter().map(|slice| (tail, slice)));
         self.core.appended.give();

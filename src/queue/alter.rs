@@ -3,7 +3,7 @@
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row};
-use super::{Error, MessageId, Queue, RECIPIENT_BYTES_MAX};
+use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, open};
 use crate::events::Event;
 use crate::smtp::client::Phase;
 use crate::smtp::reply::EnhancedCode;
@@ -41,11 +41,19 @@ impl Alter {
     }
 }
 
+/// Bytes of a change in a frame, at most: what was said last and by whom.
+const CHANGE_BYTES_MAX: usize = 2 * RECIPIENT_BYTES_MAX;
+/// Recipients that one frame of an order changes. A full disk has room for such a frame while its reserve lasts.
+pub(super) const CHANGES_PER_FRAME_MAX: usize = 400;
+
+const _: () =
+    assert!(HEAD_BYTES_MAX + CHANGES_PER_FRAME_MAX * CHANGE_BYTES_MAX <= open::JOURNAL.reserve_bytes as usize);
+
 /// The status of a recipient that the operator has given up.
 const CANCELLED: EnhancedCode = EnhancedCode(5, 0, 0);
 
 impl Queue {
-    /// Changes the selected recipients, a page of messages in a frame.
+    /// Changes the selected recipients, a page of messages after the other.
     pub(super) async fn alter(&self, alter: Alter, selection: &Selection) -> Result<u64, Error> {
         let mut changed = 0;
         let mut pages = self.pages(selection.id, None);
@@ -53,45 +61,72 @@ impl Queue {
             let ids: Vec<MessageId> =
                 page.iter().filter(|(id, row)| selection.admits(*id, row)).map(|(id, _)| *id).collect();
             changed += self.alter_page(alter, selection, &ids).await?;
-            self.room_for_rows().await;
         }
         self.core.log.emit(&Event::Ordered { order: alter.name(), recipients: changed });
         Ok(changed)
     }
 
-    /// Changes what is selected of these messages in one frame.
+    /// Changes what is selected of these messages, in as many frames as it takes. Other work runs between them; a crash
+    /// there leaves every recipient changed or not, and the order can be given again.
     async fn alter_page(&self, alter: Alter, selection: &Selection, ids: &[MessageId]) -> Result<u64, Error> {
+        let mut changed = 0;
+        let mut after = None;
+        loop {
+            let changes = self.alter_frame(alter, selection, ids, after).await?;
+            changed += changes.len() as u64;
+            match changes.last() {
+                Some(last) if changes.len() == CHANGES_PER_FRAME_MAX => after = Some((last.message, last.index)),
+                _ => return Ok(changed),
+            }
+            self.room_for_rows().await;
+            self.core.reactor.yield_now().await;
+        }
+    }
+
+    /// Changes the next selected recipients `after` one, in one frame; gives back what changed.
+    async fn alter_frame(
+        &self,
+        alter: Alter,
+        selection: &Selection,
+        ids: &[MessageId],
+        after: Option<(MessageId, u16)>,
+    ) -> Result<Vec<Change>, Error> {
         while self.is_open() {
-            let changes = self.alterations(alter, selection, ids)?;
+            let changes = self.alterations(alter, selection, ids, after)?;
             if changes.is_empty() {
-                return Ok(0);
+                return Ok(changes);
             }
             if spool::append_settlement(&self.core.journal, &changes, &[]).is_ok() {
-                let now_s = self.now_s();
-                let changed = changes.len() as u64;
-                let state = &mut *self.core.state.borrow_mut();
-                changes.into_iter().try_for_each(|change| state.change(change, now_s))?;
-                self.core.sooner.give();
-                self.core.ready.give();
-                return Ok(changed);
+                let slices = self.core.state.borrow_mut().change_all(changes.iter().cloned())?;
+                self.publish_when_durable(slices);
+                return Ok(changes);
             }
-            self.wait_for_room(2 * RECIPIENT_BYTES_MAX * changes.len()).await;
+            self.wait_for_room(CHANGE_BYTES_MAX * changes.len()).await;
         }
         Err(Error::Closed)
     }
 
-    fn alterations(&self, alter: Alter, selection: &Selection, ids: &[MessageId]) -> Result<Vec<Change>, Error> {
+    /// What the order changes of these messages beyond the recipient `after`: at most a frame's worth.
+    fn alterations(
+        &self,
+        alter: Alter,
+        selection: &Selection,
+        ids: &[MessageId],
+        after: Option<(MessageId, u16)>,
+    ) -> Result<Vec<Change>, Error> {
         let now_s = self.now_s();
         let state = self.core.state.borrow();
         let mut changes = Vec::new();
-        for message in ids {
+        for message in ids.iter().skip_while(|id| after.is_some_and(|(last, _)| **id < last)) {
             let alteration = |(index, entry): (u16, &Entry)| {
                 let state = alter.apply(entry.standing.state, now_s)?;
                 let standing = Standing { state, ..entry.standing.clone() };
-                selection.selects(entry).then_some(Change { message: *message, index, standing })
+                let is_next = after.is_none_or(|last| (*message, index) > last);
+                (is_next && selection.selects(entry)).then_some(Change { message: *message, index, standing })
             };
+            let room = CHANGES_PER_FRAME_MAX - changes.len();
             state.rows.read(*message, |row| {
-                changes.extend((0..=u16::MAX).zip(&row.recipients).filter_map(alteration));
+                changes.extend((0..=u16::MAX).zip(&row.recipients).filter_map(alteration).take(room));
             })?;
         }
         Ok(changes)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ready::Slice;
 use super::row::{Row, domain_of};
-use super::{MessageId, Queue, row};
+use super::{Error, MessageId, Queue, row};
 use crate::spool::record::State as At;
 
 /// Slices that become ready before other work gets its turn.
@@ -53,29 +53,37 @@ impl Queue {
         wait
     }
 
-    /// Orders that make recipients due sooner leave stale slices behind. When most are, all are made anew from the rows,
-    /// a page at a time; what changes meanwhile queues its own.
+    /// Orders that make recipients due sooner leave stale slices behind. When most are, all are made anew.
     pub(super) async fn rebuild_slices_if_stale(&self) {
-        {
-            let mut state = self.core.state.borrow_mut();
+        let most_are_stale = {
+            let state = self.core.state.borrow();
             let useful = usize::try_from(state.tally.queued - state.tally.held).unwrap_or(usize::MAX);
-            if state.ready.slices() <= useful.saturating_mul(2).saturating_add(STALE_SLICES_MAX) {
-                return;
-            }
-            state.ready.clear_slices();
+            state.ready.slices() > useful.saturating_mul(2).saturating_add(STALE_SLICES_MAX)
+        };
+        if most_are_stale {
+            let rebuilt = self.rebuild_slices().await;
+            self.sound(rebuilt);
         }
+    }
+
+    /// Makes all slices anew from the rows, a page at a time; what changes meanwhile queues its own. Rows are ahead of the
+    /// disk: a page's slices wait until the journal is durable up to where it was when the page was read.
+    pub(super) async fn rebuild_slices(&self) -> Result<(), Error> {
+        self.core.state.borrow_mut().ready.clear_slices();
         let mut after = None;
         while self.is_open() {
-            let page = self.core.state.borrow().rows.page(after, SLICES_PER_TURN);
-            let Some(page) = self.sound(page) else { return };
-            let Some((last, _)) = page.last() else { return };
+            let tail = self.core.journal.tail();
+            let page = self.core.state.borrow().rows.page(after, SLICES_PER_TURN)?;
+            let Some((last, _)) = page.last() else { break };
             after = Some(*last);
+            self.core.journal.durable_until(tail).await?;
             for (message, row) in &page {
                 self.push_slices(*message, row);
             }
             self.slices_changed();
             self.core.reactor.yield_now().await;
         }
+        Ok(())
     }
 
     /// Queues the slices of a row.

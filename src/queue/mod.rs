@@ -21,8 +21,8 @@
 //!
 //! Limits: a queued slice costs 16 bytes of memory, a changed row stays there until the next checkpoint (at most
 //! `ROW_BYTES_MAX` in all before new messages are refused, twice that before delivery pauses), contents up to half of
-//! `limits.content_memory_bytes_max`. Orders work in pages of 1000 messages. A full disk refuses messages and delays
-//! settlements; it loses neither.
+//! `limits.content_memory_bytes_max`. Orders work in pages of 1000 messages and frames of 400 recipients. A full disk
+//! refuses messages and delays settlements; it loses neither.
 //!
 //! 250 is sent only after the batch is flushed. Each arrow is one batch. After a crash every lease is due again.
 //! A DSN is committed in the batch that fails its recipient. Maximum age is enforced in every state. Content is removed
@@ -175,7 +175,7 @@ struct Core {
     journal: Journal,
     config: RefCell<Arc<Config>>,
     state: RefCell<State>,
-    /// Slices that become ready when the journal is durable up to a position, in order.
+    /// Slices that become ready, or due later, when the journal is durable up to a position, in order.
     unpublished: RefCell<VecDeque<(Position, Slice)>>,
     /// Something may be ready.
     ready: Signal,

@@ -24,7 +24,8 @@ use crate::smtp::reply::EnhancedCode;
 use crate::spool::record::{Said, Standing, State as At};
 
 /// How a shard's journal is laid out. Small segments, so that a small disk has several and a dead one goes soon.
-const JOURNAL: Options = Options { segment_bytes: 16 << 20, reserve_bytes: 1 << 20, pending_bytes_max: 8 << 20 };
+pub(super) const JOURNAL: Options =
+    Options { segment_bytes: 16 << 20, reserve_bytes: 1 << 20, pending_bytes_max: 8 << 20 };
 
 /// The data directory, held by this process alone for as long as this lives.
 #[derive(Debug)]
@@ -120,7 +121,6 @@ impl Queue {
     /// alone, so nothing is appended for it: a crash right now gives the same again.
     fn resolve_uncertain(&self) -> Result<(), Error> {
         let policy = self.config().delivery.uncertain;
-        let now_s = self.now_s();
         let state = &mut *self.core.state.borrow_mut();
         let mut messages = std::mem::take(&mut state.noted);
         messages.sort_unstable();
@@ -139,7 +139,7 @@ impl Queue {
                 state.tally.uncertain += 1;
                 self.core.log.emit(&Event::Uncertain { id: message, recipient: path.as_str() });
                 if policy == Uncertain::Hold {
-                    state.change(crate::spool::record::Change { message, index, standing: held(standing) }, now_s)?;
+                    state.change(crate::spool::record::Change { message, index, standing: held(standing) })?;
                 }
             }
         }

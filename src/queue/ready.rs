@@ -2,7 +2,8 @@
 //! Pure.
 //!
 //! Slices are hints: the row is the truth, and a slice whose row says otherwise is dropped when it is taken. What must
-//! hold is the other direction: every due recipient that is not leased has a slice of its domain that is due no later.
+//! hold is the other direction: every due recipient that is not leased has a slice of its domain that is due no later,
+//! here or (until the change that made it due is flushed) on its way here.
 //! A slice costs 16 bytes (and the spare capacity of what holds it).
 
 use std::cmp::Reverse;

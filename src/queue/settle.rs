@@ -203,11 +203,10 @@ impl Queue {
             }
             state.tally.notices += plan.notices.len() as u64;
             state.tally.deferred += plan.concluded.iter().filter(|concluded| concluded.is_deferral()).count() as u64;
-            let mut changes = plan.changes().into_iter();
-            let result = changes.try_for_each(|change| state.change(change, seconds(now)));
-            result.and_then(|()| state.let_go_of_content(message))
+            let slices = state.change_all(plan.changes());
+            slices.and_then(|slices| state.let_go_of_content(message).map(|()| slices))
         };
-        self.sound(result);
+        self.publish_when_durable(self.sound(result).unwrap_or_default());
         for (notice, place) in plan.notices.into_iter().zip(places) {
             self.enter(notice, place.position, place.skip, place.len);
         }

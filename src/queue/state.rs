@@ -162,8 +162,8 @@ impl State {
         match record {
             Record::Message(accepted) => self.replay_message(accepted, position, now_s),
             Record::Settlement(changes, notices) => {
-                for change in changes {
-                    self.change(change, now_s)?;
+                for slice in self.change_all(changes)? {
+                    self.ready.push(slice, now_s);
                 }
                 notices.into_iter().try_for_each(|notice| self.replay_message(notice, position, now_s))
             }
@@ -206,8 +206,19 @@ impl State {
         slices
     }
 
-    /// A recipient stands differently. One that has ended, or that nobody knows, stays as it is.
-    pub fn change(&mut self, change: Change, now_s: u32) -> Result<(), Error> {
+    /// Recipients stand differently. Slices of those that are due now or later are to be pushed once the frame is durable.
+    pub fn change_all(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<Vec<Slice>, Error> {
+        let mut slices = Vec::new();
+        for change in changes {
+            slices.extend(self.change(change)?);
+        }
+        slices.sort_unstable();
+        slices.dedup();
+        Ok(slices)
+    }
+
+    /// A recipient stands differently; its slice, if it is due. One that has ended, or that nobody knows, stays as it is.
+    pub fn change(&mut self, change: Change) -> Result<Option<Slice>, Error> {
         let Change { message, index, standing } = change;
         let after = standing.state;
         let changed = self.rows.update(message, |row| {
@@ -221,17 +232,18 @@ impl State {
             let domain: Box<str> = domain_of(entry.recipient.path.as_str()).into();
             Some((before, domain, row.ended_s()))
         })?;
-        let Some(Some((before, domain, ended_s))) = changed else { return Ok(()) };
+        let Some(Some((before, domain, ended_s))) = changed else { return Ok(None) };
         self.count(before, after);
+        let mut slice = None;
         match after {
-            At::Due { at_s } => self.push(message, &domain, at_s, now_s),
+            At::Due { at_s } => slice = self.ready.find(&domain).map(|domain| Slice { due_s: at_s, domain, message }),
             At::Held => {}
             At::Delivered { .. } | At::Failed { .. } => self.ready.leave(&domain),
         }
         if let Some(ended_s) = ended_s {
             self.end(message, ended_s);
         }
-        Ok(())
+        Ok(slice)
     }
 
     /// Queues a slice.

@@ -1,8 +1,13 @@
 //! The operator's orders.
 
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures::{join, poll};
 use serde_json::Value;
 
 use super::*;
+use crate::queue::alter::CHANGES_PER_FRAME_MAX;
 use crate::queue::orders::{Order, Report, Selection};
 
 fn at_domain(domain: &str) -> Selection {
@@ -173,6 +178,79 @@ fn stale_slices_are_made_anew_and_none_is_lost() {
             settle(&queue, &lease(&queue).await, &delivered()).await;
         }
         assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+/// Rows are ahead of the disk; what is tried is not.
+#[test]
+fn a_slice_made_anew_waits_for_the_flush_of_its_message() {
+    World::new().run(|reactor, queue| async move {
+        let message = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+        let mut accepted = pin!(queue.accept(message, "<1@test>"));
+        assert!(poll!(&mut accepted).is_pending(), "it is appended and not yet flushed");
+        assert_eq!(counts(&queue), (1, 0));
+        let mut rebuilt = pin!(queue.rebuild_slices());
+        assert!(poll!(&mut rebuilt).is_pending());
+        assert_eq!(queue.core.state.borrow().ready.slices(), 0);
+
+        let (accepted, rebuilt) = join!(accepted, rebuilt);
+        let id = accepted.expect("it is accepted").id();
+        rebuilt.expect("the disk is good");
+        let lease = lease(&queue).await;
+        assert_eq!(lease.message, id);
+        assert!(nothing_is_ready(&reactor, &queue).await, "it is leased");
+    });
+}
+
+#[test]
+fn a_released_recipient_is_tried_once_its_release_is_flushed() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        assert_eq!(count(&queue, Order::Hold(Selection::default())).await, 1);
+        assert!(nothing_is_ready(&reactor, &queue).await);
+        let mut released = pin!(count(&queue, Order::Release(Selection::default())));
+        assert!(poll!(&mut released).is_ready(), "an order waits for no flush");
+        assert_eq!(queue.core.state.borrow().ready.slices(), 0);
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+/// An order over very many recipients is several frames. Whatever the crash leaves undone, the same order does.
+#[test]
+fn a_crash_between_an_orders_frames_leaves_everyone_in_one_state() {
+    const MESSAGES: usize = 3;
+    const EACH: usize = 300;
+    const ALL: u64 = (MESSAGES * EACH) as u64;
+    const FRAME: u64 = CHANGES_PER_FRAME_MAX as u64;
+    let world = World::new();
+    world.run(|reactor, queue| async move {
+        let to: Vec<String> = (0..EACH).map(|number| format!("x{number}@one.test")).collect();
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        for _ in 0..MESSAGES {
+            accept(&reactor, &queue, "a@sender.test", &to).await;
+        }
+        let mut held = pin!(count(&queue, Order::Hold(Selection::default())));
+        assert!(poll!(&mut held).is_pending(), "other work runs between the frames");
+        let journal = &queue.core.journal;
+        journal.durable_until(journal.tail()).await.expect("the disk is good");
+        assert_eq!(counts(&queue), (ALL, FRAME));
+    });
+    world.run(|reactor, queue| async move {
+        assert_eq!(counts(&queue), (ALL, FRAME));
+        let frames = || queue.core.journal.statistics().frames;
+        let before = frames();
+        assert_eq!(count(&queue, Order::Hold(Selection::default())).await, ALL - FRAME);
+        assert_eq!(frames() - before, (ALL - FRAME).div_ceil(FRAME));
+        assert_eq!(counts(&queue), (ALL, ALL));
+        assert_eq!(count(&queue, Order::Release(Selection::default())).await, ALL);
+        let mut tried = BTreeSet::new();
+        for lease in lease_all(&reactor, &queue).await {
+            for (index, _) in &lease.recipients {
+                assert!(tried.insert((lease.message, *index)), "nobody is leased twice");
+            }
+        }
+        assert_eq!(tried.len() as u64, ALL);
     });
 }
 
