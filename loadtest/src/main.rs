@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use loadtest::{Failure, generate, sink, verify};
+use loadtest::{Failure, generate, run, sink, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +21,7 @@ enum Command {
     Generate(generate::Options),
     Sink(sink::Options),
     Verify(verify::Options),
+    Run(run::Options),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::main(&options),
         Command::Sink(options) => sink::main(&options),
         Command::Verify(options) => verify::main(&options),
+        Command::Run(options) => run::main(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::{Args, Command, FromArgMatches};
+
 /// `4096`, `10KiB`, `25MiB`, `1GiB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
@@ -28,6 +30,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let total = number.parse::<u64>().ok().zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
     total.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is not a duration; write it as 200ms, 30s or 5m"))
+}
+
+/// Options from words as on the command line; a mistake is one line.
+pub(crate) fn options<'a, T: Args + FromArgMatches>(words: impl Iterator<Item = &'a str>) -> Result<T, String> {
+    let command = T::augment_args(Command::new("ringload"));
+    let matches = command.try_get_matches_from(std::iter::once("ringload").chain(words));
+    let options = matches.and_then(|matches| T::from_arg_matches(&matches));
+    options.map_err(|error| {
+        let text = error.to_string();
+        text.lines().next().unwrap_or("wrong options").trim_start_matches("error: ").to_owned()
+    })
 }
 
 fn split(text: &str) -> (&str, &str) {

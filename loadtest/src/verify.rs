@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 
 /// Ids that the text report shows of each kind.
 const SHOWN: usize = 10;
+/// Ids that are looked through for them.
+const EXAMPLES_MAX: usize = 10_000;
 
 /// Compares the ids that a generator got 250 for with those that a sink received.
 ///
@@ -31,7 +33,7 @@ pub struct Options {
 }
 
 /// What became of what was sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Lines sent, each once.
     pub sent: u64,
@@ -53,26 +55,32 @@ pub struct Account {
 ///
 /// # Errors
 /// [`Failure::Usage`] where a file cannot be read.
-pub fn account(sent: &Path, received: &Path) -> Result<Account, Failure> {
+pub fn account(sent: &[impl AsRef<Path>], received: &[impl AsRef<Path>]) -> Result<Account, Failure> {
     let mut account = Account::default();
     let mut receptions: HashMap<String, u32> = HashMap::new();
-    each_line(received, |line| {
-        account.received += 1;
-        *receptions.entry(line).or_default() += 1;
-    })?;
+    for received in received {
+        each_line(received.as_ref(), |line| {
+            account.received += 1;
+            *receptions.entry(line).or_default() += 1;
+        })?;
+    }
     for (line, count) in &receptions {
         account.duplicated += u64::from(count - 1);
         if *count > 1 {
             account.duplicated_examples.push(line.clone());
         }
     }
-    each_line(sent, |line| {
-        account.sent += 1;
-        if receptions.remove(&line).is_none() {
-            account.lost += 1;
-            account.lost_examples.push(line);
-        }
-    })?;
+    for sent in sent {
+        each_line(sent.as_ref(), |line| {
+            account.sent += 1;
+            if receptions.remove(&line).is_none() {
+                account.lost += 1;
+                if account.lost_examples.len() < EXAMPLES_MAX {
+                    account.lost_examples.push(line);
+                }
+            }
+        })?;
+    }
     account.unacknowledged = receptions.len() as u64;
     for examples in [&mut account.lost_examples, &mut account.duplicated_examples] {
         examples.sort_unstable();
@@ -97,7 +105,7 @@ fn each_line(path: &Path, mut visit: impl FnMut(String)) -> Result<(), Failure> 
 /// # Errors
 /// [`Failure::Failed`] if anything was lost.
 pub fn main(options: &Options) -> Result<(), Failure> {
-    let account = account(&options.sent, &options.received)?;
+    let account = account(&[&options.sent], &[&options.received])?;
     if options.json {
         println!("{}", serde_json::to_string(&account).map_err(|error| Failure::Failed(error.to_string()))?);
     } else {

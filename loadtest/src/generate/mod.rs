@@ -8,10 +8,12 @@
 
 mod connection;
 mod expect;
+mod idle;
 mod options;
 mod pace;
 mod plan;
 mod report;
+mod size;
 mod tally;
 mod thread;
 mod worker;
@@ -24,16 +26,19 @@ use std::time::Duration;
 
 use shards::launch;
 
-use crate::Failure;
 use crate::usage::{self, EndSignals};
+use crate::{Failure, series};
 use plan::Plan;
 use tally::Tally;
 
 pub use options::Options;
-pub use report::Report;
+pub use report::{Latency, Report};
+pub use size::Sizes;
 
 /// How often signals are looked for, and the progress line is renewed.
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(50);
+/// The columns of `--series`.
+const COLUMNS: [&str; 3] = ["accepted", "failed", "connections"];
 
 /// The command: runs the load, prints the summary on stdout. After SIGINT or SIGTERM it begins no more messages.
 ///
@@ -65,6 +70,7 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
 /// Runs the load to its end, or until it is `interrupted`; then what is under way is finished and summed up.
 fn run_until(options: &Options, interrupted: impl Fn() -> bool) -> Result<Report, Failure> {
     let plan = Arc::new(Plan::new(options)?);
+    let mut series = series::Writer::create(options.series.as_deref(), &COLUMNS)?;
     let (sender, tallies) = mpsc::channel();
     let cpu_before = usage::cpu();
     let body = {
@@ -79,7 +85,7 @@ fn run_until(options: &Options, interrupted: impl Fn() -> bool) -> Result<Report
         }
     };
     let running = launch::launch(options.threads, body).map_err(|error| Failure::Failed(error.to_string()))?;
-    let total = collect(&plan, &tallies, interrupted)?;
+    let total = collect(&plan, &tallies, &mut series, interrupted)?;
     running.join().map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(Report::new(&total, &options.expect, usage::cpu().saturating_sub(cpu_before)))
 }
@@ -88,6 +94,7 @@ fn run_until(options: &Options, interrupted: impl Fn() -> bool) -> Result<Report
 fn collect(
     plan: &Plan,
     tallies: &mpsc::Receiver<io::Result<Tally>>,
+    series: &mut series::Writer,
     interrupted: impl Fn() -> bool,
 ) -> Result<Tally, Failure> {
     let terminal = io::stderr().is_terminal();
@@ -96,6 +103,7 @@ fn collect(
         if interrupted() && plan.stop.swap(true, Ordering::Relaxed) {
             return Err(Failure::Failed("interrupted twice".into()));
         }
+        series.tick(&plan.progress.numbers()).map_err(|error| Failure::Failed(format!("series: {error}")))?;
         match tallies.recv_timeout(TICK) {
             Ok(tally) => {
                 total.add(tally.map_err(|error| Failure::Failed(format!("ids: {error}")))?);
@@ -111,5 +119,6 @@ fn collect(
     if terminal {
         eprint!("\r\x1b[K");
     }
+    series.end(&plan.progress.numbers()).map_err(|error| Failure::Failed(format!("series: {error}")))?;
     Ok(total)
 }

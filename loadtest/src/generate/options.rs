@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::expect::Expected;
+use super::size::Sizes;
+use crate::message::BodyKind;
 use crate::{TlsOption, units};
 
 /// Sends messages to an SMTP server and measures how it takes them.
@@ -15,20 +17,26 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     pub to: String,
     /// Messages to send in all
-    #[arg(long, value_name = "N", required_unless_present = "duration")]
+    #[arg(long, value_name = "N", required_unless_present_any = ["duration", "idle"])]
     pub messages: Option<u64>,
     /// No message falls due after this long (30s, 5m)
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
+    /// Send nothing: open all connections, keep them this long, close them
+    #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with_all = ["messages", "duration"])]
+    pub idle: Option<Duration>,
     /// Connections at a time
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub connections: u32,
     /// Messages of one connection; 0: keep it
     #[arg(long, value_name = "N", default_value = "0")]
     pub messages_per_connection: u32,
-    /// Octets of a message
-    #[arg(long, value_name = "SIZE", default_value = "10KiB", value_parser = units::size)]
-    pub size: u64,
+    /// Octets of a message: 10KiB, uniform:1KiB-100KiB, or mix:1KiB=70,50KiB=25,1MiB=5 (shares)
+    #[arg(long, value_name = "SIZE", default_value = "10KiB")]
+    pub size: Sizes,
+    /// What the bodies are made of
+    #[arg(long, value_enum, value_name = "KIND", default_value = "text")]
+    pub body: BodyKind,
     /// Recipients of a message
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub recipients: u32,
@@ -39,14 +47,17 @@ pub struct Options {
     #[arg(long)]
     pub pipelining: bool,
     /// Use BDAT where CHUNKING is offered
-    #[arg(long)]
-    pub chunking: bool,
+    #[arg(long, alias = "chunking")]
+    pub bdat: bool,
     /// Encrypt; without --ca the certificate is not verified, which is allowed on loopback only
     #[arg(long, value_enum, value_name = "HOW")]
     pub tls: Option<TlsOption>,
     /// Certificates to trust (PEM)
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub ca: Option<PathBuf>,
+    /// Make a whole TLS handshake for every connection
+    #[arg(long, requires = "tls")]
+    pub no_resumption: bool,
     /// AUTH PLAIN as this user
     #[arg(long, value_name = "NAME", requires = "password_file", requires = "tls")]
     pub user: Option<String>,
@@ -68,6 +79,9 @@ pub struct Options {
     /// In --ids, write one line per accepted recipient: id and address
     #[arg(long, requires = "ids")]
     pub per_recipient: bool,
+    /// Write the course of the load (CSV): accepted, failed, open connections
+    #[arg(long, value_name = "FILE")]
+    pub series: Option<PathBuf>,
     /// What may happen without being a failure: reply codes (450), classes (4xx), `lost`
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub expect: Vec<Expected>,
@@ -83,6 +97,16 @@ pub struct Options {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl Options {
+    /// From words as on the command line.
+    ///
+    /// # Errors
+    /// What is wrong with them, in one line.
+    pub fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        crate::units::options(words)
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -9,11 +9,14 @@ use std::time::Duration;
 use ringpost::smtp::client::{Credentials, Patience, Settings, Tls};
 use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
 use ringpost::smtp::path::{Mailbox, ReversePath};
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use shards::tls::{client_config_trusting, client_config_unverified};
 
 use super::options::Options;
+use super::size::Sizes;
 use crate::idfile::IdSink;
+use crate::message::BodyKind;
 use crate::{Failure, TlsOption};
 
 /// Local parts of recipients, which take turns.
@@ -26,7 +29,9 @@ pub(super) struct Plan {
     pub(super) duration: Option<Duration>,
     pub(super) rate: Option<f64>,
     pub(super) messages_per_connection: u32,
-    pub(super) size: usize,
+    pub(super) idle: Option<Duration>,
+    pub(super) sizes: Sizes,
+    pub(super) body: BodyKind,
     pub(super) server: SocketAddr,
     pub(super) tls: Option<TlsPlan>,
     pub(super) settings: Arc<Settings>,
@@ -55,12 +60,22 @@ pub(super) struct TlsPlan {
 pub(super) struct Progress {
     pub(super) accepted: AtomicU64,
     pub(super) failed: AtomicU64,
+    /// Connections that are open now.
+    pub(super) open: AtomicU64,
+}
+
+impl Progress {
+    /// Accepted, failed, open.
+    pub(super) fn numbers(&self) -> [u64; 3] {
+        [&self.accepted, &self.failed, &self.open].map(|number| number.load(Ordering::Relaxed))
+    }
 }
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (accepted, failed) = (self.accepted.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
-        write!(f, "{accepted} accepted, {failed} refused or lost")
+        let open = self.open.load(Ordering::Relaxed);
+        write!(f, "{accepted} accepted, {failed} refused or lost, {open} connections")
     }
 }
 
@@ -87,11 +102,13 @@ impl Plan {
             duration: options.duration,
             rate: options.rate,
             messages_per_connection: options.messages_per_connection,
-            size: usize::try_from(options.size).map_err(usage)?,
+            idle: options.idle,
+            sizes: options.size.clone(),
+            body: options.body,
             server,
             tls: tls(options, server)?,
             settings: Arc::new(settings(options)?),
-            sender: sender(&options.from)?,
+            sender: sender(&options.from, options.body)?,
             ids: IdSink::create(options.ids.as_deref(), options.per_recipient)?,
             progress: Progress::default(),
             stop: AtomicBool::new(false),
@@ -138,10 +155,18 @@ fn resolve(to: &str) -> Result<SocketAddr, Failure> {
     addresses.next().ok_or_else(|| usage(format!("--to {to}: no address")))
 }
 
-fn sender(from: &str) -> Result<Sender, Failure> {
+fn sender(from: &str, kind: BodyKind) -> Result<Sender, Failure> {
     let mailbox = Mailbox::parse(from, false).map_err(|bad| usage(format!("--from {from}: {bad}")))?;
     let path = ReversePath::Mailbox(mailbox);
-    Ok(Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None })
+    let body = if kind == BodyKind::EightBit { Body::EightBitMime } else { Body::SevenBit };
+    Ok(Sender { path, body, smtputf8: false, size: None, ret: None, envid: None })
+}
+
+/// The same, but every connection makes a whole handshake.
+fn without_resumption(config: &rustls::ClientConfig) -> Arc<rustls::ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
 }
 
 fn settings(options: &Options) -> Result<Settings, Failure> {
@@ -159,7 +184,7 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
         tls: if options.tls == Some(TlsOption::Starttls) { Tls::Required } else { Tls::Off },
         credentials,
         pipelining: options.pipelining,
-        chunking: options.chunking,
+        chunking: options.bdat,
         patience: Patience { greeting: patience, command: patience, data: patience, block: patience, dot: patience },
     })
 }
@@ -175,6 +200,7 @@ fn tls(options: &Options, server: SocketAddr) -> Result<Option<TlsPlan>, Failure
         None if server.ip().is_loopback() => client_config_unverified(),
         None => return Err(usage("--tls to a server that is not on loopback needs --ca FILE")),
     };
+    let config = if options.no_resumption { without_resumption(&config) } else { config };
     let host = options.to.rsplit_once(':').map_or(options.to.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|error| usage(format!("--to {}: {error}", options.to)))?;

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::expect::Expected;
-use super::tally::{Example, Tally};
+use super::tally::{Example, Tally, Timed};
 use crate::usage;
 
 /// What a load came to.
@@ -22,6 +22,8 @@ pub struct Report {
     pub failed: u64,
     /// Recipients whose message got 250.
     pub recipients_accepted: u64,
+    /// The last reply to each recipient, by code.
+    pub replies: BTreeMap<u16, u64>,
     /// Recipients refused, by reply code.
     pub refused: BTreeMap<u16, u64>,
     /// Recipients whose end is unknown, by the phase where the connection ended.
@@ -32,6 +34,8 @@ pub struct Report {
     pub unexpected: u64,
     /// Connections that were made.
     pub connections: u64,
+    /// TLS handshakes that resumed a session.
+    pub resumed: u64,
     /// From the first message to the last.
     pub seconds: f64,
     /// Accepted messages per second.
@@ -40,6 +44,12 @@ pub struct Report {
     pub dot_us: Latency,
     /// From when the message was due to its 250: with `--rate`, waiting for a connection counts.
     pub due_us: Latency,
+    /// Of each phase that occurred: `connect`, `tls` (the handshake alone), `greeting`, `ehlo`, `starttls` (with its
+    /// handshake), `auth`, `mail`, `rcpt`, `data`, `content`, `dot`, `quit`. What PIPELINING sends together is timed
+    /// with the first of it.
+    pub phases_us: BTreeMap<&'static str, Latency>,
+    /// Points of the distribution of `due_us`: the share of messages, and the microseconds that it took at most.
+    pub due_curve: Vec<(f64, u64)>,
     /// The generator's own CPU time for each message.
     pub cpu_us_per_message: f64,
 }
@@ -47,8 +57,14 @@ pub struct Report {
 /// A distribution in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latency {
+    /// How many were measured.
+    pub count: u64,
+    /// Their mean.
+    pub mean: f64,
     /// Half are at most this.
     pub p50: u64,
+    /// 90 % are.
+    pub p90: u64,
     /// 99 % are.
     pub p99: u64,
     /// 99.9 % are.
@@ -58,10 +74,26 @@ pub struct Latency {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile);
-        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
+        Self {
+            count: histogram.len(),
+            mean: histogram.mean(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        }
     }
+}
+
+/// Quantiles that get ever closer to 1, each with its value.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    const POINTS_PER_HALVING: u32 = 4;
+    let halvings = (histogram.len().max(1) as f64).log2().ceil() as u32;
+    let quantile = |point: u32| 1.0 - 0.5_f64.powf(f64::from(point) / f64::from(POINTS_PER_HALVING));
+    (0..=halvings * POINTS_PER_HALVING).map(quantile).map(|share| (share, histogram.value_at_quantile(share))).collect()
 }
 
 impl fmt::Display for Latency {
@@ -86,15 +118,24 @@ impl Report {
             accepted: total.accepted,
             failed: total.failed,
             recipients_accepted: total.recipients_accepted,
+            replies: total.replies.clone(),
             refused: counts(&total.refused),
             lost: counts(&total.lost),
             examples: examples.map(|(key, example)| (key, example.first.clone())).collect(),
             unexpected: refused + if expected.contains(&Expected::Lost) { 0 } else { lost },
             connections: total.connections,
+            resumed: total.resumed,
             seconds,
             messages_per_second: if seconds > 0.0 { total.accepted as f64 / seconds } else { 0.0 },
             dot_us: Latency::of(&total.dot_us),
             due_us: Latency::of(&total.due_us),
+            phases_us: Timed::ALL
+                .iter()
+                .map(|(phase, name)| (*name, &total.phases_us[*phase as usize]))
+                .filter(|(_, histogram)| !histogram.is_empty())
+                .map(|(name, histogram)| (name, Latency::of(histogram)))
+                .collect(),
+            due_curve: curve(&total.due_us),
             cpu_us_per_message: usage::cpu_us_per_message(cpu, sent),
         }
     }
@@ -117,6 +158,12 @@ impl fmt::Display for Report {
             writeln!(f, "lost        {count} recipients at {phase}, first: {first}")?;
         }
         writeln!(f, "rate        {:.0} messages/s for {:.1} s", self.messages_per_second, self.seconds)?;
+        if self.resumed > 0 {
+            writeln!(f, "resumed     {} TLS sessions", self.resumed)?;
+        }
+        for (phase, latency) in &self.phases_us {
+            writeln!(f, "{phase:<11} {latency}")?;
+        }
         writeln!(f, "dot to 250  {}", self.dot_us)?;
         writeln!(f, "due to 250  {}", self.due_us)?;
         writeln!(f, "own CPU     {:.0} us per message", self.cpu_us_per_message)

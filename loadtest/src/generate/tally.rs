@@ -24,8 +24,73 @@ pub(super) struct Tally {
     pub(super) dot_us: Histogram<u64>,
     /// Microseconds from when the message was due to its 250.
     pub(super) due_us: Histogram<u64>,
+    /// Microseconds of each [`Timed`].
+    pub(super) phases_us: [Histogram<u64>; Timed::COUNT],
+    /// Handshakes that resumed a session.
+    pub(super) resumed: u64,
+    /// The last reply to each recipient, by code.
+    pub(super) replies: BTreeMap<u16, u64>,
     /// From the first message to the last.
     pub(super) span: Option<(Instant, Instant)>,
+}
+
+/// What is timed beside the final dot. With PIPELINING the first of the commands that go out together has all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timed {
+    /// TCP.
+    Connect,
+    /// The TLS handshake alone.
+    Tls,
+    Greeting,
+    Ehlo,
+    /// The command and the handshake.
+    StartTls,
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    /// Until the final dot has gone out.
+    Content,
+    /// From then to its reply.
+    Dot,
+    /// QUIT.
+    Quit,
+}
+
+impl Timed {
+    pub(super) const COUNT: usize = Self::ALL.len();
+    pub(super) const ALL: [(Timed, &str); 12] = [
+        (Timed::Connect, "connect"),
+        (Timed::Tls, "tls"),
+        (Timed::Greeting, "greeting"),
+        (Timed::Ehlo, "ehlo"),
+        (Timed::StartTls, "starttls"),
+        (Timed::Auth, "auth"),
+        (Timed::Mail, "mail"),
+        (Timed::Rcpt, "rcpt"),
+        (Timed::Data, "data"),
+        (Timed::Content, "content"),
+        (Timed::Dot, "dot"),
+        (Timed::Quit, "quit"),
+    ];
+}
+
+impl From<Phase> for Timed {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Connect => Timed::Connect,
+            Phase::Greeting => Timed::Greeting,
+            Phase::Ehlo => Timed::Ehlo,
+            Phase::StartTls => Timed::StartTls,
+            Phase::Auth => Timed::Auth,
+            Phase::Mail => Timed::Mail,
+            Phase::Rcpt => Timed::Rcpt,
+            Phase::Data => Timed::Data,
+            Phase::Content => Timed::Content,
+            Phase::Dot => Timed::Dot,
+            Phase::Idle => Timed::Quit,
+        }
+    }
 }
 
 /// How many, and what the first of them said.
@@ -47,6 +112,9 @@ impl Default for Tally {
             lost: BTreeMap::new(),
             dot_us: histogram(),
             due_us: histogram(),
+            phases_us: std::array::from_fn(|_| histogram()),
+            resumed: 0,
+            replies: BTreeMap::new(),
             span: None,
         }
     }
@@ -57,6 +125,9 @@ impl Tally {
     pub(super) fn count(&mut self, results: &[Result]) -> bool {
         let mut accepted = 0;
         for result in results {
+            if let Result::Accepted(reply) | Result::Refused(_, reply) = result {
+                *self.replies.entry(reply.code).or_default() += 1;
+            }
             match result {
                 Result::Accepted(_) => accepted += 1,
                 Result::Refused(_, reply) | Result::Impossible(reply) => note(&mut self.refused, reply.code, reply),
@@ -66,6 +137,11 @@ impl Tally {
         self.recipients_accepted += accepted;
         *(if accepted > 0 { &mut self.accepted } else { &mut self.failed }) += 1;
         accepted > 0
+    }
+
+    /// Notes how long something took.
+    pub(super) fn phase(&mut self, phase: Timed, from: Instant, to: Instant) {
+        self.phases_us[phase as usize].saturating_record(micros(from, to));
     }
 
     /// Notes when an accepted message was due, had gone out, and was accepted.
@@ -84,6 +160,13 @@ impl Tally {
         self.recipients_accepted += other.recipients_accepted;
         merge(&mut self.refused, other.refused);
         merge(&mut self.lost, other.lost);
+        self.resumed += other.resumed;
+        for (code, count) in other.replies {
+            *self.replies.entry(code).or_default() += count;
+        }
+        for (mine, theirs) in self.phases_us.iter_mut().zip(&other.phases_us) {
+            mine.add(theirs).expect("both have the same bounds");
+        }
         for (mine, theirs) in [(&mut self.dot_us, &other.dot_us), (&mut self.due_us, &other.due_us)] {
             mine.add(theirs).expect("both have the same bounds");
         }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,8 +19,6 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 struct Worker {
     thread: Rc<Thread>,
     number: u32,
-    /// The message's content, written over for each; shared with the session while it is sent.
-    content: Arc<Vec<u8>>,
     connection: Option<Open>,
 }
 
@@ -30,13 +27,12 @@ struct Worker {
 /// # Errors
 /// Where ids cannot be written.
 pub(super) async fn run(thread: Rc<Thread>, number: u32) -> io::Result<()> {
-    let content = Arc::new(thread.template.message());
-    let mut worker = Worker { thread, number, content, connection: None };
+    let mut worker = Worker { thread, number, connection: None };
     while let Some(ticket) = worker.thread.ticket().await {
         worker.send(ticket).await?;
     }
     if let Some(connection) = worker.connection.take() {
-        connection.close(&worker.thread.reactor, &worker.thread.plan).await;
+        connection.close(&worker.thread).await;
     }
     Ok(())
 }
@@ -44,7 +40,12 @@ pub(super) async fn run(thread: Rc<Thread>, number: u32) -> io::Result<()> {
 impl Worker {
     async fn send(&mut self, ticket: Ticket) -> io::Result<()> {
         let id = Id::new(self.thread.run, self.thread.number, ticket.number);
-        let transaction = self.transaction(id, ticket.number);
+        let content = self.thread.content(id, ticket.due);
+        let transaction = Transaction {
+            sender: self.thread.plan.sender.clone(),
+            recipients: self.thread.plan.recipients(ticket.number),
+            content: content.bytes.clone(),
+        };
         match self.transact(&transaction).await {
             Ok(sent) => self.count(id, ticket.due, &transaction, &sent)?,
             Err(not_open) => {
@@ -53,34 +54,26 @@ impl Worker {
                 self.thread.reactor.sleep(RECONNECT_PAUSE).await;
             }
         }
+        drop(transaction);
+        self.thread.take_back(content);
         Ok(())
-    }
-
-    fn transaction(&mut self, id: Id, number: u32) -> Transaction {
-        self.thread.template.give_id(Arc::make_mut(&mut self.content).as_mut_slice(), id);
-        Transaction {
-            sender: self.thread.plan.sender.clone(),
-            recipients: self.thread.plan.recipients(number),
-            content: self.content.clone(),
-        }
     }
 
     /// Sends on the kept connection or a new one. A kept connection that turns out to be gone says nothing about the
     /// message, which then gets a new one.
     async fn transact(&mut self, transaction: &Transaction) -> std::result::Result<Sent, NotOpen> {
         if let Some(kept) = self.connection.take_if(|open| !open.can_transact(&self.thread.plan)) {
-            kept.close(&self.thread.reactor, &self.thread.plan).await;
+            kept.close(&self.thread).await;
         }
         if let Some(mut kept) = self.connection.take() {
-            let sent = kept.transact(&self.thread.reactor, &self.thread.plan, transaction.clone()).await;
+            let sent = kept.transact(&self.thread, transaction.clone()).await;
             if !(kept.is_used() && was_gone(&sent)) {
                 self.connection = Some(kept);
                 return Ok(sent);
             }
         }
-        let mut fresh = Open::new(&self.thread.reactor, &self.thread.plan, self.number).await?;
-        self.thread.tally.borrow_mut().connections += 1;
-        let sent = fresh.transact(&self.thread.reactor, &self.thread.plan, transaction.clone()).await;
+        let mut fresh = Open::new(&self.thread, self.number).await?;
+        let sent = fresh.transact(&self.thread, transaction.clone()).await;
         self.connection = Some(fresh);
         Ok(sent)
     }
@@ -111,7 +104,7 @@ fn was_gone(sent: &Sent) -> bool {
 
 impl NotOpen {
     /// What it means for each recipient.
-    fn results(self, recipients: usize) -> Vec<Result> {
+    pub(super) fn results(self, recipients: usize) -> Vec<Result> {
         let result = match self.failure {
             Failure::Reply(reply) => Result::Refused(self.phase, reply),
             Failure::Lost(why) => Result::Lost(self.phase, why),

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 
+use hdrhistogram::Histogram;
 use ringpost::smtp::envelope::Envelope;
 use shards::Instant;
 
-use crate::message::{Id, Received};
+use crate::message::{Mark, Received};
+
+/// The longest delivery that is told from longer ones: five days.
+const DELIVERY_MS_MAX: u64 = 5 * 24 * 3_600_000;
 
 /// Counts of one shard, or of all.
-#[derive(Default)]
 pub(super) struct Counts {
     pub(super) connections: u64,
     pub(super) messages: u64,
@@ -24,29 +27,50 @@ pub(super) struct Counts {
     pub(super) span: Option<(Instant, Instant)>,
     /// How often each fault happened, in the script's order.
     pub(super) faults: Vec<u64>,
+    /// Milliseconds from when a message was due at its generator to its reception here, on one machine's clock.
+    pub(super) delivery_ms: Histogram<u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            messages: 0,
+            recipients: 0,
+            bytes: 0,
+            unmarked: 0,
+            damaged: 0,
+            receptions: 0,
+            seen: HashSet::new(),
+            span: None,
+            faults: Vec::new(),
+            delivery_ms: Histogram::new_with_max(DELIVERY_MS_MAX, 3).expect("bounds that a histogram can have"),
+        }
+    }
 }
 
 impl Counts {
-    /// Counts one received message.
-    pub(super) fn count(&mut self, envelope: &Envelope, bytes: usize, received: Received, now: Instant) {
+    /// Counts one received message; `wall_us` is `now` on the wall clock.
+    pub(super) fn count(&mut self, envelope: &Envelope, bytes: usize, received: Received, now: Instant, wall_us: u64) {
         self.messages += 1;
         self.recipients += envelope.recipients.len() as u64;
         self.bytes += bytes as u64;
         match received {
             Received::Unmarked => self.unmarked += 1,
-            Received::Whole(id) => self.see(id, envelope),
-            Received::Damaged(id) => {
+            Received::Whole(mark) => self.see(mark, envelope, wall_us),
+            Received::Damaged(mark) => {
                 self.damaged += 1;
-                self.see(id, envelope);
+                self.see(mark, envelope, wall_us);
             }
         }
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
     }
 
-    fn see(&mut self, id: Id, envelope: &Envelope) {
+    fn see(&mut self, mark: Mark, envelope: &Envelope, wall_us: u64) {
+        self.delivery_ms.saturating_record(wall_us.saturating_sub(mark.due_us) / 1000);
         for recipient in &envelope.recipients {
             self.receptions += 1;
-            self.seen.insert((id.to_bits(), crc32fast::hash(recipient.path.as_str().as_bytes())));
+            self.seen.insert((mark.id.to_bits(), crc32fast::hash(recipient.path.as_str().as_bytes())));
         }
     }
 
@@ -69,6 +93,7 @@ impl Counts {
             (Some((first, last)), Some((theirs, end))) => Some((first.min(theirs), last.max(end))),
             (mine, theirs) => mine.or(theirs),
         };
+        self.delivery_ms.add(&other.delivery_ms).expect("both have the same bounds");
         self.faults.resize(self.faults.len().max(other.faults.len()), 0);
         self.faults.iter_mut().zip(other.faults).for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -77,6 +102,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Id;
     use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
     use ringpost::smtp::path::{Mailbox, ReversePath};
 
@@ -100,16 +126,18 @@ mod tests {
     #[test]
     fn only_a_second_reception_by_one_recipient_is_a_duplicate() {
         let (id, now) = (Id::new(1, 0, 0), Instant::from_nanos(1));
+        let mark = |id| Mark { id, due_us: 1_000_000 };
         let (mut here, mut there) = (Counts::default(), Counts::default());
-        here.count(&envelope(&["a@b.test", "c@d.test"]), 10, Received::Whole(id), now);
-        here.count(&envelope(&["e@f.test"]), 10, Received::Whole(id), now);
-        here.count(&envelope(&["a@b.test"]), 10, Received::Whole(Id::new(1, 0, 1)), now);
+        here.count(&envelope(&["a@b.test", "c@d.test"]), 10, Received::Whole(mark(id)), now, 1_500_000);
+        here.count(&envelope(&["e@f.test"]), 10, Received::Whole(mark(id)), now, 1_500_000);
+        here.count(&envelope(&["a@b.test"]), 10, Received::Whole(mark(Id::new(1, 0, 1))), now, 1_500_000);
         assert_eq!(here.duplicates(), 0, "a message split by destination, and another message");
-        there.count(&envelope(&["c@d.test"]), 10, Received::Damaged(id), now);
-        there.count(&envelope(&["c@d.test"]), 10, Received::Unmarked, now);
+        there.count(&envelope(&["c@d.test"]), 10, Received::Damaged(mark(id)), now, 1_500_000);
+        there.count(&envelope(&["c@d.test"]), 10, Received::Unmarked, now, 1_500_000);
         assert_eq!(there.duplicates(), 0, "the first on this shard");
         here.add(there);
         assert_eq!((here.duplicates(), here.damaged, here.unmarked), (1, 1, 1));
         assert_eq!((here.messages, here.recipients, here.bytes), (5, 6, 50));
+        assert_eq!((here.delivery_ms.len(), here.delivery_ms.max()), (4, 500));
     }
 }

@@ -26,15 +26,18 @@ use shards::launch::{self, Running};
 
 use crate::idfile::IdSink;
 use crate::usage::EndSignals;
-use crate::{Failure, TlsOption, usage};
+use crate::{Failure, TlsOption, series, usage};
 use counts::Counts;
 use script::Script;
 
 pub use options::Options;
 pub use report::Report;
+pub(crate) use script::check as check_script;
 
 /// How often signals and the end are looked for, and the progress line is renewed.
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(50);
+/// The columns of `--series`.
+const COLUMNS: [&str; 3] = ["messages", "recipients", "connections"];
 
 /// What all shards of a sink share.
 pub(crate) struct Shared {
@@ -47,6 +50,9 @@ pub(crate) struct Shared {
     /// Messages after which the sink ends.
     messages_max: Option<u64>,
     messages: AtomicU64,
+    recipients: AtomicU64,
+    /// Connections that are open now.
+    connections: AtomicU64,
     stop: AtomicBool,
     /// Shards that have not ended.
     running: AtomicUsize,
@@ -57,8 +63,9 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Counts a message towards `--messages`.
-    fn count(&self) {
+    /// Counts a message, also towards `--messages`.
+    fn count(&self, recipients: usize) {
+        self.recipients.fetch_add(recipients as u64, Ordering::Relaxed);
         let messages = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
         if self.messages_max.is_some_and(|messages_max| messages >= messages_max) {
             self.stop.store(true, Ordering::Relaxed);
@@ -96,6 +103,8 @@ impl Sink {
             ids: IdSink::create(options.ids.as_deref(), options.per_recipient)?,
             messages_max: options.messages,
             messages: AtomicU64::new(0),
+            recipients: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             running: AtomicUsize::new(options.threads),
         });
@@ -125,6 +134,12 @@ impl Sink {
         self.shared.messages.load(Ordering::Relaxed)
     }
 
+    /// Messages, recipients, open connections.
+    fn numbers(&self) -> [u64; 3] {
+        let shared = &self.shared;
+        [&shared.messages, &shared.recipients, &shared.connections].map(|number| number.load(Ordering::Relaxed))
+    }
+
     /// Whether it has ended by itself (`--messages`).
     pub fn has_ended(&self) -> bool {
         self.shared.running.load(Ordering::Acquire) == 0
@@ -152,12 +167,15 @@ impl Sink {
 /// As [`Sink::start`]; [`Failure::Failed`] too if a message was damaged.
 pub fn main(options: &Options) -> Result<(), Failure> {
     let signals = EndSignals::block();
+    let mut series = series::Writer::create(options.series.as_deref(), &COLUMNS)?;
+    let broken = |error: std::io::Error| Failure::Failed(format!("series: {error}"));
     let sink = Sink::start(options)?;
     for address in sink.addresses() {
         eprintln!("listening on {address}");
     }
     let terminal = std::io::stderr().is_terminal();
     while !signals.wait(TICK) && !sink.has_ended() {
+        series.tick(&sink.numbers()).map_err(broken)?;
         if terminal {
             eprint!("\r{} messages\x1b[K", sink.messages());
         }
@@ -165,6 +183,7 @@ pub fn main(options: &Options) -> Result<(), Failure> {
     if terminal {
         eprint!("\r\x1b[K");
     }
+    series.end(&sink.numbers()).map_err(broken)?;
     let report = sink.stop()?;
     if options.json {
         println!("{}", serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?);

@@ -37,6 +37,9 @@ pub struct Options {
     /// In --ids, write one line per recipient: id and address
     #[arg(long, requires = "ids")]
     pub per_recipient: bool,
+    /// Write the course (CSV): messages, recipients, open connections
+    #[arg(long, value_name = "FILE")]
+    pub series: Option<PathBuf>,
     /// End after this many messages
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
@@ -61,6 +64,14 @@ pub struct Options {
 const ERRORS_MAX: u32 = 20;
 
 impl Options {
+    /// From words as on the command line.
+    ///
+    /// # Errors
+    /// What is wrong with them, in one line.
+    pub fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        units::options(words)
+    }
+
     /// What the sessions offer.
     pub(super) fn settings(&self) -> Settings {
         Settings {

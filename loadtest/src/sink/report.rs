@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::script::Script;
+use crate::generate::Latency;
 use crate::usage;
 
 /// What a sink received.
@@ -26,6 +27,8 @@ pub struct Report {
     pub damaged: u64,
     /// Messages that no `ringload generate` has made.
     pub unmarked: u64,
+    /// From when a message was due at its generator to its reception, where both share a clock.
+    pub delivery_ms: Latency,
     /// How often each fault of the script happened.
     pub faults: Vec<u64>,
     /// From the first message to the last.
@@ -50,6 +53,7 @@ impl Report {
             duplicates: total.duplicates(),
             damaged: total.damaged,
             unmarked: total.unmarked,
+            delivery_ms: Latency::of(&total.delivery_ms),
             faults: total.faults.clone(),
             seconds,
             messages_per_second: if seconds > 0.0 { total.messages as f64 / seconds } else { 0.0 },
@@ -66,6 +70,10 @@ impl fmt::Display for Report {
         writeln!(f, "duplicates  {}", self.duplicates)?;
         writeln!(f, "damaged     {}", self.damaged)?;
         writeln!(f, "unmarked    {} (not made by ringload)", self.unmarked)?;
+        if self.delivery_ms.count > 0 {
+            let Latency { p50, p99, max, .. } = self.delivery_ms;
+            writeln!(f, "delivery    p50 {p50} ms, p99 {p99} ms, max {max} ms after it was due")?;
+        }
         for (number, (happened, place)) in self.faults.iter().zip(&self.places).enumerate() {
             writeln!(f, "fault {:<5} at {place}: {happened} times", number + 1)?;
         }

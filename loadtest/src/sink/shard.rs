@@ -17,8 +17,9 @@ use super::Shared;
 use super::counts::Counts;
 use super::faults::Faults;
 use super::session;
+use crate::clock;
 use crate::idfile::IdFile;
-use crate::message::{self, Received};
+use crate::message::{self, Mark, Received};
 
 /// How often a shard looks whether it is to stop.
 const STOP_POLL: Duration = Duration::from_millis(20);
@@ -44,15 +45,16 @@ impl Shard {
     /// Where its id cannot be written.
     pub(super) fn take(&self, envelope: &Envelope, content: &[u8]) -> io::Result<String> {
         let received = message::inspect(content);
-        self.counts.borrow_mut().count(envelope, content.len(), received, self.reactor.now());
+        let wall_us = clock::wall_us();
+        self.counts.borrow_mut().count(envelope, content.len(), received, self.reactor.now(), wall_us);
         let noted = match received {
             Received::Unmarked => Ok("unmarked".to_owned()),
-            Received::Whole(id) | Received::Damaged(id) => {
+            Received::Whole(Mark { id, .. }) | Received::Damaged(Mark { id, .. }) => {
                 let recipients = envelope.recipients.iter().map(|recipient| recipient.path.as_str());
                 self.ids.borrow_mut().note(id, recipients).map(|()| id.to_string())
             }
         };
-        self.shared.count();
+        self.shared.count(envelope.recipients.len());
         noted
     }
 }
@@ -109,9 +111,11 @@ async fn accept(shard: Rc<Shard>, listener: Listener) {
         let connection = shard.clone();
         connection.counts.borrow_mut().connections += 1;
         connection.connections.set(connection.connections.get() + 1);
+        connection.shared.connections.fetch_add(1, Ordering::Relaxed);
         let conversation = async move {
             session::serve(&connection, stream).await;
             connection.connections.set(connection.connections.get() - 1);
+            connection.shared.connections.fetch_sub(1, Ordering::Relaxed);
         };
         shard.reactor.spawn(conversation).detach();
     }

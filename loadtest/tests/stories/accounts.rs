@@ -32,7 +32,7 @@ fn both_ends_agree_in_every_way_of_sending() {
         assert_eq!((received_report.messages, received_report.recipients), (60, recipients), "{way}");
         assert_eq!((received_report.damaged, received_report.duplicates, received_report.unmarked), (0, 0, 0), "{way}");
         assert_eq!(received_report.connections, load.connections, "{way}");
-        let account = verify::account(&sent, &received).expect("both files are there");
+        let account = verify::account(&[&sent], &[&received]).expect("both files are there");
         assert_eq!((account.sent, account.received), (recipients, recipients), "{way}");
         assert_eq!((account.lost, account.duplicated, account.unacknowledged), (0, 0, 0), "{way}");
     }
@@ -51,7 +51,7 @@ fn lost_doubled_and_unacknowledged_messages_are_told_apart() {
     let folder = Folder::new();
     let sent = folder.write("sent", "a\nb\nc\n");
     let received = folder.write("received", "a\nb\nb\nx\n");
-    let account = verify::account(&sent, &received).expect("both files are there");
+    let account = verify::account(&[&sent], &[&received]).expect("both files are there");
     assert_eq!((account.sent, account.received), (3, 4));
     assert_eq!((account.lost, account.duplicated, account.unacknowledged), (1, 1, 1));
     assert_eq!((account.lost_examples, account.duplicated_examples), (vec!["c".into()], vec!["b".into()]));

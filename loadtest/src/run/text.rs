@@ -1,0 +1,72 @@
+//! A record as text.
+
+use std::fmt::Write as _;
+
+use super::figure::FIGURES;
+use super::record::{Run, ServerResult};
+
+/// The whole record, for a terminal.
+pub(crate) fn of(run: &Run) -> String {
+    let mut text = format!("{} ({})\n{}\n\n", run.title, run.scenario, run.about);
+    let machine = &run.machine;
+    let _ = writeln!(
+        text,
+        "{}, scale {}; {} × {}, {:.1} GiB, Linux {}, {}, {} on {}; flush of 4 KiB p50 {:.2} ms, p99 {:.2} ms; load before {:.1}",
+        run.began,
+        run.scale,
+        machine.cores,
+        machine.processor,
+        machine.memory_bytes as f64 / f64::from(1 << 30),
+        machine.kernel,
+        machine.system,
+        machine.file_system,
+        machine.disk.as_deref().unwrap_or("no disk"),
+        machine.flush_p50_us as f64 / 1000.0,
+        machine.flush_p99_us as f64 / 1000.0,
+        machine.load_before,
+    );
+    run.servers.iter().for_each(|server| of_server(server, &mut text));
+    text
+}
+
+fn of_server(server: &ServerResult, text: &mut String) {
+    let _ = writeln!(text, "\n{} ({}), {} repetitions", server.server, server.version, server.repetitions.len());
+    for step in server.steps() {
+        let _ = writeln!(text, "  {step}");
+        for figure in FIGURES {
+            let Some(spread) = server.spread(step, figure.name) else { continue };
+            let _ = write!(text, "    {:<38} {:>14}", figure.label, figure.write(spread.median));
+            if server.repetitions.len() > 1 {
+                let _ = write!(text, "   ({} to {})", figure.write(spread.min), figure.write(spread.max));
+            }
+            text.push('\n');
+        }
+    }
+    for (number, repetition) in server.repetitions.iter().enumerate() {
+        let account = &repetition.account;
+        let _ = writeln!(
+            text,
+            "  account {}: {} accepted = {} received once + {} queued + {} failed + {} lost; {} received again, \
+             {} without a 250 seen, {} damaged",
+            number + 1,
+            account.accepted,
+            account.received - account.duplicated - account.unacknowledged,
+            account.queued,
+            account.failed,
+            account.lost,
+            account.duplicated,
+            account.unacknowledged,
+            account.damaged,
+        );
+        for (name, sink) in &repetition.sinks {
+            let delivery = &sink["delivery_ms"];
+            if delivery["count"].as_u64() > Some(0) {
+                let _ = writeln!(
+                    text,
+                    "  sink {name}: {} messages, due to delivered p50 {} ms, p99 {} ms, max {} ms",
+                    sink["messages"], delivery["p50"], delivery["p99"], delivery["max"]
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `ringload run` with a real server in the middle, a little of everything.
+
+#![allow(missing_docs, reason = "the tests' names and bodies are the documentation")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use loadtest::run::{Run, Scenario};
+
+/// The release build of Ringpost.
+fn ringpost() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let words = ["build", "--release", "--package", "ringpost", "--bins", "--quiet"];
+        let built = Command::new(cargo).args(words).current_dir(root).status().expect("cargo runs");
+        assert!(built.success(), "the release build failed");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        target.join("release/ringpost")
+    })
+}
+
+fn ringload(words: &[&str], folder: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    command.arg("run").args(words).arg("--out").arg(folder).arg("--ringpost").arg(ringpost());
+    command.output().expect("ringload runs")
+}
+
+fn run(words: &[&str], folder: &Path) -> Run {
+    let output = ringload(words, folder);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {said}\n{}", String::from_utf8_lossy(&output.stdout));
+    Run::load(folder).expect("its record")
+}
+
+fn figure(run: &Run, step: &str, figure: &str) -> f64 {
+    run.servers[0].spread(step, figure).unwrap_or_else(|| panic!("{step} has no {figure}")).median
+}
+
+#[test]
+fn a_relay_is_measured_and_every_message_accounted_for() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let folder = folder.path().join("run");
+    let run = run(&["relay", "--scale", "0.01", "--repeat", "2"], &folder);
+
+    let repetitions = &run.servers[0].repetitions;
+    assert_eq!(repetitions.len(), 2);
+    for repetition in repetitions {
+        let account = &repetition.account;
+        assert_eq!((account.accepted, account.received, account.lost, account.queued), (480, 480, 0, 0), "{account:?}");
+        assert_eq!(repetition.sinks["sink"]["delivery_ms"]["count"], 480);
+        let samples = std::fs::read_to_string(folder.join(&repetition.folder).join("samples.csv")).expect("samples");
+        assert!(samples.lines().count() > 4, "{samples}");
+        assert!(!folder.join(&repetition.folder).join("server/data").exists(), "the queue is gone");
+    }
+    assert_eq!(figure(&run, "relay", "messages"), 400.0);
+    assert!(figure(&run, "relay", "flushes_per_message") > 0.0);
+    assert!(figure(&run, "relay", "dot_p99_ms") >= figure(&run, "relay", "dot_p50_ms"));
+    assert!(figure(&run, "relay-100k", "written_bytes_per_message") > 100.0 * 1024.0);
+    assert!(figure(&run, "relay", "memory_peak_bytes") > 0.0);
+    assert!(run.machine.cores > 0 && run.servers[0].version.starts_with("ringpost "));
+    assert!(folder.join("summary.json").exists());
+}
+
+#[test]
+fn what_is_held_over_restarts_is_delivered_in_the_end() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let run = run(&["restart", "--scale", "0.002", "--repeat", "1"], &folder.path().join("run"));
+    let account = &run.servers[0].repetitions[0].account;
+    assert_eq!((account.accepted, account.received, account.lost), (2000, 2000, 0), "{account:?}");
+    assert_eq!(figure(&run, "kill", "queued"), 2000.0);
+    assert!(figure(&run, "kill", "start_s") > 0.0 && figure(&run, "stop", "memory_bytes_per_queued") > 0.0);
+    assert!(figure(&run, "drain", "messages_per_second") > 0.0);
+}
+
+#[test]
+fn a_lost_reply_after_the_dot_is_seen_as_a_duplicate() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let scenario = folder.path().join("lost-reply.toml");
+    let text = "title = \"A lost 250\"\nabout = \"A\"\nretry_s = [1]\n\n[[sink]]\nname = \"s\"\ndomains = [\"sink.test\"]\n\
+                script = \"[[fault]]\\nat = 'dot'\\ntimes = 3\\ndrop = true\\naccept = true\\n\"\n\n\
+                [[step]]\nname = \"load\"\nload = \"--messages 50\"\nuntil = \"delivered\"\n";
+    std::fs::write(&scenario, text).expect("written");
+    let name = scenario.display().to_string();
+    let run = run(&[&name, "--repeat", "1"], &folder.path().join("run"));
+    let account = &run.servers[0].repetitions[0].account;
+    assert_eq!((account.accepted, account.lost, account.duplicated), (50, 0, 3), "{account:?}");
+}
+
+#[test]
+fn mistakes_are_exit_code_2_with_their_line() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let scenario = folder.path().join("wrong.toml");
+    std::fs::write(&scenario, "title = \"T\"\nabout = \"A\"\n[[step]]\nname = \"a\"\nload = \"--mesages 1\"\n")
+        .expect("written");
+    let name = scenario.display().to_string();
+    for (words, what) in [([name.as_str()], "wrong.toml:3: "), (["nowhere"], "accept-keep, ")] {
+        let output = ringload(&words, &folder.path().join("run"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(what), "{said}");
+    }
+    let output = ringload(&["relay"], folder.path());
+    assert_eq!(output.status.code(), Some(2), "a folder that exists is not written to");
+    let list = ringload(&["--list"], &folder.path().join("run"));
+    let list = String::from_utf8_lossy(&list.stdout);
+    assert!(Scenario::names().all(|name| list.contains(name)), "{list}");
+}
