@@ -111,6 +111,44 @@ fn account_hash_reads_a_password_from_stdin() {
 }
 
 #[test]
+fn classify_tells_what_a_reply_means() {
+    let classify = |arguments: &[&str], stdin: &[u8]| {
+        let mut process = Command::new(RINGPOST)
+            .arg("classify")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        process.stdin.take().expect("a pipe").write_all(stdin).expect("it reads");
+        process.wait_with_output().expect("it ends")
+    };
+    let verdicts = |output: &Output| -> Vec<serde_json::Value> {
+        assert_eq!(output.status.code(), Some(0), "{}", err(output));
+        out(output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    assert_eq!(
+        verdicts(&classify(&["552 5.2.2 Mailbox full"], b"")),
+        [serde_json::json!({
+            "action": "defer", "category": "mailbox-full", "code": 552, "status": "5.2.2", "rule": "mailbox-full",
+            "powermta": "quota-issues", "kumomta": "QuotaIssues",
+        })]
+    );
+    // Words need no quotes; what is known of the conversation helps.
+    let hm08 = ["554", "5.7.1", "[HM08] refused [192.0.2.1]"];
+    let ours = [&["--mx", "mx01.mail.icloud.com", "--address", "192.0.2.1"], &hm08[..]].concat();
+    let others = [&["--mx", "mx01.mail.icloud.com", "--address", "192.0.2.2"], &hm08[..]].concat();
+    assert_eq!(verdicts(&classify(&ours, b""))[0]["rule"], "apple-address");
+    assert_eq!(verdicts(&classify(&others, b""))[0]["rule"], "apple-content");
+    let lines = verdicts(&classify(&["-"], b"550 5.1.1 User unknown\n\nsmtp; 421 4.7.0 Too many connections\n"));
+    let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap_or_default()).collect();
+    assert_eq!(actions, ["reject", "defer", "defer"]);
+    assert_eq!(classify(&[], b"").status.code(), Some(2));
+    assert_eq!(classify(&["550 no", "--address", "mx"], b"").status.code(), Some(2));
+}
+
+#[test]
 fn queue_commands_say_when_nobody_runs_and_when_they_are_used_wrongly() {
     let (_folder, file) = configuration();
     let nobody = ringpost(&["queue", "list"], &file);

@@ -1,6 +1,7 @@
-//! Bounces: the notices that tell senders what became of their messages (RFC 3461, 3464, 6522, 6533). Pure.
+//! Bounces: what the replies of other servers mean ([`classify()`]), and the notices that tell senders what became of
+//! their messages (RFC 3461, 3464, 6522, 6533). Pure.
 //!
-//! Owns: a notice's three parts ([`dsn`]: for people, for programs, and the original), and what a status code means to
+//! Owns: the rules of [`mod@classify`]; a notice's three parts ([`dsn`]: for people, for programs, and the original), and what a status code means to
 //! someone who does not know SMTP ([`explain`]).
 //! Never: decides whether a notice is wanted, or when (the queue knows NOTIFY and the states); reads a clock; sends.
 //!
@@ -9,9 +10,11 @@
 //!
 //! Limits: those of [`dsn`]: how many recipients the text lists, how much of the original goes back.
 
+pub mod classify;
 pub mod dsn;
 pub mod explain;
 mod field;
 mod original;
 
+pub use classify::classify;
 pub use dsn::{Action, Notice, Report, compose};

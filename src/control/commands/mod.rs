@@ -4,6 +4,7 @@
 
 mod account;
 mod check;
+mod classify;
 mod queue;
 mod table;
 
@@ -37,6 +38,9 @@ enum Command {
     /// Find every mistake in a configuration, with its line
     #[command(after_help = "Example:\n  ringpost check -c /etc/ringpost/ringpost.toml")]
     Check(ConfigFile),
+    /// Show what the bounce classifier makes of a reply: action, category, code, status, rule
+    #[command(after_help = "Example:\n  ringpost classify '552 5.2.2 Mailbox full'")]
+    Classify(classify::Arguments),
     /// Make what an account needs
     #[command(subcommand)]
     Account(account::Command),
@@ -99,6 +103,7 @@ impl CommandLine {
                 serve::run(&arguments.config.file, config, arguments.hold)
             }
             Command::Check(config) => check::run(&config.file),
+            Command::Classify(arguments) => classify::run(&arguments),
             Command::Account(command) => account::run(&command),
             Command::Queue(command) => queue::run(&command),
         }

@@ -1,0 +1,109 @@
+//! What a server's reply means: what to do, why, and what other systems call it. Pure.
+//!
+//! Owns: the rules, which are data (`rules.toml`, beside this file), and how they are applied.
+//! Never: decides about anything but the one reply: schedules and pauses are the queue's and the pool's matter.
+//!
+//! The first of these that applies decides:
+//!
+//! 1. a provider's override: what certain words or codes mean at the hosts of a domain, also by whether they name our
+//!    address;
+//! 2. a rule of our own: words that mean the same everywhere;
+//! 3. the enhanced code (RFC 3463), unless its class contradicts the basic code's;
+//! 4. the basic code (RFC 5321 §4.2).
+//!
+//! The category then decides the action, or leaves it to the class of the code: see [`Category`]. So a full mailbox, a
+//! block list and a missing name of ours are tried again even after a 5xx, and a verdict on the content is final even
+//! after a 4xx. A text without any code (no server's reply, but a
+//! report) is final where it tells of something lasting.
+//!
+//! Limits: the first [`diagnostic::TEXT_BYTES_MAX`] bytes of a text count; one pass finds all phrases, so the time is
+//! linear in them. Accepted mail never gets this far.
+
+mod category;
+mod diagnostic;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+pub use category::{Action, Category};
+use diagnostic::Said;
+use rules::Verdict;
+
+use crate::smtp::reply::{EnhancedCode, Reply};
+
+/// What is known about the conversation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    /// The host that spoke, as its MX record names it.
+    pub mx: Option<&'a str>,
+    /// The address that it saw us come from. Without it, any address in a text is taken for ours.
+    pub address: Option<IpAddr>,
+}
+
+/// What a reply means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Classification {
+    /// What to do.
+    pub action: Action,
+    /// What it is about.
+    pub category: Category,
+    /// The basic code, where there is one.
+    pub code: Option<u16>,
+    /// The enhanced code: the server's, else that of the basic code's class.
+    pub status: Option<EnhancedCode>,
+    /// Which rule decided: its `id` in `rules.toml`, `enhanced:…`, `basic:…` or `class`.
+    pub rule: &'static str,
+}
+
+impl Classification {
+    /// The same in PowerMTA's vocabulary.
+    pub fn powermta(&self) -> &'static str {
+        self.category.powermta()
+    }
+
+    /// The same in KumoMTA's vocabulary.
+    pub fn kumomta(&self) -> &'static str {
+        match (self.category, self.action) {
+            (Category::Other, Action::Defer) => Category::System.kumomta(),
+            (Category::System, Action::Reject) => Category::Other.kumomta(),
+            (category, _) => category.kumomta(),
+        }
+    }
+}
+
+/// What a server's reply means.
+pub fn classify(reply: &Reply, context: &Context<'_>) -> Classification {
+    judge(&Said::of_reply(reply), context)
+}
+
+/// What a text means that tells of a reply: the reply itself, a Diagnostic-Code, a relay's words.
+pub fn classify_text(text: &str, context: &Context<'_>) -> Classification {
+    judge(&Said::of_text(text), context)
+}
+
+/// Where no rule and no code tells anything.
+const UNKNOWN: Verdict<'static> = Verdict { category: Category::Other, action: None, rule: "class" };
+
+fn judge(said: &Said<'_>, context: &Context<'_>) -> Classification {
+    let class = said.code.map(|code| (code / 100) as u8).or(said.status.map(|status| status.0));
+    let by_class = match class {
+        Some(2) => Some(Action::Deliver),
+        Some(5) => Some(Action::Reject),
+        Some(_) => Some(Action::Defer),
+        None => None,
+    };
+    let status = said.status.or(class.filter(|class| [2, 4, 5].contains(class)).map(|class| EnhancedCode(class, 0, 0)));
+    let verdict = match by_class {
+        Some(Action::Deliver) => Verdict { category: Category::Accepted, action: by_class, rule: "class" },
+        _ => rules::rules().judge(said, context).unwrap_or(UNKNOWN),
+    };
+    let Verdict { category, rule, .. } = verdict;
+    let action = verdict.action.or(by_class).unwrap_or_else(|| {
+        // A report without any code tells of a failure, unless it tells nothing.
+        if category.lasts() && diagnostic::tells_anything(said) { Action::Reject } else { Action::Defer }
+    });
+    Classification { action, category, code: said.code, status, rule }
+}

@@ -1,0 +1,326 @@
+//! The rules: `rules.toml` read once, and all phrases searched for in one pass over a text.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use serde::Deserialize;
+
+use super::Context;
+use super::category::{Action, Category};
+use super::diagnostic::{Said, names_address, push_words, words};
+use crate::smtp::reply::EnhancedCode;
+
+/// Different phrases in all rules together.
+const PHRASES_MAX: usize = 64 * PHRASE_BLOCKS;
+const PHRASE_BLOCKS: usize = 32;
+
+/// The rules that come with the program.
+pub(super) fn rules() -> &'static Rules {
+    static RULES: LazyLock<Rules> = LazyLock::new(|| {
+        Rules::parse(include_str!("rules.toml")).unwrap_or_else(|mistake| panic!("rules.toml: {mistake}"))
+    });
+    &RULES
+}
+
+/// What a rule, or a code, says about a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict<'a> {
+    pub category: Category,
+    pub action: Option<Action>,
+    pub rule: &'a str,
+}
+
+/// All rules, ready for use.
+pub(super) struct Rules {
+    search: AhoCorasick,
+    own: Vec<Rule>,
+    providers: Vec<Rule>,
+    /// By `subject.detail`, `subject.*` or either behind a class.
+    enhanced: HashMap<Box<str>, Code>,
+    basic: HashMap<u16, Code>,
+}
+
+struct Rule {
+    id: Box<str>,
+    category: Category,
+    action: Option<Action>,
+    /// One of these: all phrases of it.
+    words: Vec<Vec<usize>>,
+    unless: Vec<Vec<usize>>,
+    address: Option<bool>,
+    class: Option<u8>,
+    mx: Vec<Box<str>>,
+    status: Vec<(u16, u16)>,
+}
+
+struct Code {
+    category: Category,
+    rule: Box<str>,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    rule: Vec<WrittenRule>,
+    provider: Vec<WrittenRule>,
+    enhanced: BTreeMap<Box<str>, Category>,
+    basic: BTreeMap<Box<str>, Category>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRule {
+    id: Box<str>,
+    category: Category,
+    action: Option<WrittenAction>,
+    #[serde(default)]
+    words: Vec<String>,
+    #[serde(default)]
+    unless: Vec<String>,
+    address: Option<bool>,
+    class: Option<u8>,
+    #[serde(default)]
+    mx: Vec<Box<str>>,
+    #[serde(default)]
+    status: Vec<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenAction {
+    Class,
+    Defer,
+    Reject,
+}
+
+impl Rules {
+    /// Reads rules.
+    fn parse(text: &str) -> Result<Rules, String> {
+        let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut phrases = Phrases::default();
+        let own = written.rule.into_iter().map(|rule| phrases.rule(rule)).collect::<Result<Vec<_>, _>>()?;
+        let providers = written.provider.into_iter().map(|rule| phrases.rule(rule)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(rule) = providers.iter().find(|rule| rule.mx.is_empty()) {
+            return Err(format!("`{}` is a provider's rule and names no mx", rule.id));
+        }
+        let mut enhanced = HashMap::new();
+        for (code, category) in written.enhanced {
+            if !code.split('.').all(|part| part == "*" || part.parse::<u16>().is_ok()) {
+                return Err(format!("`{code}` is no enhanced code"));
+            }
+            let rule =
+                if code.split('.').count() == 3 { format!("enhanced:{code}") } else { format!("enhanced:x.{code}") };
+            enhanced.insert(code, Code { category, rule: rule.into() });
+        }
+        let mut basic = HashMap::new();
+        for (code, category) in written.basic {
+            let number = code.parse().map_err(|_| format!("`{code}` is no basic code"))?;
+            basic.insert(number, Code { category, rule: format!("basic:{code}").into() });
+        }
+        if phrases.list.len() > PHRASES_MAX {
+            return Err(format!("{} phrases, at most {PHRASES_MAX}", phrases.list.len()));
+        }
+        let search = AhoCorasick::new(&phrases.list).map_err(|error| error.to_string())?;
+        Ok(Rules { search, own, providers, enhanced, basic })
+    }
+
+    /// The first that applies: a provider's override, a rule of our own, the enhanced code, the basic code.
+    pub fn judge<'a>(&'a self, said: &Said<'_>, context: &Context<'_>) -> Option<Verdict<'a>> {
+        let found = self.find(&words(said));
+        let applies = |rule: &&Rule| rule.applies(said, &found, context);
+        if let Some(rule) = self.providers.iter().find(applies).or_else(|| self.own.iter().find(applies)) {
+            return Some(Verdict { category: rule.category, action: rule.action, rule: &rule.id });
+        }
+        let code = said.status.and_then(|status| self.by_status(status));
+        let code = code.or_else(|| self.basic.get(&said.code?))?;
+        Some(Verdict { category: code.category, action: code.category.action(), rule: &code.rule })
+    }
+
+    fn by_status(&self, EnhancedCode(class, subject, detail): EnhancedCode) -> Option<&Code> {
+        let forms = [
+            format!("{class}.{subject}.{detail}"),
+            format!("{subject}.{detail}"),
+            format!("{class}.{subject}.*"),
+            format!("{subject}.*"),
+        ];
+        forms.iter().find_map(|form| self.enhanced.get(form.as_str()))
+    }
+
+    fn find(&self, words: &str) -> Found {
+        let mut found = Found([0; PHRASE_BLOCKS]);
+        for hit in self.search.find_overlapping_iter(words) {
+            let phrase = hit.pattern().as_usize();
+            found.0[phrase / 64] |= 1 << (phrase % 64);
+        }
+        found
+    }
+}
+
+/// Which phrases a text has.
+struct Found([u64; PHRASE_BLOCKS]);
+
+impl Found {
+    /// Whether all phrases of one of the alternatives are there.
+    fn any(&self, alternatives: &[Vec<usize>]) -> bool {
+        let has = |phrase: &usize| self.0[phrase / 64] >> (phrase % 64) & 1 == 1;
+        alternatives.iter().any(|phrases| phrases.iter().all(has))
+    }
+}
+
+impl Rule {
+    fn applies(&self, said: &Said<'_>, found: &Found, context: &Context<'_>) -> bool {
+        let class = said.code.map(|code| code / 100).or(said.status.map(|status| u16::from(status.0)));
+        let at_host = || context.mx.is_some_and(|host| self.mx.iter().any(|domain| is_within(host, domain)));
+        let has_status = || said.status.is_some_and(|status| self.status.contains(&(status.1, status.2)));
+        (self.words.is_empty() || found.any(&self.words))
+            && !found.any(&self.unless)
+            && (self.mx.is_empty() || at_host())
+            && (self.status.is_empty() || has_status())
+            && self.class.is_none_or(|wanted| class == Some(u16::from(wanted)))
+            && self.address.is_none_or(|wanted| names_address(said.text, context.address) == wanted)
+    }
+}
+
+/// Whether `host` is `domain`, or below it.
+fn is_within(host: &str, domain: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    let Some(start) = host.len().checked_sub(domain.len()) else { return false };
+    host.is_char_boundary(start)
+        && host[start..].eq_ignore_ascii_case(domain)
+        && (start == 0 || host.as_bytes()[start - 1] == b'.')
+}
+
+/// The phrases of all rules, each once.
+#[derive(Default)]
+struct Phrases {
+    list: Vec<String>,
+    numbers: HashMap<String, usize>,
+}
+
+impl Phrases {
+    fn rule(&mut self, written: WrittenRule) -> Result<Rule, String> {
+        let id = written.id;
+        let named = |mistake: String| format!("`{id}`: {mistake}");
+        if written.words.is_empty() && written.status.is_empty() {
+            return Err(named("neither words nor status".into()));
+        }
+        let words = self.alternatives(&written.words).map_err(named)?;
+        let unless = self.alternatives(&written.unless).map_err(named)?;
+        let status = written.status.iter().map(|code| {
+            let figures =
+                code.split_once('.').and_then(|(subject, detail)| Some((subject.parse().ok()?, detail.parse().ok()?)));
+            figures.ok_or_else(|| named(format!("`{code}` is no subject.detail")))
+        });
+        let status = status.collect::<Result<Vec<_>, _>>()?;
+        let action = match written.action {
+            None => written.category.action(),
+            Some(WrittenAction::Class) => None,
+            Some(WrittenAction::Defer) => Some(Action::Defer),
+            Some(WrittenAction::Reject) => Some(Action::Reject),
+        };
+        let (address, class, mx) = (written.address, written.class, written.mx);
+        Ok(Rule { id, category: written.category, action, words, unless, address, class, mx, status })
+    }
+
+    fn alternatives(&mut self, written: &[String]) -> Result<Vec<Vec<usize>>, String> {
+        let alternative = |text: &String| text.split(" + ").map(|phrase| self.number(phrase)).collect();
+        written.iter().map(alternative).collect()
+    }
+
+    fn number(&mut self, phrase: &str) -> Result<usize, String> {
+        let pattern = pattern(phrase)?;
+        let next = self.list.len();
+        let number = *self.numbers.entry(pattern.clone()).or_insert(next);
+        if number == next {
+            self.list.push(pattern);
+        }
+        Ok(number)
+    }
+}
+
+/// What to look for among words: whole ones unless a `*` says otherwise.
+fn pattern(phrase: &str) -> Result<String, String> {
+    let (rest, open_start) = phrase.strip_prefix('*').map_or((phrase, false), |rest| (rest, true));
+    let (rest, open_end) = rest.strip_suffix('*').map_or((rest, false), |rest| (rest, true));
+    let mut words = String::from(" ");
+    push_words(&mut words, rest);
+    if words == " " || rest.contains(['*', '+']) {
+        return Err(format!("`{phrase}` is no phrase"));
+    }
+    let start = usize::from(open_start);
+    let end = words.len() - usize::from(open_end);
+    Ok(words[start..end].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Rules, String> {
+        Rules::parse(&format!("{text}\n[enhanced]\n[basic]\n"))
+    }
+
+    #[test]
+    fn the_rules_that_come_with_the_program_are_sound() {
+        let rules = rules();
+        let mut ids: Vec<&str> = rules.own.iter().chain(&rules.providers).map(|rule| &*rule.id).collect();
+        assert!(ids.len() > 30, "{}", ids.len());
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "an id is used twice");
+        for rule in rules.providers.iter().chain(&rules.own) {
+            assert!(!rule.category.name().is_empty() && !rule.id.contains(' '), "{}", rule.id);
+            assert!(
+                rule.mx.iter().all(|domain| domain.contains('.') && **domain == *domain.to_lowercase()),
+                "{}",
+                rule.id
+            );
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let mistakes = [
+            ("rule = []\n[[provider]]\nid = \"p\"\ncategory = \"rate\"\nwords = [\"x\"]", "names no mx"),
+            ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"", "neither words nor status"),
+            ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rat\"\nwords = [\"x\"]", "unknown variant"),
+            ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"\nwords = [\"a*b\"]", "`a*b` is no phrase"),
+            ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"\nwords = [\"a + \"]", "is no phrase"),
+            ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"\nstatus = [\"x\"]", "no subject.detail"),
+            ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"\nword = [\"x\"]", "unknown field"),
+        ];
+        for (text, expected) in mistakes {
+            let mistake = parse(text).err().unwrap_or_default();
+            assert!(mistake.contains(expected), "{text}: {mistake}");
+        }
+    }
+
+    #[test]
+    fn a_phrase_is_whole_words_unless_a_star_says_otherwise() {
+        for (phrase, expected) in [
+            ("User-Unknown", " user unknown "),
+            ("doesn't", " doesnt "),
+            ("block*", " block"),
+            ("*rbl", "rbl "),
+            ("*rbl*", "rbl"),
+        ] {
+            assert_eq!(pattern(phrase), Ok(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_host_is_within_its_domain_only() {
+        for (host, expected) in [
+            ("mx.Example.test.", true),
+            ("example.test", true),
+            ("notexample.test", false),
+            ("test", false),
+            ("é.test", false),
+        ] {
+            assert_eq!(is_within(host, "example.test"), expected, "{host}");
+        }
+    }
+}
