@@ -2,6 +2,11 @@
 //!
 //! A *copy* is a message that a destination took for a recipient. It is *known* once the sender has gone on after the
 //! destination's 250, so that nothing but a crash can make it forget.
+//!
+//! The destination learns that late: what the sender said after the 250 may be under way when the sender dies, and arrive
+//! half a minute later. Connections do not outlive their process. So a crash at any time since the copy was *taken* may
+//! have been the end of the one that knew, before its settlement was flushed; only a process that has lived ever since
+//! must remember.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -43,6 +48,7 @@ struct Recipient {
 }
 
 struct Copy {
+    taken: Instant,
     known: Option<Instant>,
 }
 
@@ -67,9 +73,9 @@ impl Memory {
         !self.crashes.iter().any(|crash| (then..=self.now).contains(crash))
     }
 
-    /// It does not repeat by itself a delivery that was known then: it remembers it, or it holds what is uncertain.
-    fn keeps(&self, then: Instant) -> bool {
-        self.holds_uncertain || self.remembers(then)
+    /// It does not repeat this delivery, once known, by itself: it remembers it, or it holds what is uncertain.
+    fn keeps(&self, copy: &Copy) -> bool {
+        copy.known.is_some() && (self.holds_uncertain || self.remembers(copy.taken))
     }
 }
 
@@ -131,8 +137,8 @@ impl Oracle {
             self.violations.push(format!("message {message} arrived for {recipient}, who is not among its recipients"));
             return None;
         };
-        let knew =
-            entry.copies.iter().filter_map(|copy| copy.known).find(|known| *known < since && memory.keeps(*known));
+        let knew = entry.copies.iter().filter(|copy| memory.keeps(copy)).filter_map(|copy| copy.known);
+        let knew = knew.filter(|known| *known < since).min();
         if let Some(known) = knew {
             let after = now.since(known);
             self.violations
@@ -143,7 +149,7 @@ impl Oracle {
             self.violations
                 .push(format!("message {message} came to {recipient}, {after:?} after its failure was told"));
         }
-        entry.copies.push(Copy { known: None });
+        entry.copies.push(Copy { taken: now, known: None });
         Some(CopyId { message, recipient: recipient.to_owned(), number: entry.copies.len() - 1 })
     }
 
@@ -152,8 +158,8 @@ impl Oracle {
         let memory = self.memory(now);
         let CopyId { message, recipient, number } = copy;
         let Some(entry) = self.recipient(*message, recipient) else { return };
-        let others = entry.copies.iter().enumerate().filter(|(other, _)| other != number);
-        let twice = others.filter_map(|(_, copy)| copy.known).any(|known| memory.keeps(known));
+        let mut others = entry.copies.iter().enumerate().filter(|(other, _)| other != number);
+        let twice = others.any(|(_, copy)| memory.keeps(copy));
         entry.copies[*number].known.get_or_insert(now);
         if twice {
             self.violations.push(format!("message {message} was delivered to {recipient} twice, and both were known"));
@@ -168,7 +174,7 @@ impl Oracle {
             return;
         };
         entry.failure_notices.push(now);
-        if entry.copies.iter().filter_map(|copy| copy.known).any(|known| memory.remembers(known)) {
+        if entry.copies.iter().any(|copy| copy.known.is_some() && memory.remembers(copy.taken)) {
             self.violations.push(format!("a failure notice for {recipient} of message {message}, which was delivered"));
         }
     }
@@ -300,6 +306,19 @@ mod tests {
         oracle.known(at(2), &copy);
         oracle.arrived(at(3), at(3), A, &content);
         assert!(oracle.check().is_err());
+    }
+
+    #[test]
+    fn what_the_dead_had_heard_is_known_to_nobody() {
+        let (mut oracle, content) = submitted();
+        let first = oracle.arrived(at(1), at(1), A, &content).expect("it was submitted");
+        oracle.crashed(at(2));
+        oracle.known(at(3), &first);
+        let second = oracle.arrived(at(4), at(4), A, &content).expect("it was submitted");
+        oracle.known(at(5), &second);
+        assert_eq!(oracle.check(), Ok(()), "who heard the first reply died at second 2");
+        oracle.arrived(at(6), at(6), A, &content);
+        assert!(oracle.check().is_err(), "who heard the second lives");
     }
 
     #[test]

@@ -24,6 +24,9 @@ const KEPT: &[u64] = &[];
 /// The same of runs on a failing disk.
 const KEPT_FAILING: &[u64] = &[
     79, // a note before the final dot waited for room in a failed journal without ever letting the shard end
+    // The oracle took for known what only a dead process had heard: its words reached the destination after its death.
+    // (The draws have shifted since; the oracle's own tests hold the case.)
+    959,
 ];
 
 const MESSAGES: u32 = 200;
