@@ -1,14 +1,15 @@
 //! `ringload`: a load generator, a sink and their accounting, for any SMTP server.
 //!
 //! Owns: messages that can be told apart and checked for damage ([`message`]), the load ([`generate`]), the destination
-//! with its faults ([`sink`]), the count of what was lost or doubled ([`verify`]), and experiments with a server between
-//! the two ([`run`], [`server`]).
+//! with its faults ([`sink`]), the count of what was lost or doubled ([`verify`]), experiments with a server between the
+//! two ([`run`], [`server`]), and what is shown of them ([`report`]).
 //! Never: speaks SMTP itself; both ends are Ringpost's sessions on `shards`, as in the server.
 
 mod clock;
 pub mod generate;
 mod idfile;
 pub mod message;
+pub mod report;
 pub mod run;
 mod series;
 pub mod server;

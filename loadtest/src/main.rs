@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use loadtest::{Failure, generate, run, sink, verify};
+use loadtest::{Failure, generate, report, run, sink, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,6 +22,7 @@ enum Command {
     Sink(sink::Options),
     Verify(verify::Options),
     Run(run::Options),
+    Report(report::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Sink(options) => sink::main(&options),
         Command::Verify(options) => verify::main(&options),
         Command::Run(options) => run::main(&options),
+        Command::Report(options) => report::main(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

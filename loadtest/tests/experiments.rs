@@ -62,6 +62,30 @@ fn a_relay_is_measured_and_every_message_accounted_for() {
     assert!(figure(&run, "relay", "memory_peak_bytes") > 0.0);
     assert!(run.machine.cores > 0 && run.servers[0].version.starts_with("ringpost "));
     assert!(folder.join("summary.json").exists());
+    the_page_holds_everything(&folder);
+}
+
+fn the_page_holds_everything(folder: &Path) {
+    let other = folder.with_extension("html");
+    let mut report = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    let output = report.arg("report").arg(folder).arg("--html").arg(&other).output().expect("ringload runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("messages per server CPU-second") && said.contains("480 accepted"), "{said}");
+    let page = std::fs::read_to_string(&other).expect("the page");
+    assert_eq!(page, std::fs::read_to_string(folder.join("report.html")).expect("the page that the run has made"));
+    for part in ["Server CPU per message", "Latency: ", "Messages per second", "Server memory", "Queued recipients"] {
+        assert!(page.contains(&format!("<figcaption>{part}")), "{part}");
+    }
+    assert!(page.contains("0 lost</b>") && page.contains("relay-100k"));
+    for foreign in ["http:", "https:", "<script", "@import", "url("] {
+        assert!(!page.contains(foreign), "the page asks for nothing: {foreign}");
+    }
+    let opened = page.matches("<figure").count();
+    assert_eq!(
+        (opened, page.matches("<svg").count()),
+        (page.matches("</figure>").count(), page.matches("</svg>").count())
+    );
 }
 
 #[test]

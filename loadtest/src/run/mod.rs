@@ -14,7 +14,6 @@ mod scenario;
 mod sinks;
 mod stage;
 mod step;
-mod text;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +23,7 @@ use ringpost::message::date;
 use shards::Timestamp;
 
 use crate::server::Kind;
-use crate::{Failure, clock};
+use crate::{Failure, clock, report};
 
 pub use machine::Machine;
 pub use record::{Account, Repetition, Run, ServerResult, Spread, StepResult};
@@ -125,11 +124,11 @@ pub fn main(options: &Options) -> Result<(), Failure> {
 pub fn measure(scenario: Scenario, servers: &[Kind], how: &How) -> Result<(), Failure> {
     let plan = Plan::new(scenario, how)?;
     let run = plan.carry_out(servers)?;
+    let text = report::finish(&plan.folder, &run)?;
     if how.json {
         println!("{}", serde_json::to_string(&run).map_err(|error| Failure::Failed(error.to_string()))?);
     } else {
-        print!("{}", text::of(&run));
-        println!("record: {}", plan.folder.display());
+        print!("{text}");
     }
     let results = run.servers.iter().flat_map(|server| &server.repetitions);
     let unclean: Vec<_> = results.filter(|result| !result.account.is_clean()).collect();

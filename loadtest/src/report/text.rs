@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::figure::FIGURES;
-use super::record::{Run, ServerResult};
+use crate::run::figure::FIGURES;
+use crate::run::{Run, ServerResult};
 
 /// The whole record, for a terminal.
-pub(crate) fn of(run: &Run) -> String {
+pub(super) fn of(run: &Run) -> String {
     let mut text = format!("{} ({})\n{}\n\n", run.title, run.scenario, run.about);
     let machine = &run.machine;
     let _ = writeln!(
@@ -30,7 +30,7 @@ pub(crate) fn of(run: &Run) -> String {
 }
 
 fn of_server(server: &ServerResult, text: &mut String) {
-    let _ = writeln!(text, "\n{} ({}), {} repetitions", server.server, server.version, server.repetitions.len());
+    let _ = writeln!(text, "\n{} ({}), {}", server.server, server.version, repetitions(server.repetitions.len()));
     for step in server.steps() {
         let _ = writeln!(text, "  {step}");
         for figure in FIGURES {
@@ -69,4 +69,9 @@ fn of_server(server: &ServerResult, text: &mut String) {
             }
         }
     }
+}
+
+/// A number of repetitions in words.
+pub(super) fn repetitions(number: usize) -> String {
+    if number == 1 { "1 repetition".to_owned() } else { format!("{number} repetitions") }
 }
