@@ -14,6 +14,7 @@ use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::envelope::{Body, Envelope, Notify, Recipient, Sender};
 use crate::smtp::path::ReversePath;
+use crate::smtp::reply::EnhancedCode;
 
 /// Recipients that the text for people lists; programs read them all in the second part.
 pub const LISTED_MAX: usize = 50;
@@ -33,6 +34,18 @@ pub enum Action {
     Relayed,
 }
 
+impl Action {
+    /// As it stands in a notice.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Failed => "failed",
+            Action::Delayed => "delayed",
+            Action::Delivered => "delivered",
+            Action::Relayed => "relayed",
+        }
+    }
+}
+
 /// One recipient that a notice tells about.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
@@ -40,8 +53,8 @@ pub struct Told<'a> {
     pub recipient: &'a Recipient,
     /// What was said about it last.
     pub answer: &'a Answer,
-    /// When that was.
-    pub attempted: Timestamp,
+    /// When that was; `None` if it was never tried.
+    pub attempted: Option<Timestamp>,
 }
 
 /// What a notice tells.
@@ -271,23 +284,19 @@ impl<'a> Composer<'a> {
         let charset = self.charset();
         let answer = told.answer;
         if let Some((kind, address)) = told.recipient.orcpt.as_deref().and_then(|orcpt| orcpt.split_once(';')) {
-            field::put(out, "Original-Recipient", &format!("{kind}; {}", field::decode_xtext(address)), charset);
+            let address = field::decode_xtext(address);
+            let address = match kind.eq_ignore_ascii_case("utf-8") {
+                true => in_charset(&field::decode_unicode(&address), charset),
+                false => address,
+            };
+            field::put(out, "Original-Recipient", &format!("{kind}; {address}"), charset);
         }
         let address = told.recipient.path.as_str();
-        let address = match (address.is_ascii(), charset) {
-            (true, _) => format!("rfc822; {address}"),
-            (false, Charset::Utf8) => format!("utf-8; {address}"),
-            (false, Charset::Ascii) => format!("utf-8; {}", field::address_in_ascii(address)),
-        };
-        field::put(out, "Final-Recipient", &address, charset);
-        let action = match self.report.action {
-            Action::Failed => "failed",
-            Action::Delayed => "delayed",
-            Action::Delivered => "delivered",
-            Action::Relayed => "relayed",
-        };
-        field::put(out, "Action", action, charset);
-        field::put(out, "Status", &answer.status.to_string(), charset);
+        let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+        field::put(out, "Final-Recipient", &format!("{kind}; {}", in_charset(address, charset)), charset);
+        let action = self.report.action;
+        field::put(out, "Action", action.name(), charset);
+        field::put(out, "Status", &status(action, answer.status).to_string(), charset);
         if let Some(remote) = &answer.remote {
             field::put(out, "Remote-MTA", &format!("dns; {}", remote_name(remote)), charset);
         }
@@ -295,10 +304,29 @@ impl<'a> Composer<'a> {
             Some(reply) => field::put(out, "Diagnostic-Code", &format!("smtp; {reply}"), charset),
             None => field::put(out, "Diagnostic-Code", &format!("x-ringpost; {}", answer.text), charset),
         }
-        field::put(out, "Last-Attempt-Date", &date::rfc5322(told.attempted), charset);
-        if self.report.action == Action::Delayed {
+        if let Some(attempted) = told.attempted {
+            field::put(out, "Last-Attempt-Date", &date::rfc5322(attempted), charset);
+        }
+        if action == Action::Delayed {
             field::put(out, "Will-Retry-Until", &date::rfc5322(self.report.expiry), charset);
         }
+    }
+}
+
+/// An address as it may stand in a field of the report for programs (RFC 6533 §3).
+fn in_charset(address: &str, charset: Charset) -> String {
+    match charset {
+        Charset::Ascii if !address.is_ascii() => field::address_in_ascii(address),
+        Charset::Ascii | Charset::Utf8 => address.to_owned(),
+    }
+}
+
+/// The status that goes with an action. What is only delayed has class 4 (RFC 3464 §2.3.4), also where a server has called
+/// passing trouble permanent, as many do with a full mailbox.
+fn status(action: Action, said: EnhancedCode) -> EnhancedCode {
+    match action {
+        Action::Delayed => EnhancedCode(4, said.1, said.2),
+        Action::Failed | Action::Delivered | Action::Relayed => said,
     }
 }
 

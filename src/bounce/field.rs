@@ -93,6 +93,32 @@ pub(super) fn decode_xtext(text: &str) -> String {
     decoded
 }
 
+/// Decodes `utf-8-addr-xtext` (RFC 6533 §3): `\x{HEX}` is a character; anything else is itself. A control character stays
+/// as it is written.
+pub(super) fn decode_unicode(text: &str) -> String {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\x{") {
+        let (before, escaped) = rest.split_at(at);
+        decoded.push_str(before);
+        let found = escaped[3..].split_once('}').and_then(|(hex, after)| {
+            let c = char::from_u32(u32::from_str_radix(hex, 16).ok()?)?;
+            (!c.is_control()).then_some((c, after))
+        });
+        match found {
+            Some((c, after)) => {
+                decoded.push(c);
+                rest = after;
+            }
+            None => {
+                decoded.push_str(&escaped[..3]);
+                rest = &escaped[3..];
+            }
+        }
+    }
+    decoded + rest
+}
+
 /// An address as `utf-8-addr-xtext` (RFC 6533 §3): ASCII, other characters as `\x{HEX}`.
 pub(super) fn address_in_ascii(address: &str) -> String {
     let mut ascii = String::with_capacity(address.len());
@@ -147,6 +173,13 @@ mod tests {
         assert_eq!(decode_xtext("a+2"), "a+2");
         assert_eq!(decode_xtext("a+zz"), "a+zz");
         assert_eq!(decode_xtext("a+Щ"), "a+Щ");
+    }
+
+    #[test]
+    fn characters_of_other_scripts_are_decoded() {
+        assert_eq!(decode_unicode(r"\x{442}\x{43A}+x@x"), "тк+x@x");
+        assert_eq!(decode_unicode(r"a\x{D800}\x{A}\x{}\x{"), r"a\x{D800}\x{A}\x{}\x{");
+        assert_eq!(decode_unicode(&address_in_ascii("о+я=\\@пошта")), "о+я=\\@пошта");
     }
 
     #[test]

@@ -18,3 +18,4 @@ mod original;
 
 pub use classify::classify;
 pub use dsn::{Action, Notice, Report, compose};
+pub use original::{RETURNED_BYTES_MAX, RETURNED_HEADER_BYTES_MAX};

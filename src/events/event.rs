@@ -100,12 +100,14 @@ pub enum Event<'a> {
     },
     /// `failed`: it will not be tried again.
     Failed(Attempt<'a>),
-    /// `notified`: a DSN about message `about` was queued as `id`.
+    /// `notified`: a DSN of this `action` (RFC 3464 §2.3.3) about message `about` was queued as `id`.
     Notified {
         /// The DSN.
         id: MessageId,
         /// The message that it tells of.
         about: MessageId,
+        /// What it tells: `failed`, `delayed`, `delivered`, `relayed`.
+        action: &'a str,
         /// To whom.
         recipient: &'a str,
     },
@@ -228,8 +230,11 @@ impl Event<'_> {
                 attempt.fields(line);
                 line.put("retry_s", retry_s);
             }
-            Event::Notified { id, about, recipient } => {
-                line.put("id", id).put("about", about).put("recipient", format_args!("<{recipient}>"));
+            Event::Notified { id, about, action, recipient } => {
+                line.put("id", id)
+                    .put("about", about)
+                    .put("action", action)
+                    .put("recipient", format_args!("<{recipient}>"));
             }
             Event::Uncertain { id, recipient } => {
                 line.put("id", id).put("recipient", format_args!("<{recipient}>"));

@@ -172,8 +172,8 @@ fn write_story(out: &mut String, event: &Event<'_>) {
         Event::Failed(attempt) => {
             writeln!(out, "  {}  failed     <{}>: {}", attempt.id, attempt.recipient, one_line(&attempt.answer.text))
         }
-        Event::Notified { id, about, recipient } => {
-            writeln!(out, "  {id}  notice     about {about} queued to <{recipient}>")
+        Event::Notified { id, about, action, recipient } => {
+            writeln!(out, "  {id}  notice     about {about} ({action}) queued to <{recipient}>")
         }
         Event::Refused { client, what, reply, .. } => {
             writeln!(out, "  refused {what} of {client}: {}", one_line(&reply.to_string()))

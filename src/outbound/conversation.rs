@@ -10,7 +10,7 @@ use shards::{Instant, Reactor};
 use super::outcome::of_result;
 use super::timing::Timing;
 use super::{RECIPIENTS_PER_TRANSACTION_MAX, Task};
-use crate::queue::outcome::Outcome;
+use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
 use crate::smtp::reply::EnhancedCode;
 
@@ -122,12 +122,13 @@ impl Conversation {
             if reused && fresh_if_left && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result)) {
                 return Delivery::NotBegun;
             }
+            let hop = if self.session.capabilities().dsn { Hop::WithDsn } else { Hop::WithoutDsn };
             let any_accepted = results.iter().any(|(_, result)| matches!(result, Result::Accepted(_)));
             for (at, result) in results {
                 if any_accepted && is_too_many(&result) {
                     left.push(at);
                 } else {
-                    outcomes.push((task.recipients[at].0, of_result(result, &self.remote)));
+                    outcomes.push((task.recipients[at].0, of_result(result, &self.remote, hop)));
                 }
             }
         }

@@ -37,7 +37,7 @@ impl Metrics {
     /// Counts one recipient's outcome.
     pub(super) fn outcome(&self, outcome: &Outcome) {
         count(match outcome {
-            Outcome::Delivered(_) => &self.delivered,
+            Outcome::Delivered(..) => &self.delivered,
             Outcome::Deferred(_) => &self.deferred,
             Outcome::Failed(_) => &self.failed,
             Outcome::Untried(_) => &self.untried,

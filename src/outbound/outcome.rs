@@ -12,7 +12,7 @@
 //! | no host's address could be looked up | deferred | 4.4.3 |
 //! | no host has an address | failed | 5.4.4 |
 
-use crate::queue::outcome::{Answer, Outcome};
+use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
 use crate::smtp::client::{Failure, Phase, Result};
 use crate::smtp::reply::{EnhancedCode, Reply};
@@ -20,10 +20,10 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 /// Bytes of the list of hosts that were tried, for people; what is beyond is left out.
 const TRIED_BYTES_MAX: usize = 1024;
 
-/// One recipient's outcome of a transaction with `remote`.
-pub(super) fn of_result(result: Result, remote: &str) -> Outcome {
+/// One recipient's outcome of a transaction with `remote`, which is to notices what `hop` says.
+pub(super) fn of_result(result: Result, remote: &str, hop: Hop) -> Outcome {
     match result {
-        Result::Accepted(reply) => Outcome::Delivered(said(Phase::Dot, reply, remote)),
+        Result::Accepted(reply) => Outcome::Delivered(said(Phase::Dot, reply, remote), hop),
         Result::Refused(phase, reply) if reply.is_permanent() => Outcome::Failed(said(phase, reply, remote)),
         Result::Refused(phase, reply) => Outcome::Deferred(said(phase, reply, remote)),
         Result::Lost(phase, why) => Outcome::Deferred(lost(phase, &why, remote)),
@@ -175,7 +175,7 @@ mod tests {
     /// d, f or r, and the status.
     fn shape(outcome: &Outcome) -> (char, String) {
         match outcome {
-            Outcome::Delivered(answer) => ('d', answer.status.to_string()),
+            Outcome::Delivered(answer, _) => ('d', answer.status.to_string()),
             Outcome::Failed(answer) => ('f', answer.status.to_string()),
             Outcome::Deferred(answer) => ('r', answer.status.to_string()),
             Outcome::Untried(_) => panic!("untried"),
@@ -196,18 +196,21 @@ mod tests {
             (Result::Impossible(reply(550, Some((5, 6, 7)))), ('f', "5.6.7")),
         ];
         for (result, expected) in cases {
-            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25");
+            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", Hop::WithDsn);
             assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{result:?}");
         }
     }
 
     #[test]
     fn the_peers_words_are_kept_and_ours_are_not_taken_for_its() {
-        let Outcome::Failed(theirs) = of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx") else {
+        let Outcome::Failed(theirs) =
+            of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx", Hop::WithDsn)
+        else {
             panic!("not failed")
         };
         assert_eq!((theirs.reply, &*theirs.text), (Some(reply(550, Some((5, 1, 1)))), "550 5.1.1 words"));
-        let Outcome::Failed(ours) = of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx") else {
+        let Outcome::Failed(ours) = of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", Hop::WithDsn)
+        else {
             panic!("not failed")
         };
         assert_eq!((ours.reply, &*ours.text), (None, "552 5.3.4 words"));
@@ -215,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_loss_after_the_dot_says_that_the_peer_may_have_it() {
-        let Outcome::Deferred(answer) = of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx") else {
+        let Outcome::Deferred(answer) = of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", Hop::WithDsn)
+        else {
             panic!("not deferred")
         };
         assert_eq!((answer.phase, answer.status), (Phase::Dot, EnhancedCode(4, 4, 2)));

@@ -58,6 +58,7 @@ impl Queue {
 
     /// Brings an appended message into memory; it can be leased once its frame is durable.
     pub(super) fn enter(&self, message: Message, position: Position, skip: u32, len: u32) {
+        self.look_again_for_delay(message.id);
         let Message { id, arrival, envelope, account, client, screening, content } = message;
         let slices = {
             let state = &mut *self.core.state.borrow_mut();

@@ -74,7 +74,7 @@ struct Taken {
 }
 
 impl Queue {
-    /// Expires, retains, makes checkpoints and erases, until the queue is closed or its storage fails.
+    /// Expires, tells delays, retains, makes checkpoints and erases, until the queue is closed or its storage fails.
     pub(super) async fn keep_house(self) {
         while !self.has_failed() {
             let round = self.core.work.round();
@@ -82,7 +82,8 @@ impl Queue {
             self.expire().await;
             // What an abandoned checkpoint gave back comes first.
             let gave_back = !self.core.state.borrow().expired.is_empty();
-            let more = !gave_back && self.retain().await;
+            let more = self.tell_delays().await;
+            let more = (!gave_back && self.retain().await) || more;
             let result = self.checkpoint().await;
             self.sound(result);
             self.core.kept.give();

@@ -134,6 +134,11 @@ impl Queue {
 
     /// The content of a queued message.
     pub(super) async fn content_of(&self, message: MessageId) -> Result<Arc<Vec<u8>>, Error> {
+        self.beginning_of(message, u32::MAX).await
+    }
+
+    /// The content of a queued message, or at least its first `bytes` octets.
+    pub(super) async fn beginning_of(&self, message: MessageId, bytes: u32) -> Result<Arc<Vec<u8>>, Error> {
         let extent = {
             let state = self.core.state.borrow();
             if let Some(content) = state.contents.get(message) {
@@ -144,7 +149,7 @@ impl Queue {
                 _ => return Err(Error::Damaged(format!("the content of queued message {message} is gone"))),
             }
         };
-        Ok(Arc::new(self.core.journal.read(extent.position, extent.skip, extent.len).await?))
+        Ok(Arc::new(self.core.journal.read(extent.position, extent.skip, extent.len.min(bytes)).await?))
     }
 
     /// Notes, before the final dot of a delivery, that from now on only the reply tells whether the next hop has the

@@ -25,14 +25,15 @@
 //! refuses messages and delays settlements; it loses neither.
 //!
 //! 250 is sent only after the batch is flushed. Each arrow is one batch. After a crash every lease is due again.
-//! A DSN is committed in the batch that fails its recipient. Maximum age is enforced in every state. Content is removed
-//! only when nothing names it.
+//! A DSN is committed in the batch that fails its recipient, or that says that its delay was told: once for each.
+//! Maximum age is enforced in every state. Content is removed only when nothing names it.
 
 mod accept;
 mod alter;
 mod checkpoint;
 mod clockwork;
 mod contents;
+mod delay;
 mod describe;
 mod expiry;
 pub mod lease;
@@ -191,6 +192,10 @@ struct Core {
     kept: Signal,
     /// The earliest end of life of any queued message, as far as known.
     next_expiry: Cell<Timestamp>,
+    /// The earliest time at which a delay may have to be told.
+    next_delay: Cell<Timestamp>,
+    /// Messages up to this one are told of, or need not be.
+    looked_at_for_delay: Cell<Option<MessageId>>,
     life: Cell<Life>,
     /// The log was told that the disk refuses messages.
     told_refusing: Cell<bool>,
@@ -224,6 +229,7 @@ impl Queue {
         self.core.state.borrow_mut().configure(&config);
         self.core.config.replace(config);
         self.core.next_expiry.set(Timestamp::default());
+        self.core.next_delay.set(Timestamp::default());
         self.core.work.give();
     }
 

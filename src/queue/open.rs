@@ -100,6 +100,8 @@ impl Queue {
             work: Signal::default(),
             kept: Signal::default(),
             next_expiry: Cell::new(Timestamp::default()),
+            next_delay: Cell::new(Timestamp::default()),
+            looked_at_for_delay: Cell::new(None),
             life: Cell::new(Life::Open),
             told_refusing: Cell::new(false),
             broken: RefCell::new(None),
@@ -121,6 +123,7 @@ impl Queue {
     /// alone, so nothing is appended for it: a crash right now gives the same again.
     fn resolve_uncertain(&self) -> Result<(), Error> {
         let policy = self.config().delivery.uncertain;
+        let now_s = self.now_s();
         let state = &mut *self.core.state.borrow_mut();
         let mut messages = std::mem::take(&mut state.noted);
         messages.sort_unstable();
@@ -139,7 +142,8 @@ impl Queue {
                 state.tally.uncertain += 1;
                 self.core.log.emit(&Event::Uncertain { id: message, recipient: path.as_str() });
                 if policy == Uncertain::Hold {
-                    state.change(crate::spool::record::Change { message, index, standing: held(standing) })?;
+                    let standing = held(standing, now_s);
+                    state.change(crate::spool::record::Change { message, index, standing })?;
                 }
             }
         }
@@ -148,9 +152,9 @@ impl Queue {
 }
 
 /// The standing of a recipient that may have the message already.
-fn held(standing: Standing) -> Standing {
+fn held(standing: Standing, now_s: u32) -> Standing {
     let text = "a crash came between the final dot and its reply: the next hop may have the message";
-    let said = Said { status: EnhancedCode(4, 4, 2), text: text.into(), remote: None };
+    let said = Said { status: EnhancedCode(4, 4, 2), text: text.into(), remote: None, at_s: now_s, replied: false };
     Standing { state: At::Held, last: Some(said), ..standing }
 }
 

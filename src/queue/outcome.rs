@@ -7,13 +7,22 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The next hop took responsibility.
-    Delivered(Answer),
+    Delivered(Answer, Hop),
     /// Try again later.
     Deferred(Answer),
     /// Never.
     Failed(Answer),
     /// Not tried (path busy, draining): due again after the given seconds, no attempt counted.
     Untried(u32),
+}
+
+/// What the next hop is to notices of success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// It offers DSN (RFC 3461), and was told with the message what the sender wants to know.
+    WithDsn,
+    /// It sends none.
+    WithoutDsn,
 }
 
 /// Who said what, verbatim where a peer said it.

@@ -13,6 +13,11 @@ use crate::spool::record::{self, Accepted, RECIPIENTS_MAX, Standing, State};
 /// The format of rows that this program writes. Version 1, which it still reads, had no tagged values.
 const VERSION: u8 = 2;
 
+/// A recipient's flags: [`Entry::noted`].
+const NOTED: u8 = 1;
+/// [`Entry::delay_told`].
+const DELAY_TOLD: u8 = 1 << 1;
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -52,13 +57,15 @@ pub struct Entry {
     pub standing: Standing,
     /// A note says that its content was sent to the end, and nothing yet says how that went.
     pub noted: bool,
+    /// Its delay was told to the sender, which happens once.
+    pub delay_told: bool,
 }
 
 impl Row {
     /// The row of a message that was just accepted, its content being in the frame at `position`.
     pub fn accepted(accepted: Accepted, position: Position) -> Row {
         let due_s = seconds(accepted.arrival);
-        let entry = |recipient| Entry { recipient, standing: Standing::fresh(due_s), noted: false };
+        let entry = |recipient| Entry { recipient, standing: Standing::fresh(due_s), noted: false, delay_told: false };
         Row {
             arrival: accepted.arrival,
             sender: accepted.envelope.sender,
@@ -97,7 +104,7 @@ impl Row {
         for entry in &self.recipients {
             encode::put_recipient(&mut out, &entry.recipient);
             encode::put_standing(&mut out, &entry.standing);
-            out.push(u8::from(entry.noted));
+            out.push((u8::from(entry.noted) * NOTED) | (u8::from(entry.delay_told) * DELAY_TOLD));
         }
         put_optional(&mut out, self.account.as_deref());
         encode::put_client(&mut out, self.client.as_ref());
@@ -150,7 +157,7 @@ pub fn visit(bytes: &[u8], visit: &mut dyn FnMut(&str, State, bool)) -> Result<T
     for _ in 0..recipient_count(&mut reader)? {
         let address = encode::skip_recipient(&mut reader)?;
         let state = encode::skip_standing(&mut reader)?;
-        visit(address, state, reader.byte()? != 0);
+        visit(address, state, reader.byte()? & NOTED != 0);
     }
     Ok(arrival)
 }
@@ -170,7 +177,8 @@ fn recipient_count(reader: &mut Reader<'_>) -> Result<usize, Corrupt> {
 }
 
 fn entry(reader: &mut Reader<'_>) -> Result<Entry, Corrupt> {
-    Ok(Entry { recipient: encode::recipient(reader)?, standing: encode::standing(reader)?, noted: reader.byte()? != 0 })
+    let (recipient, standing, flags) = (encode::recipient(reader)?, encode::standing(reader)?, reader.byte()?);
+    Ok(Entry { recipient, standing, noted: flags & NOTED != 0, delay_told: flags & DELAY_TOLD != 0 })
 }
 
 fn put_extent(out: &mut Vec<u8>, extent: &Extent) {
@@ -234,9 +242,16 @@ mod tests {
             standing: Standing {
                 state,
                 attempts: 7,
-                last: Some(Said { status: EnhancedCode(4, 4, 1), text: "refused".into(), remote: None }),
+                last: Some(Said {
+                    status: EnhancedCode(4, 4, 1),
+                    text: "refused".into(),
+                    remote: None,
+                    at_s: 40,
+                    replied: false,
+                }),
             },
             noted,
+            delay_told: !noted,
         };
         Row {
             arrival: Timestamp::from_millis(1_795_420_000_007),

@@ -7,15 +7,17 @@ use std::time::Duration;
 use shards::Timestamp;
 use shards::journal::{Class, Extent};
 
+use super::notice::{self, About, Told};
 use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row, domain_of, seconds};
 use super::state::State;
-use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, notice, schedule};
+use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
+use crate::bounce::Action;
 use crate::config::{Config, Retry};
 use crate::events::Event;
 use crate::events::event::Attempt;
 use crate::smtp::client::Phase;
-use crate::smtp::envelope::Recipient;
+use crate::smtp::envelope::{Recipient, Return};
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
 use crate::spool::record::{Change, Said, Standing, State as At};
@@ -32,7 +34,7 @@ struct Plan {
     concluded: Vec<Concluded>,
     /// Recipients that stay as they are but for their note.
     unnoted: Vec<Change>,
-    notices: Vec<Message>,
+    notices: Vec<(Action, Message)>,
     /// Recipients that stay as they are, and from when on they may be tried.
     untried: Vec<(Box<str>, u32)>,
 }
@@ -42,6 +44,10 @@ struct Concluded {
     recipient: Recipient,
     change: Change,
     answer: Answer,
+    /// When it was attempted last.
+    attempted: Option<Timestamp>,
+    /// What the sender is told of it.
+    action: Option<Action>,
 }
 
 /// What an outcome means to a recipient.
@@ -100,7 +106,8 @@ impl Queue {
         if changes.is_empty() {
             return Some(Vec::new());
         }
-        spool::append_settlement(&self.core.journal, &changes, &plan.notices).ok()
+        let notices: Vec<&Message> = plan.notices.iter().map(|(_, notice)| notice).collect();
+        spool::append_settlement(&self.core.journal, &changes, &notices).ok()
     }
 
     /// Waits until an urgent frame of `bytes` has room, or the queue is no longer open.
@@ -110,22 +117,17 @@ impl Queue {
         }
     }
 
-    /// The content, if one of the outcomes may cause a notice.
+    /// As much of the content as the notices return that the outcomes may cause.
     async fn original_for_notice(&self, message: MessageId, outcomes: &[(u16, Outcome)]) -> Option<Arc<Vec<u8>>> {
-        let (arrival, has_sender) = {
+        let (config, now) = (self.config(), self.now());
+        let bytes = {
             let state = self.core.state.borrow();
-            self.sound(state.rows.read(message, |row| (row.arrival, row.sender.path != ReversePath::Null)))??
+            self.sound(state.rows.read(message, |row| returned_bytes(row, outcomes, &config, now)))??
         };
-        let too_old = schedule::end_of_life(&self.core.config.borrow().retry, arrival) <= self.now();
-        let ends = |outcome: &Outcome| match outcome {
-            Outcome::Failed(_) => true,
-            Outcome::Deferred(_) | Outcome::Untried(_) => too_old,
-            Outcome::Delivered(_) => false,
-        };
-        if !has_sender || !outcomes.iter().any(|(_, outcome)| ends(outcome)) {
+        if bytes == 0 {
             return None;
         }
-        match self.content_of(message).await {
+        match self.beginning_of(message, bytes).await {
             Ok(content) => Some(content),
             // The sender is told all the same, only without the original.
             Err(why) => {
@@ -154,40 +156,24 @@ impl Queue {
                 let Some(entry) = row.recipients.get(usize::from(*index)) else { continue };
                 let free = lease.is_some() || !state.leases.holds(message, *index);
                 if free && entry.standing.state.ended_s().is_none() {
-                    plan.add(message, *index, entry, judge(row, entry, outcome, &config.retry, now, random));
+                    let judged = judge(row, entry, outcome, &config.retry, now, random);
+                    let action = action(row, entry, outcome, &judged, &config);
+                    plan.add(message, *index, entry, judged, action, now);
                 }
             }
-            let any_failed = plan.concluded.iter().any(Concluded::is_failure);
-            (plan, any_failed.then(|| row.clone()))
+            let any_told = plan.concluded.iter().any(|concluded| concluded.action.is_some());
+            (plan, any_told.then(|| row.clone()))
         })?;
         drop(state);
         let (mut plan, row) = plan.unwrap_or_else(|| (Plan::new(Timestamp::default()), None));
         if let Some(row) = row {
-            plan.notices.extend(self.notice(message, &row, &plan.concluded, original, &config, now));
+            let about = About { message, row: &row, content: original };
+            for action in [Action::Failed, Action::Delivered, Action::Relayed] {
+                let notice = self.compose(action, &about, &plan.told(action));
+                plan.notices.extend(notice.map(|notice| (action, notice)));
+            }
         }
         Ok(plan)
-    }
-
-    /// The notice of those that failed and whose failure someone wants to know.
-    fn notice(
-        &self,
-        message: MessageId,
-        row: &Row,
-        concluded: &[Concluded],
-        original: &[u8],
-        config: &Config,
-        now: Timestamp,
-    ) -> Option<Message> {
-        let told: Vec<_> = concluded
-            .iter()
-            .filter(|concluded| concluded.is_failure())
-            .filter(|concluded| notice::wants_failure(concluded.recipient.notify, row.account.as_deref(), config))
-            .map(|concluded| (&concluded.recipient, &concluded.answer))
-            .collect();
-        if told.is_empty() || row.sender.path == ReversePath::Null {
-            return None;
-        }
-        notice::failure(self.reserve_id(), message, row, &told, original, config, now)
     }
 
     /// Brings an appended plan into memory, and tells the log.
@@ -201,14 +187,13 @@ impl Queue {
             for (domain, from_s) in &plan.untried {
                 state.push(message, domain, *from_s, seconds(now));
             }
-            state.tally.notices += plan.notices.len() as u64;
             state.tally.deferred += plan.concluded.iter().filter(|concluded| concluded.is_deferral()).count() as u64;
             let slices = state.change_all(plan.changes());
             slices.and_then(|slices| state.let_go_of_content(message).map(|()| slices))
         };
         self.publish_when_durable(self.sound(result).unwrap_or_default());
-        for (notice, place) in plan.notices.into_iter().zip(places) {
-            self.enter(notice, place.position, place.skip, place.len);
+        for ((action, notice), place) in plan.notices.into_iter().zip(places) {
+            self.enter_notice(message, action, notice, place);
         }
         self.slices_changed();
         changed
@@ -217,7 +202,7 @@ impl Queue {
     /// Tells the log.
     fn tell(&self, id: MessageId, plan: &Plan, now: Timestamp) {
         let log = &self.core.log;
-        for Concluded { recipient, change, answer } in &plan.concluded {
+        for Concluded { recipient, change, answer, .. } in &plan.concluded {
             let attempt = Attempt {
                 id,
                 recipient: recipient.path.as_str(),
@@ -235,11 +220,6 @@ impl Queue {
                 At::Held => log.emit(&Event::Deferred { attempt, retry_s: 0 }),
             }
         }
-        for notice in &plan.notices {
-            for recipient in &notice.envelope.recipients {
-                log.emit(&Event::Notified { id: notice.id, about: id, recipient: recipient.path.as_str() });
-            }
-        }
     }
 }
 
@@ -253,7 +233,15 @@ impl Plan {
         self.concluded.iter().map(|concluded| &concluded.change).chain(&self.unnoted).cloned().collect()
     }
 
-    fn add(&mut self, message: MessageId, index: u16, entry: &Entry, judged: Judged) {
+    fn add(
+        &mut self,
+        message: MessageId,
+        index: u16,
+        entry: &Entry,
+        judged: Judged,
+        action: Option<Action>,
+        now: Timestamp,
+    ) {
         match judged {
             Judged::Same { from_s } => {
                 if entry.standing.state != At::Held {
@@ -263,14 +251,34 @@ impl Plan {
             Judged::Unnoted(standing) => self.unnoted.push(Change { message, index, standing }),
             Judged::Changed(standing, answer) => {
                 let change = Change { message, index, standing };
-                self.concluded.push(Concluded { recipient: entry.recipient.clone(), change, answer });
+                // What ends between two attempts was attempted before.
+                let before = notice::attempted(entry.standing.last.as_ref());
+                let attempted = if answer.phase == Phase::Idle { before } else { Some(now) };
+                self.concluded.push(Concluded {
+                    recipient: entry.recipient.clone(),
+                    change,
+                    answer,
+                    attempted,
+                    action,
+                });
             }
         }
     }
 
+    /// Whom a notice of `action` tells of.
+    fn told(&self, action: Action) -> Vec<Told> {
+        let told = self.concluded.iter().filter(|concluded| concluded.action == Some(action));
+        told.map(|concluded| Told {
+            recipient: concluded.recipient.clone(),
+            answer: concluded.answer.clone(),
+            attempted: concluded.attempted,
+        })
+        .collect()
+    }
+
     /// Bytes of its frame, at most.
     fn bytes(&self) -> usize {
-        let notices: usize = self.notices.iter().map(|notice| notice.content.len() + HEAD_BYTES_MAX).sum();
+        let notices: usize = self.notices.iter().map(|(_, notice)| notice.content.len() + HEAD_BYTES_MAX).sum();
         HEAD_BYTES_MAX + notices + 2 * RECIPIENT_BYTES_MAX * (self.concluded.len() + self.unnoted.len())
     }
 }
@@ -279,9 +287,38 @@ impl Concluded {
     fn is_deferral(&self) -> bool {
         self.change.standing.state.ended_s().is_none()
     }
+}
 
-    fn is_failure(&self) -> bool {
-        matches!(self.change.standing.state, At::Failed { .. })
+/// How much of a message's content the notices return that these outcomes may cause; 0 if they cause none.
+fn returned_bytes(row: &Row, outcomes: &[(u16, Outcome)], config: &Config, now: Timestamp) -> u32 {
+    if row.sender.path == ReversePath::Null {
+        return 0;
+    }
+    let too_old = schedule::end_of_life(&config.retry, row.arrival) <= now;
+    let of_failure = if row.sender.ret == Some(Return::Full) { u32::MAX } else { notice::RETURNED_HEADER_BYTES };
+    let account = row.account.as_deref();
+    let bytes = outcomes.iter().filter_map(|(index, outcome)| {
+        let notify = row.recipients.get(usize::from(*index))?.recipient.notify;
+        match outcome {
+            Outcome::Delivered(_, hop) => {
+                notice::of_success(notify, account, *hop, config).map(|_| notice::RETURNED_HEADER_BYTES)
+            }
+            Outcome::Deferred(_) | Outcome::Untried(_) if !too_old => None,
+            _ => notice::wants_failure(notify, account, config).then_some(of_failure),
+        }
+    });
+    bytes.max().unwrap_or(0)
+}
+
+/// What the sender is told of a recipient that now stands as judged.
+fn action(row: &Row, entry: &Entry, outcome: &Outcome, judged: &Judged, config: &Config) -> Option<Action> {
+    let Judged::Changed(standing, _) = judged else { return None };
+    let (notify, account) = (entry.recipient.notify, row.account.as_deref());
+    match (standing.state, outcome) {
+        _ if row.sender.path == ReversePath::Null => None,
+        (At::Failed { .. }, _) => notice::wants_failure(notify, account, config).then_some(Action::Failed),
+        (At::Delivered { .. }, Outcome::Delivered(_, hop)) => notice::of_success(notify, account, *hop, config),
+        _ => None,
     }
 }
 
@@ -291,10 +328,10 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
     let too_old = schedule::end_of_life(retry, row.arrival) <= now;
     let attempts = entry.standing.attempts.saturating_add(1);
     let changed = |state: At, attempts: u16, answer: &Answer| {
-        Judged::Changed(Standing { state, attempts, last: Some(Said::from(answer)) }, answer.clone())
+        Judged::Changed(Standing { state, attempts, last: Some(Said::new(answer, now_s)) }, answer.clone())
     };
     match outcome {
-        Outcome::Delivered(answer) => changed(At::Delivered { at_s: now_s }, attempts, answer),
+        Outcome::Delivered(answer, _) => changed(At::Delivered { at_s: now_s }, attempts, answer),
         Outcome::Failed(answer) => changed(At::Failed { at_s: now_s }, attempts, answer),
         Outcome::Deferred(answer) if too_old => {
             changed(At::Failed { at_s: now_s }, attempts, &expired(retry, Some(answer), entry))
@@ -323,7 +360,9 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
 /// The answer to a recipient that is given up for its age.
 fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
     let last = answer.map(|answer| &*answer.text).or(entry.standing.last.as_ref().map(|said| &*said.text));
+    let said = entry.standing.last.as_ref();
     let remote = answer.and_then(|answer| answer.remote.clone());
+    let reply = answer.map(|answer| answer.reply.clone()).unwrap_or_else(|| said.and_then(Said::reply));
     let text = match last {
         Some(last) => format!("not delivered within {}; last: {last}", in_words(retry.lifetime)),
         None => format!("not delivered within {}; never tried", in_words(retry.lifetime)),
@@ -331,9 +370,9 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
     Answer {
         phase: answer.map_or(Phase::Idle, |answer| answer.phase),
         status: EXPIRED,
-        reply: answer.and_then(|answer| answer.reply.clone()),
+        reply,
         text: text.into(),
-        remote: remote.or_else(|| entry.standing.last.as_ref().and_then(|said| said.remote.clone())),
+        remote: remote.or_else(|| said.and_then(|said| said.remote.clone())),
     }
 }
 

@@ -171,6 +171,10 @@ impl State {
                 self.noted.push(message);
                 self.note(message, &indices)
             }
+            Record::Delay(message, indices, notices) => {
+                self.delay_told(message, &indices)?;
+                notices.into_iter().try_for_each(|notice| self.replay_message(notice, position, now_s))
+            }
         }
     }
 
@@ -270,6 +274,18 @@ impl State {
             for index in indices {
                 if let Some(entry) = row.recipients.get_mut(usize::from(*index)) {
                     entry.noted = entry.standing.state.ended_s().is_none();
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The sender knows of these recipients' delay from now on.
+    pub fn delay_told(&mut self, message: MessageId, indices: &[u16]) -> Result<(), Error> {
+        self.rows.update(message, |row| {
+            for index in indices {
+                if let Some(entry) = row.recipients.get_mut(usize::from(*index)) {
+                    entry.delay_told = true;
                 }
             }
         })?;

@@ -298,6 +298,13 @@ fn octets<const N: usize>(reader: &mut Reader<'_>) -> Result<[u8; N], Corrupt> {
     Ok(octets)
 }
 
+/// Before what was said last: nothing was; something, at an unknown time (as the first versions wrote it); what happened
+/// at a time; a peer's reply at a time.
+const SILENT: u8 = 0;
+const SAID: u8 = 1;
+const HAPPENED_AT: u8 = 2;
+const REPLIED_AT: u8 = 3;
+
 /// Appends a recipient's standing. Its state comes first: [`state`] alone reads it.
 pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     let (tag, at_s) = match standing.state {
@@ -310,15 +317,16 @@ pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     put_number(out, u64::from(at_s));
     put_number(out, u64::from(standing.attempts));
     match &standing.last {
-        None => out.push(0),
+        None => out.push(SILENT),
         Some(said) => {
-            out.push(1);
+            out.push(if said.replied { REPLIED_AT } else { HAPPENED_AT });
             let EnhancedCode(class, subject, detail) = said.status;
             out.push(class);
             put_number(out, u64::from(subject));
             put_number(out, u64::from(detail));
             put_bytes(out, said.text.as_bytes());
             put_optional(out, said.remote.as_deref());
+            put_number(out, u64::from(said.at_s));
         }
     }
 }
@@ -341,13 +349,15 @@ pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
     let state = state(reader)?;
     let attempts = reader.number_u16()?;
     let last = match reader.byte()? {
-        0 => None,
-        1 => Some(Said {
+        SILENT => None,
+        kind @ (SAID | HAPPENED_AT | REPLIED_AT) => Some(Said {
             status: EnhancedCode(reader.byte()?, reader.number_u16()?, reader.number_u16()?),
             text: reader.text()?.into(),
             remote: reader.optional()?.map(Into::into),
+            at_s: if kind == SAID { 0 } else { reader.number_u32()? },
+            replied: kind == REPLIED_AT,
         }),
-        _ => return Err(Corrupt("neither absent nor present")),
+        _ => return Err(Corrupt("what was said last is of an unknown kind")),
     };
     Ok(Standing { state, attempts, last })
 }
@@ -356,12 +366,16 @@ pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
 pub fn skip_standing(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
     let state = state(reader)?;
     reader.number_u16()?;
-    if reader.byte()? != 0 {
+    let kind = reader.byte()?;
+    if kind != SILENT {
         reader.byte()?;
         reader.number_u16()?;
         reader.number_u16()?;
         reader.bytes()?;
         reader.optional()?;
+    }
+    if matches!(kind, HAPPENED_AT | REPLIED_AT) {
+        reader.number_u32()?;
     }
     Ok(state)
 }

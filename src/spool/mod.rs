@@ -63,7 +63,7 @@ pub fn append_message(journal: &Journal, message: &Message, message_id: &str) ->
 pub fn append_settlement(
     journal: &Journal,
     changes: &[record::Change],
-    notices: &[Message],
+    notices: &[&Message],
 ) -> Result<Vec<Extent>, Full> {
     let head = record::settlement_head(changes, notices);
     let parts: Vec<&[u8]> = std::iter::once(&*head).chain(notices.iter().map(|notice| &*notice.content)).collect();
@@ -82,6 +82,14 @@ pub fn append_settlement(
 /// Appends a note's record.
 pub fn append_note(journal: &Journal, message: MessageId, indices: &[u16]) -> Result<Commit, Full> {
     Ok(journal.append(&[&record::note(message, indices)], Class::Urgent)?.1)
+}
+
+/// Appends a delay's record: the sender of `message` is told, by `notice`, that these recipients wait. It is no settlement
+/// that lets old work end, so a full disk refuses it. Gives back where the notice's content is.
+pub fn append_delay(journal: &Journal, message: MessageId, indices: &[u16], notice: &Message) -> Result<Extent, Full> {
+    let head = record::delay_head(message, indices, notice);
+    let (position, _) = journal.append(&[&head, &notice.content], Class::Ordinary)?;
+    Ok(Extent { position, skip: head.len() as u32, len: notice.content.len() as u32 })
 }
 
 /// A message whose frame is appended and on its way to disk.

@@ -5,6 +5,7 @@
 //! | message | this message was accepted; its content follows |
 //! | settlement | these recipients now stand like this, and these notices were accepted with it |
 //! | note | these recipients' content is about to be, or was, sent to its end; its reply is not yet known |
+//! | delay | the sender was told, by this notice, that these recipients' delivery is delayed |
 //!
 //! Every record is absolute: reading one twice changes nothing more. Limits: [`SAID_BYTES_MAX`] of an answer are kept;
 //! a message has at most [`RECIPIENTS_MAX`] recipients.
@@ -16,7 +17,8 @@ use super::{Client, Message};
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::envelope::Envelope;
-use crate::smtp::reply::EnhancedCode;
+use crate::smtp::remote::ReplyReader;
+use crate::smtp::reply::{EnhancedCode, Reply};
 
 /// Octets of an answer's text that are kept.
 pub const SAID_BYTES_MAX: usize = 1024;
@@ -28,6 +30,7 @@ const VERSION: u8 = 2;
 const MESSAGE: u8 = 1;
 const SETTLEMENT: u8 = 2;
 const NOTE: u8 = 3;
+const DELAY: u8 = 4;
 
 /// Where a recipient stands, as it is on disk. Times are seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +91,38 @@ pub struct Said {
     pub text: Box<str>,
     /// Who said it.
     pub remote: Option<Box<str>>,
+    /// When: seconds since the Unix epoch; 0 if a first version kept it.
+    pub at_s: u32,
+    /// Whether `text` is a peer's reply; otherwise it tells what happened instead.
+    pub replied: bool,
 }
 
-impl From<&Answer> for Said {
-    fn from(answer: &Answer) -> Self {
+impl Said {
+    /// What is kept of an answer that was given at `at_s`.
+    pub fn new(answer: &Answer, at_s: u32) -> Self {
         let mut end = answer.text.len().min(SAID_BYTES_MAX);
         while !answer.text.is_char_boundary(end) {
             end -= 1;
         }
-        Self { status: answer.status, text: answer.text[..end].into(), remote: answer.remote.clone() }
+        Self {
+            status: answer.status,
+            text: answer.text[..end].into(),
+            remote: answer.remote.clone(),
+            at_s,
+            replied: answer.reply.is_some(),
+        }
+    }
+
+    /// The peer's reply, on one line, where one was given.
+    pub fn reply(&self) -> Option<Reply> {
+        if !self.replied {
+            return None;
+        }
+        let mut reader = ReplyReader::default();
+        reader.receive(self.text.as_bytes());
+        reader.receive(b"\r\n");
+        // A text that is more than the reply (a list of hosts that were tried) does not begin with a code.
+        reader.next_reply().ok().flatten()
     }
 }
 
@@ -141,6 +167,8 @@ pub enum Record {
     Settlement(Vec<Change>, Vec<Accepted>),
     /// Recipients of a message became uncertain.
     Note(MessageId, Vec<u16>),
+    /// The sender of a message was told of its recipients' delay, by notices that were accepted.
+    Delay(MessageId, Vec<u16>, Vec<Accepted>),
 }
 
 impl Record {
@@ -162,15 +190,26 @@ impl Record {
                 Ok(Record::Settlement(changes, accepted(&mut reader, version, count, payload.len())?))
             }
             NOTE => {
-                let message = MessageId(reader.number()?);
-                let count = reader.count()?;
-                let indices = (0..count).map(|_| reader.number_u16()).collect::<Result<_, _>>()?;
+                let (message, indices) = recipients(&mut reader)?;
                 reader.end()?;
                 Ok(Record::Note(message, indices))
+            }
+            DELAY => {
+                let (message, indices) = recipients(&mut reader)?;
+                let count = reader.count()?;
+                Ok(Record::Delay(message, indices, accepted(&mut reader, version, count, payload.len())?))
             }
             _ => Err(Corrupt("a record of unknown kind")),
         }
     }
+}
+
+/// A message and some of its recipients.
+fn recipients(reader: &mut Reader<'_>) -> Result<(MessageId, Vec<u16>), Corrupt> {
+    let message = MessageId(reader.number()?);
+    let count = reader.count()?;
+    let indices = (0..count).map(|_| reader.number_u16()).collect::<Result<_, _>>()?;
+    Ok((message, indices))
 }
 
 fn changes(reader: &mut Reader<'_>) -> Result<Vec<Change>, Corrupt> {
@@ -237,7 +276,7 @@ pub fn message_head(message: &Message) -> Vec<u8> {
 }
 
 /// The bytes before the notices' contents of a settlement's record.
-pub fn settlement_head(changes: &[Change], notices: &[Message]) -> Vec<u8> {
+pub fn settlement_head(changes: &[Change], notices: &[&Message]) -> Vec<u8> {
     let mut head = Vec::with_capacity(16 + 32 * changes.len());
     head.extend([VERSION, SETTLEMENT]);
     put_number(&mut head, changes.len() as u64);
@@ -256,12 +295,25 @@ pub fn settlement_head(changes: &[Change], notices: &[Message]) -> Vec<u8> {
 /// A note's record.
 pub fn note(message: MessageId, indices: &[u16]) -> Vec<u8> {
     let mut record = vec![VERSION, NOTE];
-    put_number(&mut record, message.0);
-    put_number(&mut record, indices.len() as u64);
-    for index in indices {
-        put_number(&mut record, u64::from(*index));
-    }
+    put_recipients(&mut record, message, indices);
     record
+}
+
+/// The bytes before the notice's content of a delay's record.
+pub fn delay_head(message: MessageId, indices: &[u16], notice: &Message) -> Vec<u8> {
+    let mut head = vec![VERSION, DELAY];
+    put_recipients(&mut head, message, indices);
+    put_number(&mut head, 1);
+    put_message(&mut head, notice);
+    head
+}
+
+fn put_recipients(out: &mut Vec<u8>, message: MessageId, indices: &[u16]) {
+    put_number(out, message.0);
+    put_number(out, indices.len() as u64);
+    for index in indices {
+        put_number(out, u64::from(*index));
+    }
 }
 
 fn put_message(out: &mut Vec<u8>, message: &Message) {

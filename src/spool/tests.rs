@@ -57,7 +57,13 @@ fn plain_message() -> Message {
 }
 
 fn changes() -> Vec<Change> {
-    let said = Said { status: EnhancedCode(4, 2, 999), text: "450 später".into(), remote: Some("mx [::1]".into()) };
+    let said = Said {
+        status: EnhancedCode(4, 2, 999),
+        text: "450 später".into(),
+        remote: Some("mx [::1]".into()),
+        at_s: 1_795_420_000,
+        replied: true,
+    };
     let states = [State::Due { at_s: u32::MAX }, State::Held, State::Delivered { at_s: 1 }, State::Failed { at_s: 0 }];
     let change = |(index, state)| Change {
         message: MessageId::new(1, index),
@@ -112,9 +118,34 @@ fn tags_of_a_newer_program_are_passed_over() {
 }
 
 #[test]
+fn a_delay_with_its_notice_comes_back_as_it_was() {
+    let notice = full_message(IpAddr::from([127, 0, 0, 1]));
+    let payload = payload(record::delay_head(MessageId::new(2, 9), &[0, 7, u16::MAX], &notice), &[&notice]);
+    match Record::decode(&payload) {
+        Ok(Record::Delay(message, indices, accepted)) => {
+            assert_eq!((message, indices), (MessageId::new(2, 9), vec![0, 7, u16::MAX]));
+            assert_eq!(accepted.len(), 1);
+            assert_same(&accepted[0], &notice, &payload);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_said_by_a_peer_is_told_from_what_happened() {
+    let said =
+        |text: &str, replied| Said { status: EnhancedCode(4, 2, 2), text: text.into(), remote: None, at_s: 1, replied };
+    let reply = said("452 4.2.2 mailbox full", true).reply().expect("a reply");
+    assert_eq!((reply.code, reply.enhanced, &*reply.text), (452, Some(EnhancedCode(4, 2, 2)), "mailbox full"));
+    assert_eq!(said("452 4.2.2 mailbox full", false).reply(), None);
+    assert_eq!(said("no host took a connection: mx: 452 no", true).reply(), None);
+}
+
+#[test]
 fn a_settlement_with_notices_comes_back_as_it_was() {
     let notices = [full_message(IpAddr::from([127, 0, 0, 1])), plain_message(), full_message(IpAddr::from([1; 4]))];
-    let payload = payload(record::settlement_head(&changes(), &notices), &[&notices[0], &notices[1], &notices[2]]);
+    let payload =
+        payload(record::settlement_head(&changes(), &notices.each_ref()), &[&notices[0], &notices[1], &notices[2]]);
     match Record::decode(&payload) {
         Ok(Record::Settlement(decoded, accepted)) => {
             assert_eq!(decoded, changes());
@@ -136,7 +167,7 @@ fn cut_records_are_errors() {
     let message = full_message(IpAddr::from([127, 0, 0, 1]));
     let records = [
         payload(record::message_head(&message), &[&message]),
-        payload(record::settlement_head(&changes(), std::slice::from_ref(&message)), &[&message]),
+        payload(record::settlement_head(&changes(), &[&message]), &[&message]),
         record::note(MessageId(5), &[0, 7]),
     ];
     for record in records {
@@ -150,7 +181,7 @@ fn cut_records_are_errors() {
 #[test]
 fn whatever_the_bytes_are_decoding_them_does_not_panic() {
     let message = full_message(IpAddr::from([127, 0, 0, 1]));
-    let whole = payload(record::settlement_head(&changes(), std::slice::from_ref(&message)), &[&message]);
+    let whole = payload(record::settlement_head(&changes(), &[&message]), &[&message]);
     let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..20_000 {
         let mut bytes = whole.clone();
@@ -182,9 +213,9 @@ fn long_answers_are_cut_between_characters() {
         text: "ü".repeat(SAID_BYTES_MAX).into(),
         remote: None,
     };
-    assert_eq!(Said::from(&answer).text.len(), SAID_BYTES_MAX);
+    assert_eq!(Said::new(&answer, 0).text.len(), SAID_BYTES_MAX);
     let odd = Answer { text: format!("x{}", answer.text).into(), ..answer };
-    assert_eq!(Said::from(&odd).text.len(), SAID_BYTES_MAX - 1);
+    assert_eq!(Said::new(&odd, 0).text.len(), SAID_BYTES_MAX - 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! must remember.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -45,6 +45,8 @@ struct Recipient {
     copies: Vec<Copy>,
     /// When notices of its failure came.
     failure_notices: Vec<Instant>,
+    /// The notices that told of its delay, by Message-ID: one may come twice, a second one must not.
+    delay_notices: BTreeSet<String>,
 }
 
 struct Copy {
@@ -90,6 +92,8 @@ pub struct Tally {
     pub failed: usize,
     /// Recipients that were submitted and never promised.
     pub refused: usize,
+    /// Those of whose delay the sender was told.
+    pub delayed: usize,
     /// Copies beyond the first.
     pub duplicates: usize,
 }
@@ -179,7 +183,15 @@ impl Oracle {
         }
     }
 
-    /// A notice came: whom it calls failed.
+    fn delay_notice(&mut self, message: u32, recipient: &str, notice: &str) {
+        let Some(entry) = self.recipient(message, recipient) else { return };
+        entry.delay_notices.insert(notice.to_owned());
+        if entry.delay_notices.len() > 1 {
+            self.violations.push(format!("the delay of message {message} to {recipient} was told twice"));
+        }
+    }
+
+    /// A notice came: whom it calls failed or delayed.
     pub fn notice(&mut self, now: Instant, notice: &[u8]) {
         let text = String::from_utf8_lossy(notice);
         let Some(message) = identity(notice) else {
@@ -187,6 +199,7 @@ impl Oracle {
             return;
         };
         let mut recipient = None;
+        let own = text.lines().find(|line| line.starts_with("Message-ID: ")).unwrap_or_default();
         for line in text.lines() {
             if let Some(address) = line.strip_prefix("Final-Recipient: rfc822;") {
                 recipient = Some(address.trim());
@@ -194,6 +207,10 @@ impl Oracle {
                 && let Some(recipient) = recipient.take()
             {
                 self.failure_notice(now, message, recipient);
+            } else if line == "Action: delayed"
+                && let Some(recipient) = recipient.take()
+            {
+                self.delay_notice(message, recipient, own);
             }
         }
     }
@@ -215,6 +232,7 @@ impl Oracle {
                     continue;
                 }
                 tally.acknowledged += 1;
+                tally.delayed += usize::from(!recipient.delay_notices.is_empty());
                 match (recipient.copies.is_empty(), recipient.failure_notices.is_empty()) {
                     (false, _) => tally.delivered += 1,
                     (true, false) => tally.failed += 1,

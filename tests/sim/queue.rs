@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringpost::config::Config;
 use ringpost::events::Log;
 use ringpost::events::log::{Channel, Style};
-use ringpost::queue::outcome::{Answer, Outcome};
+use ringpost::queue::outcome::{Answer, Hop, Outcome};
 use ringpost::queue::{AcceptError, Lease, MessageId, Queue};
 use ringpost::smtp::client::Phase;
 use ringpost::smtp::envelope::Envelope;
@@ -51,7 +51,7 @@ networks = ["10.0.0.0/8"]
 [retry]
 schedule = ["1s", "5s", "30s"]
 lifetime = "1h"
-delay_notice_after = "30m"
+delay_notice_after = "3s"
 [retention]
 content = "1m"
 placeholder = "5m"
@@ -153,7 +153,7 @@ impl Run {
         for (index, recipient) in &lease.recipients {
             let path = recipient.path.as_str();
             let outcome = draw_outcome(reactor, path, lease.sender.path == ReversePath::Null);
-            if let Some(Outcome::Delivered(_)) = &outcome {
+            if let Some(Outcome::Delivered(..)) = &outcome {
                 self.take(reactor, lease, path, &content);
             }
             outcomes.extend(outcome.map(|outcome| (*index, outcome)));
@@ -188,7 +188,7 @@ fn draw_outcome(reactor: &Reactor, path: &str, is_notice: bool) -> Option<Outcom
         0..4 => Outcome::Deferred(answer(4, "not now")),
         4 => Outcome::Untried((reactor.random() % 5) as u32),
         5 => return None,
-        _ => Outcome::Delivered(answer(2, "taken")),
+        _ => Outcome::Delivered(answer(2, "taken"), Hop::WithoutDsn),
     })
 }
 
@@ -248,7 +248,7 @@ fn lying_disk(_: &Dice) -> DiskBehaviour {
 fn nothing_accepted_is_lost_whenever_the_queue_dies() {
     seeds::each(KEPT, |seed| {
         let tally = run(seed, Volume::Usual, good_disk).tally;
-        assert!(tally.delivered > 100 && tally.failed > 5, "{tally:?}");
+        assert!(tally.delivered > 100 && tally.failed > 5 && tally.delayed > 5, "{tally:?}");
     });
 }
 

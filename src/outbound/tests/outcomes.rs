@@ -9,7 +9,7 @@ fn a_message_is_delivered_with_all_its_recipients() {
         let done = world.deliver(&site_of(&peer), 2).await;
         assert_eq!(shapes(&done), ["delivered 2.0.0 Dot", "delivered 2.0.0 Dot"]);
         assert_eq!(done.park, None);
-        let Outcome::Delivered(answer) = &done.outcomes[0].1 else { panic!("not delivered") };
+        let Outcome::Delivered(answer, _) = &done.outcomes[0].1 else { panic!("not delivered") };
         let remote = format!("127.0.0.1[127.0.0.1]:{}", peer.address.port());
         assert_eq!(answer.remote.as_deref(), Some(remote.as_str()));
         assert_eq!(&*answer.text, "250 2.0.0 taken");
@@ -115,7 +115,7 @@ fn recipients_beyond_the_peers_number_go_in_the_next_transaction() {
             Act::Usual
         });
         let done = world.deliver(&site_of(&peer), 5).await;
-        assert!(done.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Delivered(_))));
+        assert!(done.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Delivered(..))));
         let sizes: Vec<usize> = peer.record.messages.borrow().iter().map(|(rcpts, ..)| rcpts.len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
         assert_eq!(peer.record.connections.get(), 1);
@@ -127,7 +127,7 @@ fn a_transaction_has_at_most_a_hundred_recipients() {
     story("", &[], async |mut world| {
         let peer = world.peer(|_| Act::Usual);
         let done = world.deliver(&site_of(&peer), 250).await;
-        assert!(done.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Delivered(_))));
+        assert!(done.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Delivered(..))));
         let sizes: Vec<usize> = peer.record.messages.borrow().iter().map(|(rcpts, ..)| rcpts.len()).collect();
         assert_eq!(sizes, [100, 100, 50]);
     });

@@ -1,6 +1,7 @@
 //! The queue on a real reactor and a real disk. Each test is a sentence of the table of states or of its guarantees.
 
 mod lifecycle;
+mod notices;
 mod orders;
 mod recovery;
 mod retention;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use shards::Reactor;
 
-use super::outcome::{Answer, Outcome};
+use super::outcome::{Answer, Hop, Outcome};
 use super::{Error, Lease, MessageId, Queue};
 use crate::config::{Config, Delivery, Limits, Retention, Retry, Uncertain};
 use crate::events::Log;
@@ -147,7 +148,7 @@ fn answer(code: u16, status: EnhancedCode, text: &str) -> Answer {
 }
 
 fn delivered() -> Outcome {
-    Outcome::Delivered(answer(250, EnhancedCode(2, 0, 0), "ok"))
+    Outcome::Delivered(answer(250, EnhancedCode(2, 0, 0), "ok"), Hop::WithoutDsn)
 }
 
 fn deferred() -> Outcome {

@@ -1,0 +1,119 @@
+//! Delay: the sender learns, once for each recipient, that a message has not been delivered after
+//! `[retry] delay_notice_after` (RFC 3461 §4.1, RFC 3464 §2.3.3), whatever it waits for: its next attempt, a destination
+//! that is held up, the operator.
+//!
+//! Ids are in the order of arrival, so one walk through the queue, from the oldest on, meets every message when its time
+//! comes. It goes on where it stopped: a queued message is looked at once (and once more after each start), and what was
+//! told is on disk, in the frame of the notice that tells it.
+
+use std::sync::Arc;
+
+use shards::Timestamp;
+
+use super::notice::{self, About, Told};
+use super::row::{Entry, Row};
+use super::{MessageId, Queue};
+use crate::bounce::Action;
+use crate::config::Config;
+use crate::events::Event;
+use crate::smtp::path::ReversePath;
+use crate::spool;
+
+/// Messages looked at in one round of the housekeeping.
+const MESSAGES_PER_ROUND: usize = 500;
+
+/// A round's end.
+enum Round {
+    /// All is told that is to be told before then.
+    Until(Timestamp),
+    /// There are more messages.
+    More,
+    /// The disk has no room for notices; the message at hand is told of later.
+    NoRoom,
+}
+
+impl Queue {
+    /// Tells the delays whose time has come. True: there are more; a checkpoint must follow before the next call.
+    pub(super) async fn tell_delays(&self) -> bool {
+        let now = self.now();
+        if now < self.core.next_delay.get() || !self.is_open() {
+            return false;
+        }
+        match self.tell_some_delays(now).await {
+            Round::Until(next) => self.core.next_delay.set(next),
+            Round::More => return true,
+            Round::NoRoom => {}
+        }
+        false
+    }
+
+    async fn tell_some_delays(&self, now: Timestamp) -> Round {
+        let config = self.config();
+        let after = config.retry.delay_notice_after;
+        let mut looked_at = self.core.looked_at_for_delay.get();
+        let page = self.core.state.borrow().rows.page(looked_at, MESSAGES_PER_ROUND);
+        // Whatever is accepted from now on has its time later.
+        let Some(page) = self.sound(page) else { return Round::Until(now + after) };
+        let more = page.len() == MESSAGES_PER_ROUND;
+        for (message, row) in page {
+            if row.arrival + after > now {
+                return Round::Until(row.arrival + after);
+            }
+            if wants_any(&row, &config) && !self.tell_delay(message, &config).await {
+                return Round::NoRoom;
+            }
+            // An older message may have been accepted in the meantime: then the walk goes on there.
+            if self.core.looked_at_for_delay.get() != looked_at {
+                return Round::More;
+            }
+            looked_at = Some(message);
+            self.core.looked_at_for_delay.set(looked_at);
+        }
+        if more { Round::More } else { Round::Until(now + after) }
+    }
+
+    /// A message is accepted: if the walk is past its place already, it goes back there.
+    pub(super) fn look_again_for_delay(&self, message: MessageId) {
+        if self.core.looked_at_for_delay.get().is_some_and(|last| message <= last) {
+            self.core.looked_at_for_delay.set(message.0.checked_sub(1).map(MessageId));
+        }
+    }
+
+    /// Tells the sender of a message of those of its recipients that are still queued. False: there is no room.
+    async fn tell_delay(&self, message: MessageId, config: &Config) -> bool {
+        let header = match self.beginning_of(message, notice::RETURNED_HEADER_BYTES).await {
+            Ok(header) => header,
+            // The sender is told all the same, only without the original.
+            Err(why) => {
+                self.core.log.emit(&Event::Trouble(&why));
+                Arc::default()
+            }
+        };
+        // From here on nothing waits: what became of the recipients meanwhile counts.
+        let row = self.core.state.borrow().rows.read(message, Row::clone);
+        let Some(Some(row)) = self.sound(row) else { return true };
+        let (indices, told): (Vec<u16>, Vec<Told>) = (0..=u16::MAX)
+            .zip(&row.recipients)
+            .filter(|(_, entry)| wants(entry, &row, config))
+            .map(|(index, entry)| (index, Told::waiting(entry)))
+            .unzip();
+        let about = About { message, row: &row, content: &header };
+        let Some(notice) = self.compose(Action::Delayed, &about, &told) else { return true };
+        let Ok(place) = spool::append_delay(&self.core.journal, message, &indices, &notice) else { return false };
+        let told = self.core.state.borrow_mut().delay_told(message, &indices);
+        self.sound(told);
+        self.enter_notice(message, Action::Delayed, notice, place);
+        true
+    }
+}
+
+/// Whether a delay of any recipient is to be told.
+fn wants_any(row: &Row, config: &Config) -> bool {
+    row.sender.path != ReversePath::Null && row.recipients.iter().any(|entry| wants(entry, row, config))
+}
+
+fn wants(entry: &Entry, row: &Row, config: &Config) -> bool {
+    !entry.delay_told
+        && entry.standing.state.ended_s().is_none()
+        && notice::wants_delay(entry.recipient.notify, row.account.as_deref(), config)
+}

@@ -1,0 +1,230 @@
+//! Who is told what, and once only.
+
+use super::*;
+use crate::config::{Account, Notices};
+use crate::queue::orders::{Order, Selection};
+use crate::queue::outcome::Hop;
+
+/// Longer than any of these takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A world in which a delay is told after a second, and nothing is tried twice.
+fn world() -> World {
+    let mut world = World::new();
+    world.config.retry.delay_notice_after = Duration::from_secs(1);
+    world.config.retry.schedule = vec![DAY];
+    world
+}
+
+fn account(notify: Notices) -> Account {
+    Account { name: "account".into(), password: "".into(), senders: Vec::new(), smtp: true, daily_limit: None, notify }
+}
+
+fn notify(words: &str) -> Notify {
+    Notify {
+        never: words.contains("NEVER"),
+        success: words.contains("SUCCESS"),
+        failure: words.contains("FAILURE"),
+        delay: words.contains("DELAY"),
+    }
+}
+
+/// The next notice to the sender, as text; delivers it.
+async fn next_notice(reactor: &Reactor, queue: &Queue) -> String {
+    let notice = reactor.timeout(PATIENCE, lease(queue)).await.expect("a notice in time");
+    assert_eq!(notice.sender.path, ReversePath::Null, "a notice");
+    let text = String::from_utf8(queue.content(&notice).await.expect("its content").to_vec()).expect("ASCII");
+    settle(queue, &notice, &delivered()).await;
+    text
+}
+
+/// How many notices were composed.
+fn notices(queue: &Queue) -> u64 {
+    queue.core.state.borrow().tally.notices
+}
+
+async fn rounds_of_housekeeping(queue: &Queue, rounds: usize) {
+    for _ in 0..rounds {
+        let round = queue.core.kept.round();
+        queue.core.work.give();
+        queue.core.kept.after(round).await;
+    }
+}
+
+/// Accepts a message that is older than a delay may be untold.
+async fn accept_old(reactor: &Reactor, queue: &Queue, from: &str, to: &[(&str, &str)]) -> MessageId {
+    let paths: Vec<&str> = to.iter().map(|(path, _)| *path).collect();
+    let mut old = message(reactor, queue, from, &paths);
+    old.arrival = old.arrival - Duration::from_secs(2);
+    for (recipient, (_, words)) in old.envelope.recipients.iter_mut().zip(to) {
+        recipient.notify = notify(words);
+    }
+    queue.accept(old, "<1@test>").await.expect("it is accepted").id()
+}
+
+#[test]
+fn a_delay_is_told_once_whatever_the_message_waits_for() {
+    world().run(|reactor, queue| async move {
+        let to = [("x@one.test", ""), ("y@parked.test", ""), ("z@held.test", ""), ("leased@two.test", "")];
+        accept_old(&reactor, &queue, "a@sender.test", &to).await;
+        queue.park("parked.test", DAY);
+        let held = Selection { domain: Some("held.test".into()), ..Selection::default() };
+        queue.order(Order::Hold(held)).await;
+        let mut leased = 0;
+        while leased < 2 {
+            let lease = lease(&queue).await;
+            match &*lease.domain {
+                "one.test" => settle(&queue, &lease, &deferred()).await,
+                domain => assert_eq!(domain, "two.test"),
+            }
+            leased += 1;
+        }
+        let text = next_notice(&reactor, &queue).await;
+        assert_eq!(text.matches("Action: delayed").count(), 4, "{text}");
+        for words in ["x@one.test", "y@parked.test", "z@held.test", "leased@two.test", "Will-Retry-Until: "] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+        assert!(text.contains("Diagnostic-Code: smtp; 450 4.2.1 greylisted"), "{text}");
+        assert_eq!(text.matches("Last-Attempt-Date: ").count(), 1, "{text}");
+        rounds_of_housekeeping(&queue, 3).await;
+        assert_eq!(notices(&queue), 1);
+    });
+}
+
+#[test]
+fn a_delay_is_not_told_again_after_a_crash_or_a_stop() {
+    let world = world();
+    world.run(|reactor, queue| async move {
+        accept_old(&reactor, &queue, "a@sender.test", &[("x@one.test", "")]).await;
+        settle(&queue, &lease(&queue).await, &deferred()).await;
+        next_notice(&reactor, &queue).await;
+        checkpoint(&queue).await;
+    });
+    for _ in 0..2 {
+        world.run(|_, queue| async move {
+            rounds_of_housekeeping(&queue, 3).await;
+            assert_eq!((notices(&queue), counts(&queue)), (0, (1, 0)));
+            queue.close().await.expect("it closes");
+        });
+    }
+}
+
+#[test]
+fn a_delay_is_told_to_whom_it_concerns() {
+    let mut world = world();
+    world.config.accounts = vec![account(Notices { failed: true, delayed: false, delivered: false })];
+    world.run(|reactor, queue| async move {
+        let to =
+            [("a@one.test", "NEVER"), ("b@one.test", "SUCCESS,FAILURE"), ("c@one.test", "DELAY"), ("d@one.test", "")];
+        accept_old(&reactor, &queue, "s@sender.test", &to).await;
+        accept_old(&reactor, &queue, "", &[("e@one.test", "DELAY")]).await;
+        let mut of_account = message(&reactor, &queue, "s@sender.test", &["f@one.test"]);
+        of_account.arrival = of_account.arrival - Duration::from_secs(2);
+        of_account.account = Some("account".into());
+        queue.accept(of_account, "<1@test>").await.expect("it is accepted");
+        queue.park("one.test", DAY);
+        let text = next_notice(&reactor, &queue).await;
+        assert!(text.contains("c@one.test") && text.contains("d@one.test"), "{text}");
+        rounds_of_housekeeping(&queue, 3).await;
+        assert_eq!((text.matches("Final-Recipient").count(), notices(&queue)), (2, 1), "{text}");
+    });
+}
+
+#[test]
+fn a_delay_is_told_when_its_time_comes_and_not_before() {
+    world().run(|reactor, queue| async move {
+        let accepted = reactor.now();
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        settle(&queue, &lease(&queue).await, &deferred()).await;
+        next_notice(&reactor, &queue).await;
+        let after = reactor.now().since(accepted);
+        assert!(after >= Duration::from_secs(1), "{after:?}");
+    });
+}
+
+/// The walk passes the places of messages that are accepted later than their ids were given.
+#[test]
+fn a_message_whose_id_is_older_than_its_acceptance_is_not_forgotten() {
+    world().run(|reactor, queue| async move {
+        let mut slow = message(&reactor, &queue, "a@sender.test", &["slow@one.test"]);
+        accept_old(&reactor, &queue, "a@sender.test", &[("quick@one.test", "")]).await;
+        queue.park("one.test", DAY);
+        assert!(next_notice(&reactor, &queue).await.contains("quick@one.test"));
+        slow.arrival = slow.arrival - Duration::from_secs(2);
+        queue.accept(slow, "<1@test>").await.expect("it is accepted");
+        assert!(next_notice(&reactor, &queue).await.contains("slow@one.test"));
+    });
+}
+
+#[test]
+fn success_is_told_where_no_next_hop_does() {
+    let mut world = world();
+    world.config.accounts = vec![account(Notices { failed: false, delayed: false, delivered: true })];
+    world.run(|reactor, queue| async move {
+        for (asked, account, hop, told) in [
+            ("SUCCESS", None, Hop::WithoutDsn, Some("relayed")),
+            ("SUCCESS", Some("account"), Hop::WithoutDsn, Some("relayed")),
+            ("SUCCESS", None, Hop::WithDsn, None),
+            ("SUCCESS", Some("account"), Hop::WithDsn, None),
+            ("", Some("account"), Hop::WithDsn, Some("delivered")),
+            ("", Some("account"), Hop::WithoutDsn, Some("delivered")),
+            ("", None, Hop::WithoutDsn, None),
+            ("NEVER", Some("account"), Hop::WithoutDsn, None),
+            ("FAILURE,DELAY", Some("account"), Hop::WithoutDsn, None),
+        ] {
+            let mut asking = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+            asking.envelope.recipients[0].notify = notify(asked);
+            asking.account = account.map(Into::into);
+            queue.accept(asking, "<1@test>").await.expect("it is accepted");
+            let success = Outcome::Delivered(answer(250, EnhancedCode(2, 0, 0), "ok"), hop);
+            settle(&queue, &lease(&queue).await, &success).await;
+            let Some(told) = told else {
+                assert_eq!(counts(&queue), (0, 0), "{asked:?} {account:?} {hop:?}");
+                continue;
+            };
+            let text = next_notice(&reactor, &queue).await;
+            assert!(text.contains(&format!("Action: {told}\r\n")) && text.contains("Status: 2.0.0"), "{text}");
+            assert!(text.contains("Subject: a test") && !text.contains(MARKER), "{text}");
+        }
+        let mut null = message(&reactor, &queue, "", &["x@one.test"]);
+        null.envelope.recipients[0].notify = notify("SUCCESS");
+        queue.accept(null, "<1@test>").await.expect("it is accepted");
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0), "nobody is told about a null reverse-path");
+    });
+}
+
+#[test]
+fn outcomes_that_come_together_are_told_apart() {
+    World::new().run(|reactor, queue| async move {
+        let mut mixed =
+            message(&reactor, &queue, "a@sender.test", &["good@one.test", "bad@one.test", "quiet@one.test"]);
+        mixed.envelope.recipients[0].notify = notify("SUCCESS");
+        queue.accept(mixed, "<1@test>").await.expect("it is accepted");
+        queue.settle(lease(&queue).await.number, vec![(0, delivered()), (1, failed()), (2, delivered())]).await;
+        let texts = [next_notice(&reactor, &queue).await, next_notice(&reactor, &queue).await];
+        let of = |action: &str| texts.iter().find(|text| text.contains(action)).expect("a notice").clone();
+        assert!(of("Action: failed").contains("bad@one.test") && !of("Action: failed").contains("good@one.test"));
+        assert!(of("Action: relayed").contains("good@one.test") && !of("Action: relayed").contains("quiet@one.test"));
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+#[test]
+fn the_whole_content_goes_back_where_it_was_asked_for() {
+    let mut world = World::new();
+    // Nothing is kept in memory: what goes back is read back.
+    world.config.limits.content_memory_bytes_max = 0;
+    world.run(|reactor, queue| async move {
+        for ret in [None, Some(crate::smtp::envelope::Return::Full)] {
+            let mut asking = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+            asking.envelope.sender.ret = ret;
+            asking.content = format!("Subject: a test\r\n\r\n{MARKER}\r\n").into_bytes();
+            queue.accept(asking, "<1@test>").await.expect("it is accepted");
+            settle(&queue, &lease(&queue).await, &failed()).await;
+            let text = next_notice(&reactor, &queue).await;
+            assert!(text.contains("Subject: a test"), "{text}");
+            assert_eq!(text.contains(MARKER), ret.is_some(), "{text}");
+        }
+    });
+}
