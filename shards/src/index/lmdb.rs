@@ -1,7 +1,10 @@
 //! The index on LMDB, through heed.
 
 use std::cell::Cell;
+use std::ffi::CString;
+use std::io;
 use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +21,11 @@ pub(super) const MAP_BYTES: usize = 64 << 30;
 /// Address space beyond which the map does not grow.
 const MAP_BYTES_MAX: usize = 16 << 40;
 
-/// I/O errors in a row that may still come from a full disk.
-const IO_ERRORS_MAX: u32 = 30;
+/// A file system with less room than this may be the cause of a short write: more than a commit writes at a time.
+const FULL_BELOW_BYTES: u64 = 64 << 20;
+
+/// I/O errors in a row, with room on the disk, that may still come from a full one.
+pub(super) const IO_ERRORS_MAX: u32 = 30;
 
 type Rows = Database<'static, Bytes, Bytes>;
 
@@ -117,13 +123,14 @@ impl Store {
         unsafe { self.env.resize(map_bytes) }.map_err(|error| broken("grow", &error))
     }
 
-    /// LMDB calls a short write, which is what the first page beyond a full disk meets, an I/O error. Whoever looks for
-    /// free space afterwards may find what others have given back meanwhile; so an I/O error counts as a full disk until
-    /// it has come [`IO_ERRORS_MAX`] times in a row.
+    /// LMDB calls a short write, which is what the first page beyond a full disk meets, an I/O error. A disk with hardly any
+    /// room is full, for as long as that lasts. Where there is room, others may have given it back since: an I/O error
+    /// then counts as a full disk until it has come [`IO_ERRORS_MAX`] times in a row.
     fn is_disk_full(&self, error: &heed::Error) -> bool {
         match error {
             heed::Error::Io(error) => match error.raw_os_error() {
                 Some(libc::ENOSPC | libc::EDQUOT) => true,
+                Some(libc::EIO) if free_bytes(self.env.path()).is_ok_and(|bytes| bytes < FULL_BELOW_BYTES) => true,
                 Some(libc::EIO) => {
                     self.io_errors.set(self.io_errors.get() + 1);
                     self.io_errors.get() <= IO_ERRORS_MAX
@@ -196,6 +203,18 @@ fn write_table(transaction: &mut RwTxn, rows: &Rows, changes: &[Change]) -> heed
         }
     }
     Ok(())
+}
+
+/// Bytes that the file system of `path` has left for ordinary users.
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all-zero bytes are a valid `statvfs`, a struct of integers.
+    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and `facts` is written by the call only.
+    match unsafe { libc::statvfs(path.as_ptr(), &mut facts) } {
+        0 => Ok(facts.f_bavail.saturating_mul(facts.f_frsize)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn broken(operation: &str, error: &heed::Error) -> Error {
