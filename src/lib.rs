@@ -15,6 +15,7 @@ pub mod outbound;
 pub mod policy;
 pub mod queue;
 pub mod route;
+pub mod screening;
 pub mod shard;
 pub mod smtp;
 pub mod spool;

@@ -24,6 +24,7 @@ use crate::inbound::Inbound;
 use crate::outbound::{Dispatcher, Metrics, Pool, Timing};
 use crate::queue::orders::{Order, Report};
 use crate::queue::{self, Queue};
+use crate::screening::Screening;
 
 /// What a shard is started with.
 pub struct Start {
@@ -80,6 +81,7 @@ struct Shard {
     port: Rc<Port<Crossing>>,
     queue: Queue,
     inbound: Inbound,
+    screening: Screening,
     dispatcher: Dispatcher,
     pool: Pool,
     metrics: Rc<Metrics>,
@@ -102,12 +104,13 @@ impl Shard {
             Dispatcher::new(reactor.clone(), config.clone(), queue.clone(), dns.clone(), port.clone(), metrics.clone());
         let home = port.clone();
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
+        let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let pool = Pool::new(reactor.clone(), config.clone(), dns, Timing::default(), metrics.clone(), reply);
-        let inbound = Inbound::new(&reactor, config, tls, queue.clone(), log.clone());
+        let inbound = Inbound::new(&reactor, config, tls, queue.clone(), screening.clone(), log.clone());
         inbound.open()?;
         let dispatching = dispatcher.clone();
         reactor.spawn(async move { dispatching.run().await }).detach();
-        Ok(Rc::new(Shard { reactor, port, queue, inbound, dispatcher, pool, metrics, log }))
+        Ok(Rc::new(Shard { reactor, port, queue, inbound, screening, dispatcher, pool, metrics, log }))
     }
 
     /// Serves what crosses until the shard has drained.
@@ -139,6 +142,7 @@ impl Shard {
         if let (true, Report::Metrics(metrics)) = (counts_here, &mut report) {
             metrics.extend(self.metrics.list());
             metrics.extend(inbound_metrics(&self.inbound));
+            metrics.extend(self.screening.counts());
         }
         // Whoever asked may have gone away.
         let _ = answer.send(report);

@@ -77,6 +77,7 @@ fn config(directory: &std::path::Path) -> Arc<Config> {
             connections_per_address_max: 10,
             content_memory_bytes_max: 1 << 20,
         },
+        screening: ringpost::config::Screening::default(),
         http: None,
     })
 }

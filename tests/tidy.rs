@@ -24,14 +24,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spool", &["message", "queue", "smtp"]),
     ("queue", &["bounce", "config", "events", "message", "smtp", "spool"]),
     ("dns", &[]),
-    ("inbound", &["config", "events", "message", "policy", "queue", "smtp", "spool"]),
+    ("screening", &["config", "dns", "events", "smtp"]),
+    ("inbound", &["config", "events", "message", "policy", "queue", "screening", "smtp", "spool"]),
     ("outbound", &["config", "crossing", "dns", "events", "queue", "route", "smtp"]),
     ("crossing", &["config", "outbound", "queue"]),
-    ("shard", &["config", "crossing", "dns", "events", "inbound", "outbound", "policy", "queue", "spool"]),
+    ("shard", &["config", "crossing", "dns", "events", "inbound", "outbound", "policy", "queue", "screening", "spool"]),
 ];
 
 /// Modules that compute only: no reactor, no clock, no file, no socket.
-const PURE: &[&str] = &["smtp", "message", "policy", "route", "bounce", "queue/schedule.rs"];
+const PURE: &[&str] = &[
+    "smtp",
+    "message",
+    "policy",
+    "route",
+    "bounce",
+    "queue/schedule.rs",
+    "screening/block_list.rs",
+    "screening/clamd.rs",
+    "screening/finding.rs",
+    "screening/health.rs",
+    "screening/http.rs",
+    "screening/rspamd.rs",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -81,6 +81,7 @@ fn benches(criterion: &mut Criterion) {
         tls: None,
         id: "0000000000000001",
         time: Timestamp::from_millis(1_795_420_000_000),
+        looks_like_spam: false,
     };
     group.bench_function("trace fields", |bencher| bencher.iter(|| black_box(&trace).fields(&facts)));
     group.finish();

@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod file;
+pub mod gate;
 pub mod index;
 pub mod journal;
 pub mod launch;

@@ -9,6 +9,7 @@
 //! it again. Relative paths are relative to the file.
 
 mod read;
+pub mod screening;
 mod units;
 mod validate;
 
@@ -16,6 +17,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use screening::Screening;
 
 /// Everything that `ringpost serve -c FILE` was told.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[screening]`.
+    pub screening: Screening,
     /// `[http]`.
     pub http: Option<Http>,
 }

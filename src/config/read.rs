@@ -167,15 +167,15 @@ impl<'t> Section<'t> {
     /// The table `[key]`, or `None`.
     pub fn section(&mut self, key: &'static str, reading: &mut Reading) -> Option<Section<'t>> {
         let found = self.take(key)?;
-        let line = reading.line(found.span());
+        let (line, name) = (reading.line(found.span()), self.path(key));
         match found.into_inner() {
-            DeValue::Table(table) => Some(Section { name: key.into(), line, table, known: Vec::new() }),
+            DeValue::Table(table) => Some(Section { name, line, table, known: Vec::new() }),
             DeValue::Array(_) => {
-                reading.mistake(line, format!("[{key}] exists once: write it with single brackets"));
+                reading.mistake(line, format!("[{name}] exists once: write it with single brackets"));
                 None
             }
             other => {
-                reading.mistake(line, format!("{key} is a section, not {}: write [{key}]", kind(&other)));
+                reading.mistake(line, format!("{name} is a section, not {}: write [{name}]", kind(&other)));
                 None
             }
         }
@@ -183,13 +183,8 @@ impl<'t> Section<'t> {
 
     /// The table `[key]`; an empty one if it is absent.
     pub fn section_or_empty(&mut self, key: &'static str, reading: &mut Reading) -> Section<'t> {
-        let line = self.line;
-        self.section(key, reading).unwrap_or_else(|| Section {
-            name: key.into(),
-            line,
-            table: DeTable::new(),
-            known: Vec::new(),
-        })
+        let (line, name) = (self.line, self.path(key));
+        self.section(key, reading).unwrap_or_else(|| Section { name, line, table: DeTable::new(), known: Vec::new() })
     }
 
     /// The tables `[[key]]`.

@@ -52,6 +52,8 @@ fn the_reference_is_accepted_as_it_is() {
     assert_eq!(config.retry.lifetime, Duration::from_secs(5 * 86_400));
     assert_eq!(config.retention.content, Duration::from_secs(30 * 86_400));
     assert_eq!(config.limits.message_bytes_max, 50 << 20);
+    let screening = &config.screening;
+    assert!(screening.clamav.is_none() && screening.rspamd.is_none() && screening.block_lists.is_none());
     assert_eq!(config.http.expect("[http]").token_file, Path::new("/etc/ringpost/http.token"));
 }
 
@@ -74,6 +76,48 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.limits.recipients_max, reference.limits.recipients_max);
     assert_eq!(config.limits.connections_per_address_max, reference.limits.connections_per_address_max);
     assert_eq!(config.limits.content_memory_bytes_max, 64 << 20);
+}
+
+/// What the reference shows behind `#`, without the `#`.
+fn shown_screening() -> String {
+    let begin = REFERENCE.find("# [screening]").expect("it is shown");
+    let end = REFERENCE.find("[http]").expect("it follows");
+    REFERENCE[begin..end].lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_screening_that_the_reference_shows_is_accepted() {
+    use super::screening::{OnFailure, ScannerAddress, Treatment};
+    let screening = parse(&format!("{SMALLEST}{}", shown_screening())).expect("good").screening;
+    assert_eq!(screening.listeners, [ListenerKind::Submission]);
+    let clamav = screening.clamav.expect("[screening.clamav]");
+    assert_eq!(clamav.address, ScannerAddress::Unix("/run/clamav/clamd.ctl".into()));
+    assert_eq!((clamav.on_failure, clamav.message_bytes_max), (OnFailure::Defer, Some(25 << 20)));
+    let rspamd = screening.rspamd.expect("[screening.rspamd]");
+    assert_eq!(rspamd.scanner.address, ScannerAddress::Tcp("127.0.0.1".into(), 11333));
+    assert_eq!(rspamd.password_file.as_deref(), Some(Path::new("/etc/ringpost/rspamd.password")));
+    assert_eq!((rspamd.actions.greylist, rspamd.actions.add_header), (Treatment::Defer, Treatment::Mark));
+    let lists = screening.block_lists.expect("[screening.block_lists]");
+    assert_eq!((lists.zones.len(), lists.private_addresses), (2, false));
+}
+
+#[test]
+fn the_screening_that_the_reference_shows_has_the_defaults() {
+    let smallest = "[screening.clamav]\naddress = \"unix:/run/clamav/clamd.ctl\"\n\
+                    [screening.rspamd]\nurl = \"http://127.0.0.1:11333\"\n\
+                    [screening.block_lists]\nzones = [\"bl.example.org\"]\n";
+    let given = parse(&format!("{SMALLEST}{smallest}")).expect("good").screening;
+    let shown = parse(&format!("{SMALLEST}{}", shown_screening())).expect("good").screening;
+    let (given_clamav, shown_clamav) = (given.clamav.expect("given"), shown.clamav.expect("shown"));
+    assert_eq!(super::screening::Scanner { message_bytes_max: None, ..shown_clamav }, given_clamav);
+    let (given_rspamd, shown_rspamd) = (given.rspamd.expect("given"), shown.rspamd.expect("shown"));
+    assert_eq!(
+        (given_rspamd.actions, given_rspamd.scanner.timeout),
+        (shown_rspamd.actions, shown_rspamd.scanner.timeout)
+    );
+    let (given_lists, shown_lists) = (given.block_lists.expect("given"), shown.block_lists.expect("shown"));
+    assert_eq!((given_lists.timeout, given_lists.on_failure), (shown_lists.timeout, shown_lists.on_failure));
+    assert_eq!(given.listeners, shown.listeners);
 }
 
 #[test]
@@ -218,6 +262,30 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
         6,
         "exists already, in line 11",
     ),
+    ("an unknown scanner", "[screening.clamd]\n", 1, "unknown key `clamd` in [screening]: did you mean `clamav`?"),
+    ("a scanner without an address", "[screening.clamav]\n", 1, "screening.clamav.address is missing"),
+    ("a scanner nowhere", "[screening.clamav]\naddress = \"/run/clamd\"\n", 2, "unix:/path/to/socket"),
+    (
+        "an rspamd behind TLS",
+        "[screening.rspamd]\nurl = \"https://r.test\"\n",
+        2,
+        "screening.rspamd.url: `https://r.test`",
+    ),
+    (
+        "an action of no kind",
+        "[screening.rspamd]\nurl = \"http://r.test\"\n[screening.rspamd.actions]\nreject = \"discard\"\n",
+        4,
+        "screening.rspamd.actions.reject: `discard` must be one of \"reject\"",
+    ),
+    (
+        "a failure that rejects",
+        "[screening.clamav]\naddress = \"127.0.0.1:3310\"\non_failure = \"reject\"\n",
+        3,
+        "one of \"defer\", \"accept\"",
+    ),
+    ("no list", "[screening.block_lists]\nzones = []\n", 2, "the list is empty"),
+    ("a list that is none", "[screening.block_lists]\nzones = [\"a b\"]\n", 2, "`a b` is not a domain name"),
+    ("screening twice", "[[screening]]\n", 1, "[screening] exists once"),
     ("not TOML", "[retry\n", 1, "not TOML"),
     ("a key twice", "[retry]\nlifetime = \"1d\"\nlifetime = \"2d\"\n", 3, "not TOML: duplicate key"),
 ];

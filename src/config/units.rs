@@ -152,23 +152,25 @@ pub(super) fn pattern(text: &str) -> Result<Box<str>, String> {
 /// `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]:PORT`; the port is 25.
 pub(super) fn next_hop(text: &str) -> Result<(Box<str>, u16), String> {
     const PORT: u16 = 25;
-    let wanted = || {
+    host_and_port(text, PORT).ok_or_else(|| {
         format!("`{text}` is not a next hop: write \"mail.example.org\", \"192.0.2.1:2525\" or \"[2001:db8::1]:25\"")
-    };
+    })
+}
+
+/// `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]:PORT`; `port` where none is written.
+pub(super) fn host_and_port(text: &str, port: u16) -> Option<(Box<str>, u16)> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return port_is_set(address.port())
-            .then(|| (address.ip().to_string().into(), address.port()))
-            .ok_or_else(wanted);
+        return port_is_set(address.port()).then(|| (address.ip().to_string().into(), address.port()));
     }
     let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = unbracketed.parse::<IpAddr>() {
-        return Ok((address.to_string().into(), PORT));
+        return Some((address.to_string().into(), port));
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| port_is_set(*port)).ok_or_else(wanted)?),
-        None => (text, PORT),
+        Some((host, port)) => (host, port.parse().ok().filter(|port| port_is_set(*port))?),
+        None => (text, port),
     };
-    Ok((domain(host).map_err(|_| wanted())?, port))
+    Some((domain(host).ok()?, port))
 }
 
 fn port_is_set(port: u16) -> bool {

@@ -11,11 +11,11 @@ use std::time::Duration;
 use argon2::password_hash::{Ident, PasswordHash};
 
 use super::read::{Placed, Reading, Section, number, text, truth, word};
-use super::units;
 use super::{
     Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
     Retention, Retry, Route, TlsFiles, Uncertain,
 };
+use super::{screening, units};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -29,7 +29,8 @@ const MESSAGE_BYTES_MAX: u64 = 500 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-const KINDS: &[(&str, ListenerKind)] = &[("submission", ListenerKind::Submission), ("relay", ListenerKind::Relay)];
+pub(super) const KINDS: &[(&str, ListenerKind)] =
+    &[("submission", ListenerKind::Submission), ("relay", ListenerKind::Relay)];
 const TLS: &[(&str, ListenerTls)] = &[
     ("implicit", ListenerTls::Implicit),
     ("starttls", ListenerTls::StartTls),
@@ -73,6 +74,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let retry = retry(document, reading);
     let retention = retention(document, reading);
     let limits = limits(document, reading);
+    let screening = screening::screening(document, base_dir, reading);
     let http = http(document, &listeners, base_dir, reading);
     let server = server?;
     Some(Config {
@@ -88,6 +90,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         retry,
         retention,
         limits,
+        screening,
         http,
     })
 }
@@ -406,13 +409,13 @@ fn http(
     Some(Http { address: address.value, token_file: token_file?.value })
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     units::duration(text).and_then(|duration| {
         if duration.is_zero() { Err(format!("`{text}` must be more than zero")) } else { Ok(duration) }
     })
 }
 
-fn path(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue<'t>) -> Result<PathBuf, String> {
+pub(super) fn path(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue<'t>) -> Result<PathBuf, String> {
     text(move |written| {
         if written.is_empty() || written.contains('\0') {
             return Err("must be a path".into());
@@ -421,11 +424,11 @@ fn path(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue<'t>) -> Re
     })
 }
 
-fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+pub(super) fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
     placed.into_iter().map(|placed| placed.value).collect()
 }
 
 /// Numbers here were bounded far below what any machine's `usize` holds.
-fn to_usize(number: u64) -> usize {
+pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -8,8 +8,8 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::{FutureExt, LocalBoxFuture, Shared, WeakShared};
 use futures::sink::SinkExt;
 use shards::Reactor;
+use shards::gate::Gate;
 
-use super::gate::Gate;
 use super::table::Table;
 use super::{Answer, ENTRIES_MAX, QUERIES_MAX, Query, Question};
 

@@ -11,7 +11,6 @@
 //! at the same time become one query.
 
 mod cache;
-mod gate;
 mod table;
 
 pub use cache::Cache;

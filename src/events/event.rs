@@ -82,6 +82,13 @@ pub enum Event<'a> {
         /// What screening found, where that is the reason.
         screening: Option<&'a str>,
     },
+    /// `scanner_failed`: one that should have screened a message or a client gave no usable answer.
+    ScannerFailed {
+        /// `clamav`, `rspamd` or `block_lists`.
+        scanner: &'static str,
+        /// Why.
+        why: &'a dyn fmt::Display,
+    },
     /// `tls_failed`: a client's handshake did not succeed.
     TlsFailed {
         /// The client.
@@ -172,6 +179,7 @@ impl Event<'_> {
             Event::Listening(_) => "listening",
             Event::Accepted { .. } => "accepted",
             Event::Refused { .. } => "refused",
+            Event::ScannerFailed { .. } => "scanner_failed",
             Event::TlsFailed { .. } => "tls_failed",
             Event::Delivered(_) => "delivered",
             Event::Deferred { .. } => "deferred",
@@ -199,6 +207,7 @@ impl Event<'_> {
             Event::CheckpointFailed(_)
             | Event::SessionPanicked { .. }
             | Event::Trouble(_)
+            | Event::ScannerFailed { .. }
             | Event::ReloadRefused(_) => Level::Error,
             Event::Space { accepting: false }
             | Event::Refused { .. }
@@ -222,6 +231,7 @@ impl Event<'_> {
                 line.put("client", client).put_some("account", *account).put("what", what).put("reply", reply);
                 line.put_some("screening", *screening);
             }
+            Event::ScannerFailed { scanner, why } => _ = line.put("scanner", scanner).put("why", why),
             Event::TlsFailed { client, why } | Event::SessionPanicked { client, why } => {
                 line.put("client", client).put("why", why);
             }

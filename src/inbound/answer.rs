@@ -2,6 +2,7 @@
 
 use super::converse::Conversation;
 use super::credentials::Verified;
+use super::screen::Refusal;
 use crate::config::Account;
 use crate::events::Event;
 use crate::message::{Facts, Trace, scan};
@@ -15,6 +16,7 @@ use crate::spool::{Client, Message};
 /// A question whose answer takes time.
 pub(super) enum Lengthy {
     Authenticate { user: Box<str>, password: Box<str> },
+    Sender(Sender),
     Message(Envelope, Vec<u8>),
 }
 
@@ -22,33 +24,38 @@ impl Conversation {
     /// Answers at once, or gives back the question when that takes time.
     pub(super) fn answer(&mut self, question: Question) -> Option<Lengthy> {
         let (what, answer) = match question {
+            Question::Sender(sender) if self.client_is_to_be_looked_up() => return Some(Lengthy::Sender(sender)),
             Question::Sender(sender) => ("mail", self.sender(&sender)),
             Question::Recipient(_) => ("rcpt", self.recipient()),
             Question::Content => ("message", self.content()),
             Question::Authenticate { user, password } => return Some(Lengthy::Authenticate { user, password }),
             Question::Message(envelope, content) => return Some(Lengthy::Message(envelope, content)),
         };
-        self.tell(what, answer);
+        self.tell(what, answer.map_err(Refusal::from));
         None
     }
 
-    /// Answers after a verification or a flush.
+    /// Answers after a verification, a lookup, a scan or a flush.
     pub(super) async fn answer_lengthy(&mut self, question: Lengthy) {
         match question {
             Lengthy::Authenticate { user, password } => {
                 let answer = self.authenticate(&user, password).await;
-                self.tell("auth", answer);
+                self.tell("auth", answer.map_err(Refusal::from));
+            }
+            Lengthy::Sender(sender) => {
+                let answer = self.sender_and_client(&sender).await;
+                self.tell("mail", answer);
             }
             Lengthy::Message(envelope, content) => self.message(envelope, content).await,
         }
     }
 
-    fn tell(&mut self, what: &'static str, answer: Result<(), Reply>) {
+    fn tell(&mut self, what: &'static str, answer: Result<(), Refusal>) {
         self.session.answer(match answer {
             Ok(()) => Answer::Accept,
-            Err(reply) => {
-                self.log_refusal(what, &reply);
-                Answer::Refuse(reply)
+            Err(refusal) => {
+                self.log_refusal(what, &refusal);
+                Answer::Refuse(refusal.reply)
             }
         });
     }
@@ -71,7 +78,7 @@ impl Conversation {
         }
     }
 
-    fn sender(&mut self, sender: &Sender) -> Result<(), Reply> {
+    pub(super) fn sender(&mut self, sender: &Sender) -> Result<(), Reply> {
         self.recipients = 0;
         let rights = self.rights.as_ref().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.sender(sender))?;
@@ -94,17 +101,17 @@ impl Conversation {
         if self.inbound.0.budget.is_exhausted() { Err(reply::NO_STORAGE.reply()) } else { Ok(()) }
     }
 
-    /// Checks the content, puts the trace before it and hands it to the queue; 250 comes with the queue's proof only.
+    /// Checks the content, has it screened, puts the trace before it and hands it to the queue; 250 comes with the queue's proof only.
     async fn message(&mut self, envelope: Envelope, content: Vec<u8>) {
-        if let Err(reply) = self.accept(envelope, content).await {
-            self.log_refusal("message", &reply);
-            self.session.refused(reply);
+        if let Err(refusal) = self.accept(envelope, content).await {
+            self.log_refusal("message", &refusal);
+            self.session.refused(refusal.reply);
         }
         // Whatever became of the content, the conversation holds it no longer.
         let _ = self.memory.hold(0);
     }
 
-    async fn accept(&mut self, envelope: Envelope, mut content: Vec<u8>) -> Result<(), Reply> {
+    async fn accept(&mut self, envelope: Envelope, mut content: Vec<u8>) -> Result<(), Refusal> {
         let facts = scan(&content);
         let rights = self.rights.clone().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.content(&content, &facts))?;
@@ -112,12 +119,21 @@ impl Conversation {
         let queue = self.inbound.0.queue.clone();
         let id = queue.reserve_id();
         let arrival = self.inbound.0.reactor.wall();
-        let message_id = self.trace(id, arrival, facts, &mut content);
+        let screened = self.screen(id, &envelope, &content).await?;
+        let screening = screened.verdict();
+        let message_id = self.trace(id, arrival, facts, screened.is_marked(), &mut content);
         let (sender, recipients, bytes) = (envelope.sender.path.clone(), envelope.recipients.len(), content.len());
         let account = rights.account().map(|account| account.name.clone());
         let client = Client { address: self.client.ip(), name: self.session.client_name().unwrap_or_default().into() };
-        let message =
-            Message { id, arrival, envelope, account: account.clone(), client: Some(client), screening: None, content };
+        let message = Message {
+            id,
+            arrival,
+            envelope,
+            account: account.clone(),
+            client: Some(client),
+            screening: screening.clone(),
+            content,
+        };
         let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;
 
         self.session.accepted(&proof);
@@ -130,13 +146,20 @@ impl Conversation {
             sender: &sender,
             recipients,
             bytes,
-            screening: None,
+            screening: screening.as_deref(),
         });
         Ok(())
     }
 
     /// Puts our fields before the content; gives its Message-ID.
-    fn trace(&self, id: MessageId, time: shards::Timestamp, facts: Facts, content: &mut Vec<u8>) -> Box<str> {
+    fn trace(
+        &self,
+        id: MessageId,
+        time: shards::Timestamp,
+        facts: Facts,
+        looks_like_spam: bool,
+        content: &mut Vec<u8>,
+    ) -> Box<str> {
         let hostname = self.inbound.0.current.borrow().config.hostname.clone();
         let trace = Trace {
             client_name: self.session.client_name().unwrap_or_default(),
@@ -146,6 +169,7 @@ impl Conversation {
             tls: self.encryption.as_ref().map(|tls| (tls.protocol, tls.cipher)),
             id: &id.to_string(),
             time,
+            looks_like_spam,
         };
         content.splice(0..0, trace.fields(&facts).into_bytes());
         facts.message_id.unwrap_or_else(|| trace.message_id().into())
@@ -162,13 +186,20 @@ impl Conversation {
         });
     }
 
-    fn account(&self) -> Option<&Account> {
+    pub(super) fn account(&self) -> Option<&Account> {
         self.rights.as_ref().and_then(Authorized::account).map(|account| &**account)
     }
 
-    fn log_refusal(&self, what: &'static str, reply: &Reply) {
+    fn log_refusal(&self, what: &'static str, refusal: &Refusal) {
+        let Refusal { reply, verdict } = refusal;
         let account = self.account().map(|account| &*account.name);
-        self.inbound.0.log.emit(&Event::Refused { client: self.client, account, what, reply, screening: None });
+        self.inbound.0.log.emit(&Event::Refused {
+            client: self.client,
+            account,
+            what,
+            reply,
+            screening: verdict.as_deref(),
+        });
     }
 }
 

@@ -15,6 +15,7 @@ use super::Inbound;
 use super::budget::Claim;
 use crate::events::Event;
 use crate::policy::Authorized;
+use crate::screening::Passed;
 use crate::smtp::reply;
 use crate::smtp::server::{Session, Step};
 
@@ -38,6 +39,8 @@ pub(super) struct Conversation {
     /// What the handshake agreed on.
     pub(super) encryption: Option<TlsFacts>,
     pub(super) rights: Option<Authorized>,
+    /// What block lists said of the client, for the transaction that runs.
+    pub(super) client_screened: Passed,
     /// Recipients that the running transaction has been granted.
     pub(super) recipients: u64,
     pub(super) memory: Claim,
@@ -83,6 +86,7 @@ impl Conversation {
             tls,
             encryption: None,
             rights,
+            client_screened: Passed::default(),
             recipients: 0,
             memory,
             deadline,

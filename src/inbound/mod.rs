@@ -1,9 +1,10 @@
 //! Inbound: accepts connections and drives `smtp::server` on them: TLS, patience, policy, the queue.
 //!
 //! Owns: a shard's doors (listeners with what they offer), who is inside ([`admit`]), each conversation ([`converse`])
-//! with its questions ([`answer`]), the memory that arriving content may take ([`budget`]), recently verified
+//! with its questions ([`answer`], [`screen`]), the memory that arriving content may take ([`budget`]), recently verified
 //! credentials ([`credentials`]) and what accounts have used of their day ([`quota`]).
-//! Never: the protocol (`smtp::server`), who may do what (`policy`), what is on disk (`queue`).
+//! Never: the protocol (`smtp::server`), who may do what (`policy`), what scanners say (`screening`), what is on disk
+//! (`queue`).
 //! After a crash: whoever had no 250 sends again; credentials are verified anew and quotas start at nothing.
 //! RFC: 5321 §4.5.3.2.7, §4.2.5, 3207, 4954, 6409, 8314.
 //! Limits: [`admit::CONNECTIONS_MAX`] connections and `[limits] connections_per_address_max`; content memory
@@ -17,6 +18,7 @@ mod budget;
 mod converse;
 mod credentials;
 mod quota;
+mod screen;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +41,7 @@ use crate::config::{self, Config, ListenerKind, ListenerTls};
 use crate::events::{Event, Log};
 use crate::policy::{Accounts, Authorized, network};
 use crate::queue::Queue;
+use crate::screening::Screening;
 use crate::smtp::reply::{self, Fixed, Reply};
 use crate::smtp::server::{Session, Settings};
 use admit::{Admissions, Ticket};
@@ -63,6 +66,7 @@ struct Inner {
     budget: Rc<Budget>,
     credentials: Credentials,
     quotas: Quotas,
+    screening: Screening,
     counts: Tally,
     /// Fires when the shard drains.
     stop: RefCell<Option<oneshot::Sender<()>>>,
@@ -122,6 +126,7 @@ impl Inbound {
         config: Arc<Config>,
         tls: Option<Arc<rustls::ServerConfig>>,
         queue: Queue,
+        screening: Screening,
         log: Log,
     ) -> Inbound {
         let (stop, stopped) = oneshot::channel();
@@ -134,6 +139,7 @@ impl Inbound {
             admissions: Admissions::new(),
             credentials: Credentials::default(),
             quotas: Quotas::default(),
+            screening,
             counts: Tally::default(),
             stop: RefCell::new(Some(stop)),
             stopped: stopped.shared(),
@@ -143,6 +149,7 @@ impl Inbound {
     /// Uses `config` and `tls` for sessions that begin from now on. Credentials that were verified are forgotten.
     pub fn configure(&self, config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) {
         self.0.budget.configure(&config.limits);
+        self.0.screening.configure(&config.screening);
         *self.0.current.borrow_mut() = Current::new(config, tls);
         self.0.credentials.forget();
     }

@@ -26,13 +26,18 @@ pub struct Trace<'a> {
     pub id: &'a str,
     /// When it came.
     pub time: Timestamp,
+    /// Whether screening found that it looks like spam.
+    pub looks_like_spam: bool,
 }
 
 impl Trace<'_> {
-    /// The fields that go before the content: `Received`, and `Date` and `Message-ID` where `facts` misses them.
+    /// The fields that go before the content: `Received`, what screening found, and `Date` and `Message-ID` where `facts` misses them.
     pub fn fields(&self, facts: &Facts) -> String {
         let mut fields = String::with_capacity(384);
         self.received(&mut fields);
+        if self.looks_like_spam {
+            fields.push_str("X-Spam: Yes\r\n");
+        }
         if !facts.date {
             let _ = write!(fields, "Date: {}\r\n", date::rfc5322(self.time));
         }
@@ -88,6 +93,7 @@ mod tests {
             tls: Some(("TLSv1.3", "TLS13_AES_256_GCM_SHA384")),
             id: "0001",
             time: Timestamp::from_millis(1_795_420_000_000),
+            looks_like_spam: false,
         }
     }
 
@@ -100,6 +106,12 @@ mod tests {
              \t(version=TLSv1.3 cipher=TLS13_AES_256_GCM_SHA384);\r\n\tMon, 23 Nov 2026 07:46:40 +0000\r\n\
              Date: Mon, 23 Nov 2026 07:46:40 +0000\r\nMessage-ID: <1795420000000.0001@mta.example>\r\n"
         );
+    }
+
+    #[test]
+    fn a_message_that_looks_like_spam_says_so() {
+        let fields = Trace { looks_like_spam: true, ..trace() }.fields(&scan(b"Subject: x\r\n\r\nbody\r\n"));
+        assert!(fields.starts_with("Received: ") && fields.contains("\r\nX-Spam: Yes\r\n"), "{fields}");
     }
 
     #[test]

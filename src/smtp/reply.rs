@@ -6,6 +6,7 @@
 //! RFC: 5321 §4.2, 3463, 5248, 4954 §6. Limits: a line is at most 512 octets (RFC 5321 §4.5.3.1.5).
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// Octets of a reply line, CRLF included (RFC 5321 §4.5.3.1.5).
 const LINE_BYTES_MAX: usize = 512;
@@ -348,6 +349,47 @@ fn list(allowed: &[Box<str>]) -> String {
         shown.push_str(" and others");
     }
     shown
+}
+
+// Screening.
+
+const SCREENED_OUT: Codes = codes(554, 5, 7, 1);
+const SCREENED_LATER: Codes = codes(451, 4, 7, 1);
+/// No usable answer about malware.
+pub const MALWARE_UNKNOWN: Fixed =
+    codes(451, 4, 7, 1).fixed("The message could not be checked for malware just now; try again later");
+/// No usable answer about spam.
+pub const SPAM_UNKNOWN: Fixed =
+    codes(451, 4, 7, 1).fixed("The message could not be checked for spam just now; try again later");
+/// No usable answer about the client's address.
+pub const LISTING_UNKNOWN: Fixed =
+    codes(451, 4, 7, 1).fixed("Your address could not be looked up in block lists just now; try again later");
+
+/// The message holds malware.
+pub fn malware(signature: &str) -> Reply {
+    SCREENED_OUT
+        .say(format!("The message holds malware ({signature}); clean the machine that made it, and send without it"))
+}
+
+/// The message looks like spam; `words` are the filter's own, perhaps none.
+pub fn spam(words: &str) -> Reply {
+    SCREENED_OUT.say(format!("The message looks like spam{}; change its content", in_parentheses(words)))
+}
+
+/// The spam filter wants the message to come again.
+pub fn screened_later(words: &str) -> Reply {
+    SCREENED_LATER.say(format!("The spam filter asks to wait{}; try again later", in_parentheses(words)))
+}
+
+/// The client is in a block list.
+pub fn listed(client: IpAddr, zone: &str) -> Reply {
+    let client = client.to_canonical();
+    SCREENED_OUT
+        .say(format!("Your address {client} is listed at {zone}; have it removed there, or send from another one"))
+}
+
+fn in_parentheses(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(" ({words})") }
 }
 
 // Limits.

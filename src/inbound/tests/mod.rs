@@ -1,6 +1,7 @@
 //! Stories of clients at the doors, on a simulated machine: real sessions, real queue, virtual time.
 
 mod doors;
+mod screening;
 mod submission;
 mod trouble;
 
@@ -63,7 +64,8 @@ fn start(node: &Node, config: Arc<Config>, tls: Arc<rustls::ServerConfig>, opene
         let channel = Channel::new(Style::Logfmt);
         let log = Log::new(&reactor, 0, channel.clone());
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
-        let inbound = Inbound::new(&reactor, config, Some(tls.clone()), queue.clone(), log.clone());
+        let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
+        let inbound = Inbound::new(&reactor, config, Some(tls.clone()), queue.clone(), screening, log.clone());
         assert_eq!(inbound.open().expect("the doors open").len(), 3);
         *opened.borrow_mut() = Some(World { reactor, server, inbound, queue, log, channel, tls });
     });

@@ -87,6 +87,7 @@ fn config(directory: &std::path::Path) -> Config {
             connections_per_address_max: 10,
             content_memory_bytes_max: 1 << 20,
         },
+        screening: crate::config::Screening::default(),
         http: None,
     }
 }

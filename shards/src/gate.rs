@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 
 /// A gate; a cheap handle.
 #[derive(Clone)]
-pub(super) struct Gate(Rc<Inner>);
+pub struct Gate(Rc<Inner>);
 
 struct Inner {
     free: Cell<usize>,
@@ -16,7 +16,7 @@ struct Inner {
 }
 
 /// The right to be inside; dropping it lets the next one in.
-pub(super) struct Pass(Rc<Inner>);
+pub struct Pass(Rc<Inner>);
 
 impl Gate {
     /// A gate with room for `inside_max`.
