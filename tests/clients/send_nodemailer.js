@@ -1,5 +1,4 @@
-// Sends one message with Nodemailer, as told by the environment.
-const fs = require('fs');
+// Sends the message in SMTP_MESSAGE as it is with Nodemailer, as told by the environment.
 const nodemailer = require('nodemailer');
 
 const env = process.env;
@@ -9,12 +8,10 @@ const transporter = nodemailer.createTransport({
   secure: env.SMTP_TLS === 'implicit',
   requireTLS: env.SMTP_TLS !== 'implicit',
   auth: { user: env.SMTP_USER, pass: env.SMTP_PASSWORD },
-  tls: { ca: fs.readFileSync(env.SMTP_CA) },
 });
-const header = `From: "Your Name" <${env.SMTP_FROM}>\r\nTo: ${env.SMTP_TO}\r\nSubject: nodemailer\r\n\r\n`;
-const envelope = { from: env.SMTP_FROM, to: [env.SMTP_TO], use8BitMime: true };
+const envelope = { from: env.SMTP_USER, to: [env.SMTP_TO], use8BitMime: true };
 
-transporter.sendMail({ envelope, raw: header + env.SMTP_BODY }).then(
+transporter.sendMail({ envelope, raw: env.SMTP_MESSAGE }).then(
   (info) => {
     console.log(info.response);
     transporter.close();

@@ -2,7 +2,9 @@
 //!
 //! The binaries under test are release builds, made here if they are stale, so that a story sees what users run.
 
+pub mod client;
 pub mod dns;
+pub mod guide;
 pub mod mailbox;
 pub mod server;
 pub mod smtp;

@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use tempfile::TempDir;
 
 use super::{PATIENCE, Process, binary, free_address, wait_for};
@@ -63,7 +66,7 @@ pub struct Server {
     process: Option<Process>,
     arguments: Vec<String>,
     starts: usize,
-    /// Its folder: configuration, data, certificate, logs.
+    /// Its folder: configuration, data, certificate, logs; `ca.pem` is the authority behind the certificate.
     pub folder: TempDir,
     /// Implicit TLS.
     pub submissions: SocketAddr,
@@ -83,10 +86,7 @@ impl Server {
 
     fn prepare(setup: &Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("ringpost-story-").tempdir().expect("a folder");
-        let certificate =
-            rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()]).expect("a certificate");
-        fs::write(folder.path().join("server.chain.pem"), certificate.cert.pem()).expect("written");
-        fs::write(folder.path().join("server.key"), certificate.signing_key.serialize_pem()).expect("written");
+        write_certificates(folder.path());
         let server = Self {
             process: None,
             arguments: setup.arguments.clone(),
@@ -228,6 +228,25 @@ impl Drop for Server {
             eprintln!("the server's log ends with:\n{}", log.get(shown..).unwrap_or(&log));
         }
     }
+}
+
+/// An authority, and the server's certificate with its whole chain, as a public authority gives it.
+fn write_certificates(folder: &Path) {
+    let made = |result: Result<_, rcgen::Error>| result.expect("a certificate");
+    let authority_key = KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::new([]).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(DnType::CommonName, "Ringpost's stories");
+    let root = made(authority.self_signed(&authority_key));
+    let key = KeyPair::generate().expect("a key");
+    let mut leaf = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).expect("parameters");
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    leaf.distinguished_name.push(DnType::CommonName, "localhost");
+    let leaf = made(leaf.signed_by(&key, &Issuer::from_params(&authority, &authority_key)));
+    fs::write(folder.join("ca.pem"), root.pem()).expect("written");
+    fs::write(folder.join("server.chain.pem"), leaf.pem() + &root.pem()).expect("written");
+    fs::write(folder.join("server.key"), key.serialize_pem()).expect("written");
 }
 
 /// The account's hash, made by the command that administrators use.

@@ -1,0 +1,6 @@
+<?php
+
+return [
+    'default' => 'nowhere',
+    'channels' => ['nowhere' => ['driver' => 'monolog', 'handler' => Monolog\Handler\NullHandler::class]],
+];
