@@ -1,7 +1,7 @@
 //! The state of one egress path: what waits, how many connections there are, and how long the path is left alone.
 //! Decides and counts; takes the time as an argument and does nothing to the world.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub(super) struct Path {
     waiting: VecDeque<Waiting>,
     /// Connections without a task, by number, with what wakes them.
     idle: BTreeMap<u64, Waker>,
+    /// Connections that were woken for a task and have not come for it yet: a task each is spoken for.
+    called: BTreeSet<u64>,
     /// Connections that have become ready and not yet ended.
     live: u32,
     /// Connections that are being opened.
@@ -41,6 +43,7 @@ impl Path {
             site,
             waiting: VecDeque::new(),
             idle: BTreeMap::new(),
+            called: BTreeSet::new(),
             live: 0,
             opening: 0,
             connection: 0,
@@ -93,18 +96,27 @@ impl Path {
 
     /// Connection `number` has no task: `waker` is woken when there is one.
     pub fn idles(&mut self, number: u64, waker: Waker) {
+        self.called.remove(&number);
         self.idle.insert(number, waker);
     }
 
     /// Connection `number` no longer idles.
     pub fn idles_no_more(&mut self, number: u64) {
         self.idle.remove(&number);
+        self.called.remove(&number);
     }
 
-    /// The idle connections that have work to do now: as many as tasks wait.
+    /// The idle connections that have work to do now: as many as tasks wait for which none was called yet.
     pub fn wake(&mut self) -> Vec<Waker> {
-        let count = self.waiting.len().min(self.idle.len());
-        (0..count).filter_map(|_| self.idle.pop_first()).map(|(_, waker)| waker).collect()
+        let uncalled = self.waiting.len().saturating_sub(self.called.len());
+        let mut wakers = Vec::with_capacity(uncalled.min(self.idle.len()));
+        while wakers.len() < uncalled
+            && let Some((number, waker)) = self.idle.pop_first()
+        {
+            self.called.insert(number);
+            wakers.push(waker);
+        }
+        wakers
     }
 
     /// All idle connections, to end them.
@@ -112,12 +124,12 @@ impl Path {
         std::mem::take(&mut self.idle).into_values().collect()
     }
 
-    /// Whether one more connection shall be opened now: tasks wait that the idle and the opening ones do not cover,
+    /// Whether one more connection shall be opened now: tasks wait that the idle, called and opening ones do not cover,
     /// there are fewer than `connections_max`, and the path is believed to work. As long as no connection stands only one
     /// is tried at a time, so a dead destination costs one search per back-off, however much waits.
     pub fn wants_connection(&self, connections_max: u32, now: Instant) -> bool {
         let connections = self.live + self.opening;
-        let uncovered = self.waiting.len() > self.idle.len() + self.opening as usize;
+        let uncovered = self.waiting.len() > self.idle.len() + self.called.len() + self.opening as usize;
         let permitted = match self.live {
             0 => self.opening == 0 && self.closed_for(now).is_none(),
             _ => self.enough_until.is_none_or(|until| now >= until),

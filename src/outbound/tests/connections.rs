@@ -101,7 +101,21 @@ fn a_connection_that_idles_takes_the_next_task() {
         for _ in 0..6 {
             world.deliver(&site_of(&peer), 1).await;
         }
-        // The answer can be here before its connection idles; then there is a second one, but never a third.
+        assert_eq!(peer.record.connections.get(), 1);
+    });
+}
+
+#[test]
+fn tasks_that_come_at_once_to_an_idle_connection_open_one_more_for_each_it_does_not_cover() {
+    story("connections_max = 10", &[], async |mut world| {
+        let peer = world.peer(|_| Act::Usual);
+        let site = site_of(&peer);
+        world.deliver(&site, 1).await;
+        // The idle connection is called for the first and has not come for it when the second arrives.
+        (0..2).for_each(|_| world.give(&site, 1));
+        for _ in 0..2 {
+            assert_eq!(shapes(&world.done().await), ["delivered 2.0.0 Dot"]);
+        }
         assert!(peer.record.connections.get() <= 2, "{} connections", peer.record.connections.get());
     });
 }
