@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use serde_json::Value;
 use shards::mesh::Inlet;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
@@ -17,8 +17,13 @@ use crate::queue::orders::{Order, Report, Selection};
 
 /// Messages of one page.
 pub const PAGE_MAX: usize = 1_000;
-/// Orders under way at once; more wait for their turn.
+/// Orders under way at once, however many shards each concerns; more wait for their turn. Looking at the counters takes
+/// no turn: whoever asks whether the shards live must not wait for a change of a million recipients.
 const ORDERS_MAX: usize = 8;
+/// Looks at the counters under way at once; more wait for their turn.
+const LOOKS_MAX: usize = 8;
+/// How long a shard may take to give its counters.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a shard may take for its part of an order: bouncing a million recipients takes a while.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long to wait between two looks at a shard's full inlet, and how many looks there are.
@@ -66,12 +71,13 @@ pub struct Page {
 pub struct Desk {
     inlet: Inlet<Crossing>,
     turns: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
 }
 
 impl Desk {
     /// The desk of the shards behind `inlet`.
     pub fn new(inlet: Inlet<Crossing>) -> Self {
-        Self { inlet, turns: Arc::new(Semaphore::new(ORDERS_MAX)) }
+        Self { inlet, turns: Arc::new(Semaphore::new(ORDERS_MAX)), looks: Arc::new(Semaphore::new(LOOKS_MAX)) }
     }
 
     /// How many shards there are.
@@ -89,6 +95,7 @@ impl Desk {
 
     /// At most `limit` messages, from the one after `after` on.
     pub async fn list(&self, selection: &Selection, after: Option<MessageId>, limit: usize) -> Result<Page, Trouble> {
+        let _turn = self.turn().await?;
         let limit = limit.clamp(1, PAGE_MAX);
         let mut messages: Vec<Value> = Vec::new();
         let first = selection.id.or(after).map_or(0, MessageId::shard);
@@ -116,6 +123,7 @@ impl Desk {
         if shard >= self.shards() {
             return Ok(None);
         }
+        let _turn = self.turn().await?;
         match self.ask(shard, Order::Show(id)).await? {
             Report::Message(message) => Ok(message),
             other => Err(unexpected(shard, other)),
@@ -140,6 +148,7 @@ impl Desk {
 
     /// Suspends or resumes all delivery.
     pub async fn suspend(&self, suspended: bool) -> Result<(), Trouble> {
+        let _turn = self.turn().await?;
         for shard in 0..self.shards() {
             self.ask(shard, Order::Suspend(suspended)).await?;
         }
@@ -148,8 +157,9 @@ impl Desk {
 
     /// Every shard's counters.
     pub async fn metrics(&self) -> Result<Vec<Vec<(&'static str, u64)>>, Trouble> {
+        let _turn = self.looks.acquire().await.map_err(|_| Trouble::Stopping)?;
         let answers = (0..self.shards()).map(|shard| async move {
-            match self.ask(shard, Order::Metrics).await? {
+            match self.exchange(shard, Order::Metrics, LOOK_PATIENCE).await? {
                 Report::Metrics(counters) => Ok(counters),
                 other => Err(unexpected(shard, other)),
             }
@@ -163,6 +173,7 @@ impl Desk {
             Some(id) => id.shard()..(id.shard() + 1).min(self.shards()),
             None => 0..self.shards(),
         };
+        let _turn = self.turn().await?;
         let answers = concerned.map(|shard| {
             let order = order(selection.clone());
             async move {
@@ -175,11 +186,19 @@ impl Desk {
         Ok(futures::future::try_join_all(answers).await?.into_iter().sum())
     }
 
+    /// The right to have an order under way.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        self.turns.acquire().await.map_err(|_| Trouble::Stopping)
+    }
+
     async fn ask(&self, shard: usize, order: Order) -> Result<Report, Trouble> {
-        let _turn = self.turns.acquire().await.map_err(|_| Trouble::Stopping)?;
+        self.exchange(shard, order, PATIENCE).await
+    }
+
+    async fn exchange(&self, shard: usize, order: Order, patience: Duration) -> Result<Report, Trouble> {
         let (answer, answered) = oneshot::channel();
         self.send(shard, Crossing::Order(Box::new(order), answer)).await?;
-        match tokio::time::timeout(PATIENCE, answered).await {
+        match tokio::time::timeout(patience, answered).await {
             Ok(Ok(Report::Failed(why))) => Err(Trouble::Failed(shard, why)),
             Ok(Ok(report)) => Ok(report),
             Ok(Err(oneshot::Canceled)) => Err(Trouble::Stopping),
@@ -286,6 +305,39 @@ mod tests {
             assert_eq!(failed.to_string(), "shard 1: the disk is full");
             assert_eq!(desk.metrics().await.map(|all| all.len()), Ok(3));
         });
+    }
+
+    #[test]
+    fn the_counters_are_seen_while_all_turns_are_taken() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (ports, inlet) = mesh(2 * ORDERS_MAX, 1, 2);
+        let desk = Desk::new(inlet);
+        // Every shard is busy with a change for ever, and still gives its counters.
+        let busy = |port: Port<Crossing>| async move {
+            let mut changes = Vec::new();
+            loop {
+                let (_, Crossing::Order(order, answer)) = port.receive().await else { continue };
+                match *order {
+                    Order::Metrics => drop(answer.send(Report::Metrics(vec![("queued", 1)]))),
+                    _ => changes.push(answer),
+                }
+            }
+        };
+        let local = tokio::task::LocalSet::new();
+        for port in ports {
+            local.spawn_local(busy(port));
+        }
+        let looking = async {
+            for _ in 0..2 * ORDERS_MAX {
+                let desk = desk.clone();
+                tokio::task::spawn_local(async move { desk.change(Change::Bounce, &Selection::default()).await });
+            }
+            while desk.turns.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(desk.metrics().await.map(|all| all.len()), Ok(2 * ORDERS_MAX));
+        };
+        runtime.block_on(local.run_until(looking));
     }
 
     #[test]
