@@ -80,7 +80,7 @@ fn hold_retry_and_bounce() {
     let why = server.queue(&["show", &ids[0]]);
     assert!(why.contains("450 4.2.0 later"), "the queue explains itself: {why}");
 
-    server.queue(&["retry", "--id", &ids[0]]);
+    server.queue(&["retry", &ids[0]]);
     assert!(mailbox.wait(1)[0].rcpt[0].contains("one@sink.test"));
 
     server.queue(&["hold", "--id", &ids[1]]);
@@ -88,7 +88,7 @@ fn hold_retry_and_bounce() {
     assert!(mailbox.wait(2)[1].rcpt[0].contains("three@sink.test"), "a held one is not tried");
     assert_eq!(server.queued(), 1);
 
-    server.queue(&["bounce", "--id", &ids[1]]);
+    server.queue(&["bounce", &ids[1]]);
     let notice = &mailbox.wait(3)[2];
     assert!(notice.mail.starts_with("MAIL FROM:<>") && notice.text().contains("two@sink.test"));
     server.wait_empty(PATIENCE);

@@ -9,6 +9,7 @@ use crate::control::client;
 use crate::control::desk::Change;
 use crate::control::http::Wanted;
 use crate::control::socket;
+use crate::queue::MessageId;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -19,7 +20,7 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  ringpost queue show 0010000000000a2f")]
     Show(ShowArguments),
     /// Hold recipients: nothing is tried before they are released
-    #[command(after_help = "Example:\n  ringpost queue hold --domain example.org")]
+    #[command(after_help = "Example:\n  ringpost queue hold 0010000000000a2f")]
     Hold(ChangeArguments),
     /// Release held recipients, to be tried now; --all also resumes suspended delivery
     #[command(after_help = "Example:\n  ringpost queue release --all")]
@@ -59,6 +60,9 @@ pub(super) struct ShowArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ChangeArguments {
+    /// Those of one message; the same as --id
+    #[arg(value_name = "ID", conflicts_with_all = ["id", "all"])]
+    message: Option<String>,
     #[command(flatten)]
     conditions: Conditions,
     /// Every recipient in the queue
@@ -147,9 +151,7 @@ fn count(arguments: &ListArguments) -> Result<(), Failure> {
 }
 
 fn show(arguments: &ShowArguments) -> Result<(), Failure> {
-    if !arguments.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Failure::Wrong(vec![format!("`{}` is not the id of a message", arguments.id)]));
-    }
+    check_id(&arguments.id)?;
     let message = ask(&arguments.common, Method::GET, &format!("/api/v1/queue/{}", arguments.id), None)?;
     if arguments.common.json {
         return print_json(&message);
@@ -165,10 +167,14 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
         Change::Retry => ("retry", "to be tried now"),
         Change::Bounce => ("bounce", "given up"),
     };
-    let wanted = Wanted { all: arguments.all, ..arguments.conditions.wanted() };
+    let mut wanted = Wanted { all: arguments.all, ..arguments.conditions.wanted() };
+    if let Some(message) = &arguments.message {
+        check_id(message)?;
+        wanted.id = Some(message.clone());
+    }
     if wanted.is_unconditional() && !wanted.all {
         let usage = format!(
-            "ringpost: say which recipients to {verb}: --id, --domain, --recipient, --sender, --state or --all"
+            "ringpost: say which recipients to {verb}: the ID of a message, --domain, --recipient, --sender, --state or --all"
         );
         return Err(Failure::Wrong(vec![usage]));
     }
@@ -179,6 +185,13 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     let recipients = answer["recipients"].as_u64().unwrap_or(0);
     print(&format!("{recipients} recipient{} {done}\n", if recipients == 1 { "" } else { "s" }));
     Ok(())
+}
+
+fn check_id(id: &str) -> Result<(), Failure> {
+    if id.parse::<MessageId>().is_ok() {
+        return Ok(());
+    }
+    Err(Failure::Wrong(vec![format!("`{id}` is not the id of a message")]))
 }
 
 fn query(wanted: &Wanted) -> String {
