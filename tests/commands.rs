@@ -93,6 +93,40 @@ fn check_names_every_mistake_with_its_file_and_line() {
 }
 
 #[test]
+fn check_refuses_the_certificates_that_serve_refuses() {
+    let (folder, file) = configuration();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    write("chain.pem", &made.cert.pem());
+    write("key.pem", &made.signing_key.serialize_pem());
+    write("foreign.pem", &other.signing_key.serialize_pem());
+    write("nothing.pem", "no PEM at all\n");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let with = |certificate: &str, key: &str| {
+        let tls = format!("{text}[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n");
+        std::fs::write(&file, tls).expect("a file");
+    };
+    with("chain.pem", "key.pem");
+    assert_eq!(ringpost(&["check"], &file).status.code(), Some(0));
+    let wrong = [
+        ("chain.pem", "foreign.pem", 13, "does not belong"),
+        ("chain.pem", "none.pem", 13, "none.pem: No such file"),
+        ("chain.pem", "nothing.pem", 13, "no private key"),
+        ("none.pem", "key.pem", 12, "none.pem: No such file"),
+        ("nothing.pem", "key.pem", 12, "no certificate"),
+    ];
+    for (certificate, key, line, why) in wrong {
+        with(certificate, key);
+        let checked = ringpost(&["check"], &file);
+        assert_eq!(checked.status.code(), Some(2), "{certificate} with {key}");
+        let said = err(&checked);
+        assert!(said.starts_with(&format!("{}:{line}: ", file.display())) && said.contains(why), "{said}");
+        assert_ne!(ringpost(&["serve"], &file).status.code(), Some(0), "serve refuses it as well");
+    }
+}
+
+#[test]
 fn account_hash_reads_a_password_from_stdin() {
     let hash = |password: &[u8]| {
         let mut process = Command::new(RINGPOST)

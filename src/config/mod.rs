@@ -56,6 +56,8 @@ pub struct Config {
 /// `[tls]`.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
+    /// Where the configuration names them: the certificate's line, the key's line. 1-based.
+    pub lines: [usize; 2],
     /// PEM chain, absolute path.
     pub certificate: PathBuf,
     /// PEM key, absolute path.

@@ -127,7 +127,9 @@ fn tls_files(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -
     let certificate = section.required("certificate", reading, path(base_dir));
     let private_key = section.required("private_key", reading, path(base_dir));
     section.end(reading);
-    Some(TlsFiles { certificate: certificate?.value, private_key: private_key?.value })
+    let (certificate, private_key) = (certificate?, private_key?);
+    let lines = [certificate.line, private_key.line];
+    Some(TlsFiles { lines, certificate: certificate.value, private_key: private_key.value })
 }
 
 fn listeners(

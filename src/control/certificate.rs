@@ -20,6 +20,19 @@ pub enum CertificateError {
     Unusable(PathBuf, PathBuf, TlsError),
 }
 
+impl CertificateError {
+    /// The line of `files` that it is about.
+    pub fn line(&self, files: &TlsFiles) -> usize {
+        let about_key = match self {
+            CertificateError::Unreadable(path, _) => *path == files.private_key && *path != files.certificate,
+            CertificateError::Unusable(.., why) => {
+                matches!(why, TlsError::KeyPem(_) | TlsError::NoKey | TlsError::KeyOfAnother)
+            }
+        };
+        files.lines[usize::from(about_key)]
+    }
+}
+
 /// What a configuration names, if it names any.
 pub fn of(config: &Config) -> Result<Option<Arc<Certificate>>, CertificateError> {
     config.tls.as_ref().map(load).transpose()
@@ -59,7 +72,7 @@ mod tests {
         let foreign = write(folder.path(), "foreign.pem", &other.signing_key.serialize_pem());
         let empty = write(folder.path(), "empty.pem", "");
         let of = |certificate: &Path, private_key: &Path| {
-            load(&TlsFiles { certificate: certificate.into(), private_key: private_key.into() })
+            load(&TlsFiles { lines: [8, 9], certificate: certificate.into(), private_key: private_key.into() })
         };
         assert!(of(&certificate, &private_key).is_ok());
         assert!(matches!(of(&certificate, &foreign), Err(CertificateError::Unusable(.., TlsError::KeyOfAnother))));

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use super::{Failure, load};
-use crate::config::{Config, PASSWORD_UNSET};
+use crate::config::{Config, Mistake, PASSWORD_UNSET};
+use crate::control::certificate::{self, CertificateError};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = load(file)?;
+    usable_certificate(&config, file)?;
     for warning in warnings(&config) {
         eprintln!("{}: warning: {warning}", file.display());
     }
@@ -14,15 +16,19 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What `serve` would refuse of the certificate and its key.
+fn usable_certificate(config: &Config, file: &Path) -> Result<(), Failure> {
+    let Some(files) = &config.tls else { return Ok(()) };
+    let refused = |error: CertificateError| {
+        let mistake = Mistake { line: error.line(files), text: error.to_string() };
+        Failure::Wrong(vec![mistake.in_file(file)])
+    };
+    certificate::load(files).map(drop).map_err(refused)
+}
+
 /// What is not wrong, but will not work as it stands.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let files = config.tls.iter().flat_map(|tls| [&tls.certificate, &tls.private_key]);
-    for path in files {
-        if let Err(error) = std::fs::File::open(path) {
-            warnings.push(format!("{}: {error}", path.display()));
-        }
-    }
     for account in config.accounts.iter().filter(|account| &*account.password == PASSWORD_UNSET) {
         warnings
             .push(format!("account `{}` has no password yet: set what `ringpost account hash` prints", account.name));
