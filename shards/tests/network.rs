@@ -259,6 +259,53 @@ fn many_conversations_at_once_do_not_mix() {
     });
 }
 
+/// Says `bytes_max` bytes, or as many as the socket takes, and gives how many.
+fn flood(peer: &mut TcpStream, bytes_max: usize) -> usize {
+    peer.set_nonblocking(true).expect("a socket");
+    let mut said = 0;
+    while said < bytes_max {
+        match peer.write(&vec![b'x'; bytes_max - said]) {
+            Ok(bytes) => said += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    said
+}
+
+#[test]
+fn floods_that_nobody_reads_leave_the_buffers_to_others() {
+    const FLOODS: usize = 200;
+    const FLOOD_BYTES_MAX: usize = 40 * RECEIVE_BYTES_MAX;
+    on_a_shard(|reactor| async move {
+        let listener = reactor.listen(loopback()).expect("listens");
+        let mut flooded = Vec::new();
+        for _ in 0..FLOODS {
+            let mut peer = TcpStream::connect(listener.address()).expect("connects");
+            let mut unread = listener.accept().await.expect("accepts");
+            // Its task asks, gives up, and never reads what comes.
+            drop(reactor.timeout(Duration::ZERO, unread.receive(PATIENT)).await);
+            let said = flood(&mut peer, FLOOD_BYTES_MAX);
+            assert!(said > 4 * RECEIVE_BYTES_MAX, "a socket takes more than {said} bytes");
+            flooded.push((unread, peer, said));
+        }
+        let (mut client, mut server) = pair(&reactor).await;
+        for round in 0..200u8 {
+            client.send(&mut vec![round; 1000], PATIENT).await.expect("sends");
+            let mut heard = 0;
+            while heard < 1000 {
+                heard += server.receive(PATIENT).await.expect("receives").len();
+            }
+            server.send(&mut vec![round], PATIENT).await.expect("sends");
+            assert_eq!(*client.receive(PATIENT).await.expect("receives"), [round]);
+        }
+        for (mut stream, peer, said) in flooded {
+            peer.shutdown(Shutdown::Write).expect("says its end");
+            assert_eq!(receive_all(&mut stream).await.len(), said);
+        }
+    });
+}
+
 #[test]
 fn unread_bytes_do_not_destroy_our_last_words() {
     on_a_shard(|reactor| async move {

@@ -1,17 +1,17 @@
 //! Connections: what one receives, sends and still has to say when it is dropped.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, Waker};
 use std::{mem, net, ptr, time};
 
-use io_uring::{cqueue, opcode, types};
+use io_uring::{cqueue, opcode, squeue, types};
 use socket2::{SockAddr, Socket};
 
 use super::buffers::{BufferId, GROUP};
 use super::operation::Operation;
-use super::{Arming, LINGER, LINGERING_MAX, Lingering, Slot, State, UNREAD_MAX};
+use super::{Arming, LINGER, LINGERING_MAX, Lingering, Slot, State};
+use crate::net::RECEIVE_BYTES_MAX;
 use crate::time::Instant;
 
 /// One connection.
@@ -44,7 +44,7 @@ struct Connecting {
 
 struct Receiving {
     arming: Arming,
-    unread: VecDeque<Unread>,
+    unread: Option<Unread>,
     end: Option<End>,
     waiting: Option<Waker>,
 }
@@ -89,7 +89,7 @@ impl Connection {
             serial,
             phase: Phase::Open,
             connecting: None,
-            receiving: Receiving { arming: Arming::Idle, unread: VecDeque::new(), end: None, waiting: None },
+            receiving: Receiving { arming: Arming::Idle, unread: None, end: None, waiting: None },
             sending: Sending::Idle,
         }
     }
@@ -176,7 +176,7 @@ impl State {
     pub(super) fn poll_receive(&mut self, slot: usize, context: &mut Context<'_>) -> Poll<io::Result<Option<Filled>>> {
         let Some(connection) = self.open(slot) else { return Poll::Pending };
         let receiving = &mut connection.receiving;
-        if let Some(Unread { buffer, bytes }) = receiving.unread.pop_front() {
+        if let Some(Unread { buffer, bytes }) = receiving.unread.take() {
             let bytes = ptr::slice_from_raw_parts(self.buffers.address(buffer), usize::from(bytes));
             return Poll::Ready(Ok(Some(Filled { buffer, bytes })));
         }
@@ -195,20 +195,20 @@ impl State {
     fn arm_receive(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         connection.receiving.arming = Arming::Armed;
-        let entry = opcode::RecvMulti::new(types::Fd(connection.socket.as_raw_fd()), GROUP).build();
+        let descriptor = types::Fd(connection.socket.as_raw_fd());
+        let entry = opcode::Recv::new(descriptor, ptr::null_mut(), RECEIVE_BYTES_MAX as u32).buf_group(GROUP);
+        let entry = entry.build().flags(squeue::Flags::BUFFER_SELECT);
         // SAFETY: it points to nothing but the pool, which outlives the ring.
         unsafe { self.push(entry, Operation::Receive(slot)) };
     }
 
     pub(super) fn received(&mut self, slot: usize, entry: &cqueue::Entry) {
         let Connection { phase, receiving, .. } = &mut self.connections[slot];
-        if !cqueue::more(entry.flags()) {
-            receiving.arming = Arming::Idle;
-        }
+        receiving.arming = Arming::Idle;
         if let Some(buffer) = cqueue::buffer_select(entry.flags()).map(BufferId) {
             self.buffers.taken();
             match u16::try_from(entry.result()) {
-                Ok(bytes @ 1..) if *phase == Phase::Open => receiving.unread.push_back(Unread { buffer, bytes }),
+                Ok(bytes @ 1..) if *phase == Phase::Open => receiving.unread = Some(Unread { buffer, bytes }),
                 _ => self.buffers.give_back(buffer),
             }
         }
@@ -227,10 +227,6 @@ impl State {
             self.woken.extend(receiving.waiting.take());
         }
         match phase {
-            Phase::Open if receiving.arming == Arming::Armed && receiving.unread.len() >= UNREAD_MAX => {
-                receiving.arming = Arming::Ending;
-                self.cancel(Operation::Receive(slot));
-            }
             Phase::Open => {}
             Phase::Lingering if receiving.end.is_some() || receiving.arming == Arming::Starved => self.close(slot),
             Phase::Lingering if receiving.arming == Arming::Idle => self.arm_receive(slot),
@@ -350,7 +346,7 @@ impl State {
     }
 
     fn discard_unread(&mut self, slot: usize) {
-        for Unread { buffer, .. } in mem::take(&mut self.connections[slot].receiving.unread) {
+        if let Some(Unread { buffer, .. }) = self.connections[slot].receiving.unread.take() {
             self.give_back(buffer);
         }
     }

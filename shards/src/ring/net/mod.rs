@@ -4,13 +4,15 @@
 //! submits and collects once per turn for all connections, so a busy shard makes one system call for many messages.
 //! Never: waits in a system call (glommio does that for the whole shard), retries, or knows why bytes are sent.
 //!
-//! Accepting and receiving are *multishot*: asked for once, they complete for every connection and every arrival. They
-//! know no back-pressure, so both are cancelled when too much is unread and asked for again when it has been read.
+//! Accepting is *multishot*: asked for once, it completes for every connection, and is cancelled when too many wait for
+//! their task. Receiving is not: a multishot receive knows no back-pressure and takes some 32 buffers before it notices
+//! that it was cancelled, so a few dozen peers that flood would take the pool from all others. A receive is asked for
+//! when a task waits, takes one buffer, and what nobody asks for stays in the socket, where TCP holds the peer back.
 //! A slot of the tables is free again only after the last completion of its operations, and what an operation points
 //! to lives in the slot: dropping a future or a stream at any time is safe.
 //!
-//! Limits: [`buffers::BUFFERS`] receive buffers; [`UNREAD_MAX`] unread ones for a connection before it is paused (the
-//! kernel may deliver some 32 more until it notices); [`ACCEPTED_MAX`] accepted connections that wait for their task;
+//! Limits: [`buffers::BUFFERS`] receive buffers, an unread one at most for a connection and none unless its task asked;
+//! who finds none waits in line for the next free one; [`ACCEPTED_MAX`] accepted connections that wait for their task;
 //! [`LINGERING_MAX`] closed connections that wait up to [`LINGER`] for the peer's end.
 
 mod acceptor;
@@ -42,8 +44,6 @@ use super::alarm::Alarms;
 use super::pass::Passes;
 use crate::time::Instant;
 
-/// Unread buffers of a connection at which receiving pauses until they are read.
-const UNREAD_MAX: usize = 4;
 /// Accepted connections of a listener at which accepting pauses until they are fetched.
 const ACCEPTED_MAX: usize = 256;
 /// How long a dropped connection waits for the peer to close too. A close with unread bytes of the peer would be a
@@ -72,7 +72,7 @@ pub(crate) struct Received {
     filled: Filled,
 }
 
-/// Whether a multishot operation is in the kernel.
+/// Whether an accept or a receive is in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arming {
     Idle,
