@@ -1,0 +1,72 @@
+//! What the documentation says of the code is so: refusals are explained, promises have their tests.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The cells of every row of every table, the heads included.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+}
+
+/// What stands between backticks.
+fn code(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// The codes of every refusal in the table of replies, as they go over the wire.
+fn refusals() -> BTreeSet<String> {
+    let table = read("src/smtp/reply.rs");
+    let table = table.split("#[cfg(test)]").next().expect("the table");
+    let calls = table.split("codes(").skip(1).filter_map(|rest| rest.split_once(')')).map(|(call, _)| call);
+    calls
+        .filter_map(|call| {
+            let numbers: Vec<u16> = call.split(", ").map(str::parse).collect::<Result<_, _>>().ok()?;
+            let [code, class, subject, detail] = numbers[..] else { return None };
+            (code >= 400).then(|| format!("{code} {class}.{subject}.{detail}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_refusal_is_explained_in_the_guide() {
+    let guide = read("docs/guide.md");
+    let explained: BTreeSet<String> =
+        rows(&guide).filter(|row| row.len() > 1).flat_map(|row| code(row[0])).map(str::to_owned).collect();
+    let refusals = refusals();
+    assert!(refusals.len() > 30, "the table of replies was not understood: {refusals:?}");
+    let missing: Vec<_> = refusals.difference(&explained).collect();
+    assert!(missing.is_empty(), "docs/guide.md does not explain {missing:?}");
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let promises = read("docs/promises.md");
+    let mut complaints = Vec::new();
+    let mut named = 0;
+    for row in rows(&promises).skip(1) {
+        let tests: Vec<&str> = row.last().into_iter().flat_map(|cell| code(cell)).collect();
+        if tests.is_empty() {
+            complaints.push(format!("no test stands for: {}", row[0]));
+        }
+        for test in tests {
+            named += 1;
+            let exists = test.split_once(": ").is_some_and(|(path, name)| {
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(path).is_file()
+                    && read(path).contains(&format!("fn {name}("))
+            });
+            if !exists {
+                complaints.push(format!("there is no test `{test}`"));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "docs/promises.md:\n{}", complaints.join("\n"));
+    assert!(named > 0, "docs/promises.md names no test");
+}
