@@ -17,4 +17,5 @@ mod configuration_is_reloaded;
 mod operators_see_and_steer_the_queue;
 mod real_clients_submit;
 mod smuggling_is_refused;
+mod submitted_messages_are_screened;
 mod the_destination_fails;
