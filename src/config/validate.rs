@@ -306,7 +306,6 @@ fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
     let messages_max = section.optional("messages_per_connection_max", reading, number(1..=1_000_000));
     let uncertain = section.optional("uncertain", reading, word(UNCERTAIN));
     section.end(reading);
-    let to_u32 = |number: Placed<u64>| u32::try_from(number.value).unwrap_or(u32::MAX);
     Delivery {
         port: port.and_then(|port| u16::try_from(port.value).ok()).unwrap_or(25),
         connections_max: connections_max.map_or(20, to_u32),
@@ -362,6 +361,8 @@ fn limits(document: &mut Section<'_>, reading: &mut Reading) -> Limits {
     let message_bytes = section.optional("message_bytes_max", reading, text(message_size));
     let recipients = section.optional("recipients_max", reading, number(1..=50_000));
     let connections = section.optional("connections_per_address_max", reading, number(1..=1_000_000));
+    let of_address = section.optional("auth_failures_per_address_max", reading, number(1..=1_000_000));
+    let of_account = section.optional("auth_failures_per_account_max", reading, number(1..=1_000_000));
     let memory = section.optional("content_memory_bytes_max", reading, text(units::size));
     section.end(reading);
     let message_bytes_max = message_bytes.map_or(50 << 20, |size| size.value);
@@ -375,6 +376,8 @@ fn limits(document: &mut Section<'_>, reading: &mut Reading) -> Limits {
         message_bytes_max,
         recipients_max: recipients.map_or(1_000, |number| to_usize(number.value)),
         connections_per_address_max: connections.map_or(1_000, |number| to_usize(number.value)),
+        auth_failures_per_address_max: of_address.map_or(10, to_u32),
+        auth_failures_per_account_max: of_account.map_or(100, to_u32),
         content_memory_bytes_max: to_usize(memory.map_or((64 << 20).max(message_bytes_max), |memory| memory.value)),
     }
 }
@@ -428,6 +431,10 @@ pub(super) fn path(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue
 
 pub(super) fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
     placed.into_iter().map(|placed| placed.value).collect()
+}
+
+fn to_u32(number: Placed<u64>) -> u32 {
+    u32::try_from(number.value).unwrap_or(u32::MAX)
 }
 
 /// Numbers here were bounded far below what any machine's `usize` holds.

@@ -1,11 +1,11 @@
 //! What only the driver can know: the answers to a session's questions, from policy, the quotas and the queue.
 
 use super::converse::Conversation;
-use super::credentials::Verified;
+use super::credentials::{THROTTLED_DELAY, Verified};
 use super::screen::Refusal;
 use crate::config::Account;
 use crate::events::Event;
-use crate::message::{Facts, Trace, scan};
+use crate::message::{Facts, Trace, scan, scan::remove_blind};
 use crate::policy::{Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Sender};
@@ -63,16 +63,22 @@ impl Conversation {
     async fn authenticate(&mut self, user: &str, password: Box<str>) -> Result<(), Reply> {
         let inner = &self.inbound.0;
         let accounts = inner.current.borrow().accounts.clone();
-        match inner.credentials.verify(&inner.reactor, &accounts, user, password).await {
+        let client = self.client.ip();
+        match inner.credentials.verify(&inner.reactor, &accounts, client, user, password).await {
             Verified::Right(rights) => {
                 self.rights = Some(rights);
                 Ok(())
             }
             Verified::Wrong => {
                 inner.counts.note(|counts| counts.auth_failures += 1);
-                let delay = inner.credentials.failed(self.client.ip(), inner.reactor.now());
+                let delay = inner.credentials.failed(client, user, inner.reactor.now());
                 inner.reactor.sleep(delay).await;
                 Err(reply::BAD_CREDENTIALS.reply())
+            }
+            Verified::Throttled => {
+                inner.counts.note(|counts| counts.auth_failures += 1);
+                inner.reactor.sleep(THROTTLED_DELAY).await;
+                Err(reply::TOO_MANY_AUTH_FAILURES.reply())
             }
             Verified::Busy => Err(reply::AUTH_UNAVAILABLE.reply()),
         }
@@ -115,6 +121,9 @@ impl Conversation {
         let facts = scan(&content);
         let rights = self.rights.clone().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.content(&content, &facts))?;
+        if facts.has_blind {
+            remove_blind(&mut content);
+        }
 
         let queue = self.inbound.0.queue.clone();
         let id = queue.reserve_id();

@@ -2,18 +2,25 @@
 //!
 //! A verification takes tens of milliseconds of a core on purpose. It runs off the reactor; what was right is remembered
 //! for [`REMEMBERED`], under a keyed hash, so that a client that connects for every message pays once. What was wrong is
-//! never remembered, and answered the later the more often it came from the same address.
-//! Limits: [`REMEMBERED_MAX`] entries, [`VERIFYING_MAX`] verifications at a time, [`ADDRESSES_MAX`] addresses.
+//! never remembered, and answered the later the more often it came from the same address or named the same account.
+//! After `[limits] auth_failures_per_address_max` failures of an address, or `auth_failures_per_account_max` about an
+//! account, in [`FAILURE_COUNTS`], everything is answered 421, right or wrong, so that trying on tells nothing. Failures
+//! count by the name that was tried, whether or not there is such an account. Who has just logged in from an address
+//! goes on to do so there though others attack the account.
+//! All of it is the shard's own: an address always meets the same shard; an account's failures are counted by each.
+//! Limits: [`REMEMBERED_MAX`] entries, [`VERIFYING_MAX`] verifications waiting, one at a time; [`COUNTED_MAX`] addresses
+//! and as many names.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use shards::{Instant, Reactor};
 
 use super::admit::neighbourhood;
+use crate::config::Limits;
 use crate::policy::{Accounts, Authorized};
 
 /// How long right credentials are remembered: as long as a revoked password may still work.
@@ -24,8 +31,11 @@ const REMEMBERED_MAX: usize = 1024;
 const VERIFYING_MAX: usize = 64;
 /// How long a failure counts against its address.
 const FAILURE_COUNTS: Duration = Duration::from_secs(10 * 60);
-/// Addresses whose failures are counted; when there are more, counting begins anew.
-const ADDRESSES_MAX: usize = 4096;
+/// Addresses, and names, whose failures are counted. When there are more, those with a single failure are forgotten
+/// first, then all.
+const COUNTED_MAX: usize = 4096;
+/// How long the 421 of someone who is throttled waits.
+pub(super) const THROTTLED_DELAY: Duration = Duration::from_secs(8);
 /// The delay of a first failure's reply; each further one doubles it.
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// How often the delay doubles at most.
@@ -38,29 +48,57 @@ pub(super) struct Credentials {
     verifying: Cell<usize>,
     /// One verification at a time: the threads that do them also flush the journal.
     turn: futures::lock::Mutex<()>,
-    failures: RefCell<HashMap<IpAddr, (u32, Instant)>>,
+    by_address: RefCell<Failures<IpAddr>>,
+    by_name: RefCell<Failures<u64>>,
+    name_key: RandomState,
+    max: Cell<FailuresMax>,
+}
+
+/// Failures in [`FAILURE_COUNTS`] after which nothing is verified any more.
+#[derive(Clone, Copy, Debug, Default)]
+struct FailuresMax {
+    per_address: u32,
+    per_account: u32,
 }
 
 /// An answer about credentials.
 pub(super) enum Verified {
     Right(Authorized),
     Wrong,
+    /// Too many failures before.
+    Throttled,
     /// Too many verifications are under way.
     Busy,
 }
 
 impl Credentials {
+    /// Uses these limits from now on, and remembers nothing any more: the accounts may have changed.
+    pub(super) fn configure(&self, limits: &Limits) {
+        self.max.set(FailuresMax {
+            per_address: limits.auth_failures_per_address_max,
+            per_account: limits.auth_failures_per_account_max,
+        });
+        *self.remembered.borrow_mut() = Remembered::default();
+    }
+
     /// Finds out. Unknown names cost the same time as wrong passwords.
     pub(super) async fn verify(
         &self,
         reactor: &Reactor,
         accounts: &Accounts,
+        client: IpAddr,
         user: &str,
         password: Box<str>,
     ) -> Verified {
-        let fingerprint = self.remembered.borrow().fingerprint(user, &password);
+        if self.address_failures(client, reactor.now()) >= self.max.get().per_address {
+            return Verified::Throttled;
+        }
+        let fingerprint = self.remembered.borrow().fingerprint(client, user, &password);
         if let Some(rights) = self.remembered.borrow().find(fingerprint, reactor.now()) {
             return Verified::Right(rights);
+        }
+        if self.name_failures(user, reactor.now()) >= self.max.get().per_account {
+            return Verified::Throttled;
         }
         if self.verifying.get() >= VERIFYING_MAX {
             return Verified::Busy;
@@ -83,25 +121,51 @@ impl Credentials {
         }
     }
 
-    /// Counts a failure of `client`; how long its reply must wait.
-    pub(super) fn failed(&self, client: IpAddr, now: Instant) -> Duration {
-        let mut failures = self.failures.borrow_mut();
-        let key = neighbourhood(client);
-        if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&key) {
-            failures.clear();
-        }
-        let (count, last) = failures.entry(key).or_insert((0, now));
-        if now.since(*last) > FAILURE_COUNTS {
-            *count = 0;
-        }
-        *last = now;
-        *count = count.saturating_add(1);
-        FAILURE_DELAY * 2_u32.pow((*count - 1).min(DOUBLINGS_MAX))
+    /// Counts a failure of `client` about `user`; how long its reply must wait.
+    pub(super) fn failed(&self, client: IpAddr, user: &str, now: Instant) -> Duration {
+        let of_address = self.by_address.borrow_mut().add(neighbourhood(client), now);
+        let of_name = self.by_name.borrow_mut().add(self.name(user), now);
+        FAILURE_DELAY * 2_u32.pow((of_address.max(of_name) - 1).min(DOUBLINGS_MAX))
     }
 
-    /// Remembers nothing any more: the accounts have changed.
-    pub(super) fn forget(&self) {
-        *self.remembered.borrow_mut() = Remembered::default();
+    fn address_failures(&self, client: IpAddr, now: Instant) -> u32 {
+        self.by_address.borrow().recent(&neighbourhood(client), now)
+    }
+
+    fn name_failures(&self, user: &str, now: Instant) -> u32 {
+        self.by_name.borrow().recent(&self.name(user), now)
+    }
+
+    fn name(&self, user: &str) -> u64 {
+        self.name_key.hash_one(user.to_ascii_lowercase())
+    }
+}
+
+/// How often each of some things has failed lately, and when last.
+struct Failures<K>(HashMap<K, (u32, Instant)>);
+
+impl<K> Default for Failures<K> {
+    fn default() -> Self {
+        Failures(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Failures<K> {
+    fn recent(&self, key: &K, now: Instant) -> u32 {
+        self.0.get(key).filter(|(_, last)| now.since(*last) <= FAILURE_COUNTS).map_or(0, |(count, _)| *count)
+    }
+
+    /// One more; how many that makes.
+    fn add(&mut self, key: K, now: Instant) -> u32 {
+        let count = self.recent(&key, now).saturating_add(1);
+        if self.0.len() >= COUNTED_MAX && !self.0.contains_key(&key) {
+            self.0.retain(|_, (count, last)| *count > 1 && now.since(*last) <= FAILURE_COUNTS);
+        }
+        if self.0.len() >= COUNTED_MAX && !self.0.contains_key(&key) {
+            self.0.clear();
+        }
+        self.0.insert(key, (count, now));
+        count
     }
 }
 
@@ -132,8 +196,8 @@ struct Remembered {
 }
 
 impl Remembered {
-    fn fingerprint(&self, user: &str, password: &str) -> u128 {
-        let credentials = (user.to_ascii_lowercase(), password);
+    fn fingerprint(&self, client: IpAddr, user: &str, password: &str) -> u128 {
+        let credentials = (neighbourhood(client), user.to_ascii_lowercase(), password);
         let [high, low] = &self.keys;
         (u128::from(high.hash_one(&credentials)) << 64) | u128::from(low.hash_one(&credentials))
     }
@@ -173,10 +237,12 @@ mod tests {
     #[test]
     fn what_was_right_is_remembered_for_a_while() {
         let mut remembered = Remembered::default();
-        let known = remembered.fingerprint("User@x", "secret");
-        assert_eq!(known, remembered.fingerprint("user@X", "secret"));
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let known = remembered.fingerprint(client, "User@x", "secret");
+        assert_eq!(known, remembered.fingerprint(client, "user@X", "secret"));
+        assert_ne!(known, remembered.fingerprint(IpAddr::from([192, 0, 2, 2]), "user@X", "secret"));
         for (user, password) in [("user@x", "Secret"), ("user@x", "secret "), ("user@xsecret", ""), ("", "")] {
-            assert_ne!(known, remembered.fingerprint(user, password));
+            assert_ne!(known, remembered.fingerprint(client, user, password));
         }
         assert!(remembered.find(known, at(0)).is_none());
         remembered.insert(known, rights(), at(0));
@@ -198,21 +264,32 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_an_address_are_answered_ever_later() {
+    fn failures_of_an_address_or_about_a_name_are_answered_ever_later() {
         let credentials = Credentials::default();
-        let client = IpAddr::from([192, 0, 2, 1]);
-        let delays: Vec<u64> = (0..6).map(|_| credentials.failed(client, at(0)).as_secs()).collect();
+        let client = |last| IpAddr::from([192, 0, 2, last]);
+        let delays: Vec<u64> = (0..6).map(|_| credentials.failed(client(1), "a", at(0)).as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(credentials.failed(IpAddr::from([192, 0, 2, 2]), at(0)).as_secs(), 1);
-        assert_eq!(credentials.failed(client, at(601)).as_secs(), 1);
+        assert_eq!(credentials.failed(client(2), "b", at(0)).as_secs(), 1);
+        assert_eq!(credentials.failed(client(3), "A", at(0)).as_secs(), 8);
+        assert_eq!(credentials.failed(client(1), "c", at(0)).as_secs(), 8);
+        assert_eq!(credentials.failed(client(1), "a", at(601)).as_secs(), 1);
+        assert_eq!((credentials.address_failures(client(1), at(601)), credentials.name_failures("a", at(601))), (1, 1));
     }
 
     #[test]
-    fn addresses_are_bounded() {
-        let credentials = Credentials::default();
-        for number in 0..3 * ADDRESSES_MAX as u32 {
-            credentials.failed(std::net::Ipv4Addr::from_bits(number).into(), at(0));
-            assert!(credentials.failures.borrow().len() <= ADDRESSES_MAX);
+    fn what_is_counted_is_bounded_and_who_fails_often_stays() {
+        let mut failures = Failures::default();
+        failures.add(u64::MAX, at(0));
+        failures.add(u64::MAX, at(0));
+        for number in 0..3 * COUNTED_MAX as u64 {
+            failures.add(number, at(0));
+            assert!(failures.0.len() <= COUNTED_MAX);
+        }
+        assert_eq!(failures.recent(&u64::MAX, at(0)), 2);
+        for number in 0..2 * COUNTED_MAX as u64 {
+            failures.add(number, at(0));
+            failures.add(number, at(0));
+            assert!(failures.0.len() <= COUNTED_MAX);
         }
     }
 }

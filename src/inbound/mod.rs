@@ -130,6 +130,8 @@ impl Inbound {
         log: Log,
     ) -> Inbound {
         let (stop, stopped) = oneshot::channel();
+        let credentials = Credentials::default();
+        credentials.configure(&config.limits);
         Inbound(Rc::new(Inner {
             reactor: reactor.clone(),
             queue,
@@ -137,7 +139,7 @@ impl Inbound {
             budget: Budget::new(&config.limits),
             current: RefCell::new(Current::new(config, tls)),
             admissions: Admissions::new(),
-            credentials: Credentials::default(),
+            credentials,
             quotas: Quotas::default(),
             screening,
             counts: Tally::default(),
@@ -150,8 +152,8 @@ impl Inbound {
     pub fn configure(&self, config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) {
         self.0.budget.configure(&config.limits);
         self.0.screening.configure(&config.screening);
+        self.0.credentials.configure(&config.limits);
         *self.0.current.borrow_mut() = Current::new(config, tls);
-        self.0.credentials.forget();
     }
 
     /// Opens every configured listener and serves it in tasks of their own.

@@ -83,6 +83,10 @@ pub struct Facts {
     pub has_message_id: bool,
     /// `From:` fields (RFC 5322 §3.6 wants exactly one).
     pub from_fields: u32,
+    /// `Sender:` fields (RFC 5322 §3.6 wants at most one).
+    pub sender_fields: u32,
+    /// There is a `Bcc:` or `Resent-Bcc:`.
+    pub has_blind: bool,
     /// The header is larger than [`HEADER_BYTES_MAX`]; the rest was not looked at.
     pub too_large: bool,
 }
@@ -112,6 +116,10 @@ impl Facts {
             self.date = true;
         } else if field.is("From") {
             self.from_fields = self.from_fields.saturating_add(1);
+        } else if field.is("Sender") {
+            self.sender_fields = self.sender_fields.saturating_add(1);
+        } else if is_blind(field) {
+            self.has_blind = true;
         } else if field.is("Message-ID") && !self.has_message_id {
             self.has_message_id = true;
             self.message_id = one_word(field.value);
@@ -125,14 +133,42 @@ fn one_word(value: &[u8]) -> Option<Box<str>> {
     printable.then(|| String::from_utf8_lossy(word).into())
 }
 
+/// Takes `Bcc:` and `Resent-Bcc:` fields out of a content's header, folded lines included, and nothing else: whom a
+/// copy went to in secret is in the envelope, and nobody else's business (RFC 5322 §3.6.3).
+pub fn remove_blind(content: &mut Vec<u8>) {
+    let blind: Vec<_> = fields(content).filter(is_blind).map(|field| field.start..field.end).collect();
+    let mut kept = 0;
+    let mut from = 0;
+    for range in blind {
+        content.copy_within(from..range.start, kept);
+        kept += range.start - from;
+        from = range.end;
+    }
+    content.copy_within(from.., kept);
+    content.truncate(kept + content.len() - from);
+}
+
+fn is_blind(field: &Field<'_>) -> bool {
+    field.is("Bcc") || field.is("Resent-Bcc")
+}
+
 /// The mailboxes of every `From:` field, as `local@domain` (display names and comments dropped), or `None` where one
 /// cannot be read.
 pub fn from_mailboxes(content: &[u8]) -> Option<Vec<String>> {
+    mailboxes(content, "From")
+}
+
+/// As [`from_mailboxes`], of every `Sender:` field.
+pub fn sender_mailboxes(content: &[u8]) -> Option<Vec<String>> {
+    mailboxes(content, "Sender")
+}
+
+fn mailboxes(content: &[u8], name: &'static str) -> Option<Vec<String>> {
     let mut mailboxes = Vec::new();
-    for field in fields(content).filter(|field| field.is("From")) {
+    for field in fields(content).filter(|field| field.is(name)) {
         let whole = &content[field.start..field.end];
-        let parsed = mail_parser::MessageParser::new().header_address("From").parse_headers(whole)?;
-        for address in parsed.from()?.iter() {
+        let parsed = mail_parser::MessageParser::new().header_address(name).parse_headers(whole)?;
+        for address in parsed.headers().first()?.value().as_address()?.iter() {
             mailboxes.push(address.address.as_deref()?.to_owned());
         }
     }
@@ -191,12 +227,32 @@ mod tests {
     }
 
     #[test]
+    fn blind_copies_vanish_and_every_other_byte_stays() {
+        let content = "bcc: a@x\r\nSubject:  x \r\nBCC :\r\n b@x,\r\n\tc@x\r\nX-Bcc: kept\r\nResent-Bcc: d@x\r\n\
+                       Cc: e@x\r\n\r\nBcc: this is body\r\n";
+        assert!(scan(content.as_bytes()).has_blind);
+        let mut left = content.as_bytes().to_vec();
+        remove_blind(&mut left);
+        let expected = "Subject:  x \r\nX-Bcc: kept\r\nCc: e@x\r\n\r\nBcc: this is body\r\n";
+        assert_eq!(String::from_utf8_lossy(&left), expected);
+        assert!(!scan(&left).has_blind);
+        let mut only = b"Bcc: a@x\r\n\r\nbody\r\n".to_vec();
+        remove_blind(&mut only);
+        assert_eq!(only, b"\r\nbody\r\n");
+        let before = b"no header\r\nBcc: a@x\r\n".to_vec();
+        let mut after = before.clone();
+        remove_blind(&mut after);
+        assert_eq!(after, before);
+    }
+
+    #[test]
     fn from_gives_bare_mailboxes() {
         let one = b"From: \"A, B\" <a@example.org>\r\n\r\n";
         assert_eq!(from_mailboxes(one), Some(vec!["a@example.org".to_owned()]));
         let two = b"From: a@example.org,\r\n b@example.org\r\nFrom: c@example.org\r\n\r\n";
         assert_eq!(from_mailboxes(two).map(|all| all.len()), Some(3));
         assert_eq!(from_mailboxes(b"Subject: x\r\n\r\n"), Some(vec![]));
+        assert_eq!(sender_mailboxes(b"Sender: S <s@x.test>\r\n\r\n"), Some(vec!["s@x.test".to_owned()]));
         assert_eq!(
             from_mailboxes(b"From: nobody\r\n\r\n").unwrap_or_default().iter().filter(|m| m.contains('@')).count(),
             0

@@ -1,7 +1,7 @@
 //! What a message itself must fulfil.
 
 use super::{Authorized, Rights, Verdict, matches};
-use crate::message::scan::{Facts, from_mailboxes};
+use crate::message::scan::{Facts, from_mailboxes, sender_mailboxes};
 use crate::smtp::path::Mailbox;
 use crate::smtp::reply;
 
@@ -9,7 +9,8 @@ use crate::smtp::reply;
 pub const HOPS_MAX: u32 = 100;
 
 impl Authorized {
-    /// The content: no loop, a header of reasonable size; from an account exactly one From mailbox, one of its own.
+    /// The content: no loop, a header of reasonable size; from an account exactly one From mailbox, one of its own, and
+    /// no Sender but one of its own: with From bound to the account there is none to add (RFC 6409 §8.1).
     pub fn content(&self, content: &[u8], facts: &Facts) -> Verdict {
         if facts.too_large {
             return Verdict::Refuse(reply::HEADER_TOO_LARGE.into());
@@ -19,26 +20,36 @@ impl Authorized {
         }
         match &self.0 {
             Rights::Relay => Verdict::Accept,
-            Rights::Account(account) => from_field(&account.senders, content, facts),
+            Rights::Account(account) => author(&account.senders, &content[..facts.body_start], facts),
         }
     }
 }
 
-fn from_field(senders: &[Box<str>], content: &[u8], facts: &Facts) -> Verdict {
-    let mailboxes = from_mailboxes(&content[..facts.body_start]).unwrap_or_default();
-    let [mailbox] = mailboxes.as_slice() else {
-        return Verdict::Refuse(reply::from_field_unclear(mailboxes.len()));
+/// From, then Sender: who a message says that it comes from.
+fn author(senders: &[Box<str>], header: &[u8], facts: &Facts) -> Verdict {
+    let from = from_mailboxes(header).unwrap_or_default();
+    let verdict = owned("From", senders, facts.from_fields, &from);
+    if facts.sender_fields == 0 || verdict != Verdict::Accept {
+        return verdict;
+    }
+    owned("Sender", senders, facts.sender_fields, &sender_mailboxes(header).unwrap_or_default())
+}
+
+/// Exactly one field `name` with exactly one mailbox, which is one of `senders`.
+fn owned(name: &str, senders: &[Box<str>], fields: u32, mailboxes: &[String]) -> Verdict {
+    let [mailbox] = mailboxes else {
+        return Verdict::Refuse(reply::author_unclear(name, mailboxes.len(), senders));
     };
-    if facts.from_fields != 1 {
-        return Verdict::Refuse(reply::from_field_unclear(facts.from_fields as usize));
+    if fields != 1 {
+        return Verdict::Refuse(reply::author_unclear(name, fields as usize, senders));
     }
     let Ok(parsed) = Mailbox::parse(mailbox, true) else {
-        return Verdict::Refuse(reply::from_field_unclear(0));
+        return Verdict::Refuse(reply::author_unclear(name, 0, senders));
     };
     if senders.iter().any(|allowed| matches(allowed, parsed.local(), parsed.domain())) {
         Verdict::Accept
     } else {
-        Verdict::Refuse(reply::from_not_allowed(mailbox, senders))
+        Verdict::Refuse(reply::author_not_allowed(name, mailbox, senders))
     }
 }
 
@@ -79,7 +90,23 @@ mod tests {
             "From: user@example.org\r\nfrom : boss@example.com\r\n\r\n",
             "From: nobody\r\n\r\n",
         ] {
-            assert!(refusal(unclear).starts_with("5"), "{unclear}");
+            let refusal = refusal(unclear);
+            assert!(refusal.starts_with("553 5.7.1") && refusal.contains("user@example.org"), "{unclear}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_sender_field_is_the_accounts_own_too() {
+        let with = |sender: &str| format!("From: user@example.org\r\n{sender}\r\n\r\n");
+        assert_eq!(verdict(&with("Sender: News <news@bulk.example.org>")), Verdict::Accept);
+        for foreign in [
+            "Sender: boss@example.com",
+            "Sender: user@example.org\r\nSender: user@example.org",
+            "Sender: user@example.org, news@bulk.example.org",
+            "Sender:",
+        ] {
+            let refusal = refusal(&with(foreign));
+            assert!(refusal.starts_with("553 5.7.1") && refusal.contains("Sender"), "{foreign}: {refusal}");
         }
     }
 

@@ -315,7 +315,6 @@ pub const CLIENT_NOT_PERMITTED: Fixed =
 // Policy.
 
 const SENDER_NOT_ALLOWED: Codes = codes(553, 5, 7, 1);
-const FROM_UNCLEAR: Codes = codes(550, 5, 6, 0);
 const LOOP: Codes = codes(554, 5, 4, 6);
 /// A header that no mail has.
 pub const HEADER_TOO_LARGE: Fixed = codes(552, 5, 3, 4).fixed("The message's header is larger than 1 MiB");
@@ -325,15 +324,18 @@ pub fn sender_not_allowed(address: &str, allowed: &[Box<str>]) -> Reply {
     SENDER_NOT_ALLOWED.say(format!("Your account may not send as <{address}>; it may send as {}", list(allowed)))
 }
 
-/// The From field's address does not belong to the account.
-pub fn from_not_allowed(address: &str, allowed: &[Box<str>]) -> Reply {
+/// The address of the field `name` (From or Sender) does not belong to the account.
+pub fn author_not_allowed(name: &str, address: &str, allowed: &[Box<str>]) -> Reply {
     SENDER_NOT_ALLOWED
-        .say(format!("The From field must be one of your account's senders: {}; it is <{address}>", list(allowed)))
+        .say(format!("The {name} field must be one of your account's senders: {}; it is <{address}>", list(allowed)))
 }
 
-/// Not exactly one From mailbox (RFC 5322 §3.6.2 permits several; who is responsible must be clear here).
-pub fn from_field_unclear(mailboxes: usize) -> Reply {
-    FROM_UNCLEAR.say(format!("The message needs exactly one From field with one address; it has {mailboxes}"))
+/// Not exactly one mailbox (RFC 5322 §3.6.2 permits several in From; who is responsible must be clear here).
+pub fn author_unclear(name: &str, mailboxes: usize, allowed: &[Box<str>]) -> Reply {
+    SENDER_NOT_ALLOWED.say(format!(
+        "The message needs exactly one {name} field with one address, one of: {}; it has {mailboxes}",
+        list(allowed)
+    ))
 }
 
 /// RFC 5321 §6.3.

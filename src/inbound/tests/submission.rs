@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Account, Notices};
+use crate::inbound::credentials::THROTTLED_DELAY;
 use crate::smtp::sasl::{login_response, plain_response};
 
 #[test]
@@ -144,6 +145,82 @@ fn a_failed_handshake_ends_one_connection() {
             assert_eq!(world.inbound.counts().tls_failures, 1);
             assert!(world.logged().contains("event=tls_failed"));
             world.greeted(SUBMISSION).await;
+        },
+    );
+}
+
+#[test]
+fn guessing_ends_in_421_and_tells_nothing() {
+    story(
+        |config| config.limits.auth_failures_per_address_max = 4,
+        |world| async move {
+            let wrong = format!("AUTH PLAIN {}", plain_response("nobody@accept.test", "a-guess"));
+            for _ in 0..2 {
+                let mut client = world.greeted(SUBMISSIONS).await;
+                client.says(&wrong, "535 5.7.8").await;
+                client.says(&wrong, "535 5.7.8").await;
+            }
+            for user in ["user@accept.test", "nobody@accept.test"] {
+                let mut client = world.greeted(SUBMISSIONS).await;
+                let began = world.reactor.now();
+                client.says(&format!("AUTH PLAIN {}", plain_response(user, PASSWORD)), "421 4.7.0").await;
+                assert_eq!(world.reactor.now().since(began).as_secs(), THROTTLED_DELAY.as_secs());
+                client.hears_no_more().await;
+            }
+            world.reactor.sleep(Duration::from_secs(601)).await;
+            world.authenticated().await;
+        },
+    );
+}
+
+#[test]
+fn an_attacked_account_lets_in_only_who_was_there_before() {
+    story(
+        |config| config.limits.auth_failures_per_account_max = 2,
+        |world| async move {
+            world.authenticated().await;
+            let mut client = world.greeted(SUBMISSIONS).await;
+            let wrong = format!("AUTH PLAIN {}", plain_response("user@accept.test", "a-guess"));
+            client.says(&wrong, "535 5.7.8").await;
+            client.says(&wrong, "535 5.7.8").await;
+            world.authenticated().await;
+            let mut client = world.greeted(SUBMISSIONS).await;
+            client.says(&wrong, "421 4.7.0").await;
+            world.reactor.sleep(Duration::from_secs(70)).await;
+            let mut client = world.greeted(SUBMISSIONS).await;
+            client.says(&format!("AUTH PLAIN {}", plain_response("user@accept.test", PASSWORD)), "421 4.7.0").await;
+        },
+    );
+}
+
+#[test]
+fn blind_copies_are_nobodys_business() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.authenticated().await;
+            client.begins("user@accept.test", "b@next.test").await;
+            let header = "Bcc: c@next.test,\r\n\td@next.test\r\nFrom: user@accept.test\r\nresent-bcc: e@next.test\r\n\
+                          Date: Mon, 23 Nov 2026 07:46:40 +0000\r\nSubject:   x ";
+            client.says(&format!("{header}\r\n\r\nBcc: body\r\n."), "250 2.6.0").await;
+            let content = world.queued().await;
+            let rest = "\r\nFrom: user@accept.test\r\nDate: Mon, 23 Nov 2026 07:46:40 +0000\r\nSubject:   x \r\n\r\nBcc: body\r\n";
+            assert!(content.ends_with(rest) && content.matches("cc:").count() == 1, "{content}");
+        },
+    );
+}
+
+#[test]
+fn a_foreign_sender_field_is_refused() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.authenticated().await;
+            client.begins("user@accept.test", "b@next.test").await;
+            let refused = "From: user@accept.test\r\nSender: boss@accept.test\r\n\r\n.";
+            assert!(client.says(refused, "553 5.7.1 The Sender field").await.contains("user@accept.test"));
+            client.begins("user@accept.test", "b@next.test").await;
+            client.says("From: user@accept.test, user@accept.test\r\n\r\n.", "553 5.7.1").await;
         },
     );
 }
