@@ -314,9 +314,13 @@ fn courses(folder: &Path, run: &Run, page: &mut String) -> Result<(), Failure> {
     let memory = lines(&|course| course.memory.iter().map(mebibytes).collect(), "", false);
     page.push_str(&plot("Server memory", &|mebibytes| format!("{} MiB", grouped_or_fraction(mebibytes)), memory));
     let cores = lines(&|course| course.cores.clone(), "", false);
-    page.push_str(&plot("Cores that the server keeps busy", &|cores| format!("{cores:.1}"), cores));
+    page.push_str(&plot(
+        "Cores that the server keeps busy",
+        &|cores| format!("{}", (cores * 1000.0).round() / 1000.0),
+        cores,
+    ));
     let queued = lines(&|course| course.queued.clone(), "", false);
-    page.push_str(&plot("Queued recipients", &|queued| grouped(queued), queued));
+    page.push_str(&plot("Queued recipients", &|queued| grouped_or_fraction(queued), queued));
     Ok(())
 }
 

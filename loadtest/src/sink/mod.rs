@@ -92,14 +92,17 @@ impl Sink {
         if options.threads > 1 && options.listen.iter().any(|address| address.port() == 0) {
             return Err(Failure::Usage("--threads needs --listen with a port of your choice".into()));
         }
+        let script = match (&options.script, &options.profile) {
+            (Some(file), _) => Script::read(file)?,
+            (None, Some(name)) => Script::profile(name)?,
+            (None, None) => Script::default(),
+        };
+        let certificate = || certificate::make(script.certificate, options.certificate.as_deref());
         let shared = Arc::new(Shared {
             listen: options.listen.clone(),
             settings: Arc::new(options.settings()),
-            tls: options
-                .tls
-                .map(|how| certificate::make(options.certificate.as_deref()).map(|config| (how, config)))
-                .transpose()?,
-            script: options.script.as_deref().map_or_else(|| Ok(Script::default()), Script::read)?,
+            tls: options.tls.map(|how| certificate().map(|config| (how, config))).transpose()?,
+            script,
             ids: IdSink::create(options.ids.as_deref(), options.per_recipient)?,
             messages_max: options.messages,
             messages: AtomicU64::new(0),

@@ -3,17 +3,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use ringpost::smtp::server::Settings;
 
+use super::script::PROFILES;
 use crate::{TlsOption, units};
 
 /// Receives messages, counts them, and plays the faults of a script.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "Example:\n  ringload sink --listen 127.0.0.1:2526 --ids received.ids --script faults.toml\n\n\
-                        A script:\n  [[fault]]\n  at = \"rcpt\"            # connect ehlo mail rcpt data content dot\n  \
+                        A script (loadtest/README.md has all keys):\n  [[fault]]\n  \
+                        at = \"rcpt\"            # connect ehlo starttls handshake mail rcpt data content dot, or any\n  \
                         recipient = \"full*@*\" # rcpt and dot only; * stands for anything\n  \
-                        share = 0.1            # or every = 10; and times = 5\n  \
-                        reply = \"452 4.2.2 Mailbox full\"  # or reset, drop or silent = true; or delay = \"200ms\"\n  \
+                        share = 0.1            # or every = 10, or over = 100 with within = \"10s\", or greylist = \"1m\"\n  \
+                        connections_over = 20  # also messages_over = 100, times = 5\n  \
+                        reply = \"452 4.2.2 Mailbox full\"  # or reset, drop, silent = true; or delay = \"50ms-200ms\"\n  \
                         # at \"dot\" with reset, drop or silent: accept = true takes the message all the same")]
 pub struct Options {
     /// Where to listen; may be given several times
@@ -22,6 +26,10 @@ pub struct Options {
     /// Faults to play (TOML)
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
+    /// Behave like this destination of the world
+    #[arg(long, value_name = "NAME", conflicts_with = "script",
+          value_parser = PossibleValuesParser::new(PROFILES.iter().map(|(name, _)| *name)))]
+    pub profile: Option<String>,
     /// Encrypt, with a certificate made for localhost and 127.0.0.1
     #[arg(long, value_enum, value_name = "HOW")]
     pub tls: Option<TlsOption>,

@@ -1,15 +1,18 @@
 //! One connection of a sink: drives the server session and plays the script's faults.
 
 use std::io;
-use std::iter;
+use std::net::IpAddr;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ringpost::smtp::envelope::Envelope;
+use ringpost::smtp::envelope::{Envelope, Recipient};
 use ringpost::smtp::server::{Acceptance, Answer, Question, Session, Step};
 use shards::net::Stream;
 use shards::tls::Connection;
 
-use super::faults::Event;
+use super::faults::{Event, Occasion};
 use super::script::{Action, At};
 use super::shard::Shard;
 use crate::TlsOption;
@@ -20,6 +23,8 @@ const SEND_PATIENCE: Duration = Duration::from_secs(180);
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a peer that gets no answer may stay.
 const SILENCE: Duration = Duration::from_secs(24 * 3600);
+/// What a peer hears that expects TLS.
+const GARBAGE: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 
 /// What the 250 says of a message.
 struct Receipt(String);
@@ -36,13 +41,19 @@ enum End {
     Drop,
     Reset,
     Silent,
+    Garbage,
 }
 
 struct Conversation<'a> {
     shard: &'a Shard,
     /// `None` once a handshake has failed.
     connection: Option<Connection>,
+    client: IpAddr,
     session: Session,
+    /// Messages that it has brought.
+    messages: u32,
+    /// STARTTLS was refused: nothing more is expected.
+    ends_after_reply: bool,
     /// The fault at EHLO had its occasion.
     greeted: bool,
     /// The end that comes with the content's first bytes.
@@ -51,35 +62,34 @@ struct Conversation<'a> {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(shard: &Shard, stream: Stream) {
-    let event = shard.faults.borrow_mut().choose(At::Connect, iter::empty());
-    pause(shard, event.delay).await;
-    let mut connection = Connection::plain(stream);
-    let implicit = shard.shared.tls.as_ref().filter(|(how, _)| *how == TlsOption::Implicit);
-    if let Some((_, config)) = implicit {
-        match connection.accept_tls(&shard.reactor, config.clone(), HANDSHAKE_PATIENCE).await {
-            Ok(encrypted) => connection = encrypted,
-            Err(_) => return,
-        }
-    }
+    let client = stream.peer().ip();
     let settings = shard.shared.settings.clone();
-    let (session, ended) = match event.action {
-        Some(Action::Reply(reply)) => (Session::refusing(settings, reply), None),
-        action => (Session::new(settings, implicit.is_some()), action.and_then(end_of)),
+    let tls = shard.shared.tls.as_ref().filter(|(how, _)| *how == TlsOption::Implicit);
+    let mut conversation = Conversation {
+        shard,
+        connection: Some(Connection::plain(stream)),
+        client,
+        session: Session::new(settings.clone(), tls.is_some()),
+        messages: 0,
+        ends_after_reply: false,
+        greeted: false,
+        in_content: None,
     };
-    let mut conversation =
-        Conversation { shard, connection: Some(connection), session, greeted: false, in_content: None };
-    let end = match ended {
-        Some(end) => end,
+    let event = conversation.event(At::Connect, &[]).await;
+    let mut end = None;
+    if let Some((_, config)) = tls {
         // A connection that fails needs no one's attention here: the peer's accounts show it.
+        end = conversation.encrypt(config.clone()).await.unwrap_or(Some(End::Drop));
+    }
+    match event.action {
+        Some(Action::Reply(reply)) => conversation.session = Session::refusing(settings, reply),
+        action => end = end.or(action.and_then(end_of)),
+    }
+    let end = match end {
+        Some(end) => end,
         None => conversation.run().await.unwrap_or(End::Drop),
     };
     conversation.end(end).await;
-}
-
-async fn pause(shard: &Shard, delay: Duration) {
-    if !delay.is_zero() {
-        shard.reactor.sleep(delay).await;
-    }
 }
 
 /// The end that an action means; a reply is none.
@@ -89,6 +99,7 @@ fn end_of(action: Action) -> Option<End> {
         Action::Reset => Some(End::Reset),
         Action::Drop => Some(End::Drop),
         Action::Silent => Some(End::Silent),
+        Action::Garbage => Some(End::Garbage),
     }
 }
 
@@ -109,12 +120,16 @@ impl Conversation<'_> {
     }
 
     async fn send(&mut self) -> io::Result<Option<End>> {
-        if !self.greeted && self.session.client_name().is_some() {
+        let greets = !self.greeted && self.session.client_name().is_some();
+        let starts_tls = self.greeted && self.session.output().starts_with(b"220 ");
+        if greets || starts_tls {
             self.greeted = true;
-            match self.event(At::Ehlo, iter::empty()).await.action {
+            let at = if greets { At::Ehlo } else { At::Starttls };
+            match self.event(at, &[]).await.action {
                 Some(Action::Reply(reply)) => {
                     self.session.output().clear();
                     reply.write(self.session.output());
+                    self.ends_after_reply = starts_tls;
                 }
                 Some(action) => return Ok(end_of(action)),
                 None => {}
@@ -122,16 +137,23 @@ impl Conversation<'_> {
         }
         let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         connection.send(self.session.output(), SEND_PATIENCE).await?;
-        Ok(None)
+        Ok(self.ends_after_reply.then_some(End::Close))
     }
 
     async fn shake_hands(&mut self) -> io::Result<Option<End>> {
-        let (Some(connection), Some((_, config))) = (self.connection.take(), &self.shard.shared.tls) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let handshake = connection.accept_tls(&self.shard.reactor, config.clone(), HANDSHAKE_PATIENCE);
-        self.connection = Some(handshake.await?);
+        let (_, config) = self.shard.shared.tls.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let end = self.encrypt(config.clone()).await?;
         self.session.tls_started();
+        Ok(end)
+    }
+
+    /// The handshake, or the end that a fault makes of it.
+    async fn encrypt(&mut self, config: Arc<rustls::ServerConfig>) -> io::Result<Option<End>> {
+        if let Some(end) = self.event(At::Handshake, &[]).await.action.and_then(end_of) {
+            return Ok(Some(end));
+        }
+        let connection = self.connection.take().ok_or(io::ErrorKind::NotConnected)?;
+        self.connection = Some(connection.accept_tls(&self.shard.reactor, config, HANDSHAKE_PATIENCE).await?);
         Ok(None)
     }
 
@@ -158,11 +180,11 @@ impl Conversation<'_> {
                 Ok(None)
             }
             Question::Sender(_) => {
-                let event = self.event(At::Mail, iter::empty()).await;
+                let event = self.event(At::Mail, &[]).await;
                 Ok(self.accept_unless(event))
             }
             Question::Recipient(recipient) => {
-                let event = self.event(At::Rcpt, iter::once(recipient.path.as_str())).await;
+                let event = self.event(At::Rcpt, slice::from_ref(&recipient)).await;
                 Ok(self.accept_unless(event))
             }
             Question::Content => Ok(self.content().await),
@@ -172,12 +194,12 @@ impl Conversation<'_> {
 
     /// DATA or the first BDAT. An end that belongs into the content waits for its first bytes.
     async fn content(&mut self) -> Option<End> {
-        let event = self.event(At::Data, iter::empty()).await;
+        let event = self.event(At::Data, &[]).await;
         if event.action.is_some() {
             return self.accept_unless(event);
         }
         self.session.answer(Answer::Accept);
-        match self.event(At::Content, iter::empty()).await.action {
+        match self.event(At::Content, &[]).await.action {
             Some(Action::Reply(reply)) => self.session.refuse_content(reply),
             action => self.in_content = action.and_then(end_of),
         }
@@ -188,8 +210,8 @@ impl Conversation<'_> {
         if self.in_content.is_some() {
             return Ok(self.in_content.take());
         }
-        let recipients = envelope.recipients.iter().map(|recipient| recipient.path.as_str());
-        let event = self.event(At::Dot, recipients).await;
+        self.messages += 1;
+        let event = self.event(At::Dot, &envelope.recipients).await;
         if let Some(Action::Reply(reply)) = event.action {
             self.session.refused(reply);
             return Ok(None);
@@ -206,9 +228,24 @@ impl Conversation<'_> {
     }
 
     /// Chooses what happens here, and lets its delay pass.
-    async fn event<'a>(&self, at: At, recipients: impl Iterator<Item = &'a str> + Clone) -> Event {
-        let event = self.shard.faults.borrow_mut().choose(at, recipients);
-        pause(self.shard, event.delay).await;
+    async fn event(&self, at: At, recipients: &[Recipient]) -> Event {
+        if self.shard.faultless {
+            return Event::default();
+        }
+        let sender = self.session.sender().map(|sender| sender.path.to_string()).unwrap_or_default();
+        let occasion = Occasion {
+            at,
+            now: self.shard.reactor.now(),
+            client: self.client,
+            sender: &sender,
+            recipients,
+            connections: self.shard.shared.connections.load(Ordering::Relaxed),
+            messages: self.messages,
+        };
+        let event = self.shard.faults.borrow_mut().choose(&occasion);
+        if !event.delay.is_zero() {
+            self.shard.reactor.sleep(event.delay).await;
+        }
         event
     }
 
@@ -227,6 +264,10 @@ impl Conversation<'_> {
             End::Close => connection.close().await,
             End::Drop => drop(connection),
             End::Reset => connection.reset(),
+            End::Garbage => {
+                // It is about to be closed either way.
+                let _ = connection.send(&mut GARBAGE.to_vec(), SEND_PATIENCE).await;
+            }
             End::Silent => while connection.receive(SILENCE).await.is_ok_and(|chunk| !chunk.is_empty()) {},
         }
     }

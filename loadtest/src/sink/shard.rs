@@ -36,6 +36,8 @@ pub(super) struct Shard {
     pub(super) counts: RefCell<Counts>,
     ids: RefCell<IdFile>,
     connections: Cell<usize>,
+    /// Nothing goes wrong here: no occasion needs a look.
+    pub(super) faultless: bool,
 }
 
 impl Shard {
@@ -77,8 +79,10 @@ pub(super) async fn run(
         }
     };
     let _ = ready.send(Ok(listeners.iter().map(Listener::address).collect()));
+    let faults = Faults::new(&shared.script, number);
     let shard = Rc::new(Shard {
-        faults: RefCell::new(Faults::new(&shared.script, number)),
+        faultless: faults.are_none(),
+        faults: RefCell::new(faults),
         counts: RefCell::default(),
         ids: RefCell::new(ids),
         connections: Cell::new(0),

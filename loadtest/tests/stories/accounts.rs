@@ -18,6 +18,9 @@ fn both_ends_agree_in_every_way_of_sending() {
         "--recipients 5 --rcpt-domain a.test,b.test --pipelining",
         "--size 300KiB --pipelining --chunking",
         "--sources 9",
+        "--bdat --body 8bit",
+        "--body multipart --size mix:2KiB=50,20KiB=50",
+        "--size uniform:1KiB-64KiB --pipelining",
     ];
     for way in ways {
         let folder = Folder::new();
@@ -74,4 +77,30 @@ fn several_threads_add_up() {
     let load = generate(&sink, "--messages 101 --connections 5 --threads 2", &[]);
     assert_eq!((load.accepted, load.connections), (101, 5));
     assert_eq!(sink.stop().expect("the sink ends").messages, 101);
+}
+
+#[test]
+fn sizes_of_a_distribution_all_occur() {
+    let sink = start(LISTEN, &[]);
+    let load = generate(&sink, "--messages 400 --size mix:1KiB=50,9KiB=50 --pipelining", &[]);
+    let report = sink.stop().expect("the sink ends");
+    assert_eq!((load.accepted, report.damaged), (400, 0));
+    let mean = report.bytes / 400;
+    assert!((4 * 1024..6 * 1024).contains(&mean), "{mean}");
+    assert_eq!(report.delivery_ms.count, 400, "each says when it was due: {report}");
+}
+
+#[test]
+fn idle_connections_say_nothing() {
+    let folder = Folder::new();
+    let series = folder.path("series.csv");
+    let sink = start(LISTEN, &[]);
+    let load = generate(&sink, "--idle 200ms --connections 70", &[&option("--series", &series)]);
+    let report = sink.stop().expect("the sink ends");
+    assert_eq!((load.sent, load.connections, load.unexpected), (0, 70, 0), "{load}");
+    assert_eq!((report.connections, report.messages), (70, 0));
+    let text = std::fs::read_to_string(series).expect("the series");
+    assert!(text.starts_with("unix_ms,accepted,failed,connections\n"), "{text}");
+    assert!(text.lines().any(|line| line.ends_with(",70")), "all were open at once: {text}");
+    assert!(text.lines().last().is_some_and(|line| line.ends_with(",0,0,0")), "{text}");
 }

@@ -38,7 +38,7 @@ fn wrong_usage_is_exit_code_2_and_says_what_to_change() {
 
 #[test]
 fn every_help_is_there_with_an_example() {
-    for command in ["generate", "sink", "verify"] {
+    for command in ["generate", "sink", "verify", "run", "report"] {
         let output = ringload(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains(&format!("Example:\n  ringload {command} ")), "{command}");

@@ -128,3 +128,47 @@ fn a_kept_connection_that_was_closed_meanwhile_costs_no_message() {
     let both = play(script, "--messages 5");
     assert_eq!((both.load.accepted, both.load.unexpected), (5, 0), "{}", both.load);
 }
+
+#[test]
+fn limits_of_connections_messages_and_rates_are_kept() {
+    let crowd = "[[fault]]\nat = \"connect\"\nconnections_over = 0\nreply = \"421 4.7.0 Too many\"\n";
+    assert_eq!(play(crowd, "--messages 2").load.refused, BTreeMap::from([(421, 2)]));
+    let room = crowd.replace("over = 0", "over = 1");
+    assert_eq!(play(&room, "--messages 2").load.accepted, 2);
+
+    let tired = "[[fault]]\nat = \"mail\"\nmessages_over = 2\nreply = \"421 4.7.0 Enough\"\n";
+    let both = play(tired, "--messages 6");
+    assert_eq!((both.load.accepted, both.load.connections), (6, 3), "{}", both.load);
+
+    let rate = "[[fault]]\nat = \"mail\"\nover = 4\nwithin = \"1h\"\nreply = \"451 4.7.0 Slower\"\n";
+    let both = play(rate, "--messages 10");
+    assert_eq!((both.load.accepted, both.load.refused), (4, BTreeMap::from([(451, 6)])));
+    assert_eq!(both.load.replies, BTreeMap::from([(250, 4), (451, 6)]));
+}
+
+#[test]
+fn a_greylist_refuses_strangers() {
+    let script = "[[fault]]\nat = \"rcpt\"\ngreylist = \"1h\"\nreply = \"450 4.2.0 Later\"\n";
+    assert_eq!(play(script, "--messages 3").load.refused, BTreeMap::from([(450, 3)]));
+    let short = script.replace("1h", "0s");
+    assert_eq!(play(&short, "--messages 3").load.accepted, 3);
+}
+
+#[test]
+fn a_tarpit_makes_every_reply_late() {
+    let both = play("[[fault]]\nat = \"any\"\ndelay = \"20ms-30ms\"\n", "--messages 2");
+    for phase in ["ehlo", "mail", "rcpt", "data", "dot"] {
+        assert!(both.load.phases_us[phase].p50 >= 20_000, "{phase}: {}", both.load);
+    }
+}
+
+#[test]
+fn a_profile_behaves_like_its_destination() {
+    let sink = start("--listen=127.0.0.1:0 --profile flaky", &[]);
+    let load = generate(&sink, "--messages 400 --connections 4 --expect 4xx,lost", &[]);
+    let report = sink.stop().expect("the sink ends");
+    assert_eq!(load.unexpected, 0, "{load}");
+    assert!(load.failed > 0 && load.accepted > 200, "{load}");
+    assert!(report.messages > load.accepted, "some replies were lost: {load}\n{report}");
+    assert_eq!((report.duplicates, report.damaged), (0, 0), "{report}");
+}
