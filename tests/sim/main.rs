@@ -1,5 +1,6 @@
 //! Whole servers in a simulated world: clients submit, destinations misbehave, the power fails.
 
+mod calendar;
 mod client;
 mod destination;
 mod instruments;

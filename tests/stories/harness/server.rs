@@ -29,6 +29,8 @@ pub struct Setup {
     pub schedule: String,
     /// `[retry] lifetime`.
     pub lifetime: String,
+    /// `[retry] delay_notice_after`.
+    pub delay_notice_after: String,
     /// More TOML, at the end.
     pub more: String,
     /// More arguments of `serve`.
@@ -46,6 +48,7 @@ impl Default for Setup {
             dns: None,
             schedule: r#"["1s", "1s", "2s"]"#.into(),
             lifetime: "5d".into(),
+            delay_notice_after: "1h".into(),
             more: String::new(),
             arguments: Vec::new(),
             data: None,
@@ -66,6 +69,7 @@ pub struct Server {
     process: Option<Process>,
     arguments: Vec<String>,
     starts: usize,
+    ahead: Duration,
     /// Its folder: configuration, data, certificate, logs; `ca.pem` is the authority behind the certificate.
     pub folder: TempDir,
     /// Implicit TLS.
@@ -91,6 +95,7 @@ impl Server {
             process: None,
             arguments: setup.arguments.clone(),
             starts: 0,
+            ahead: Duration::ZERO,
             folder,
             submissions: free_address(),
             submission: free_address(),
@@ -134,8 +139,17 @@ impl Server {
         if let Some(dns) = setup.dns {
             let _ = writeln!(toml, "[dns]\nservers = [\"{dns}\"]\n");
         }
-        let _ = writeln!(toml, "[retry]\nschedule = {}\nlifetime = \"{}\"\n", setup.schedule, setup.lifetime);
+        let Setup { schedule, lifetime, delay_notice_after, .. } = setup;
+        let _ = writeln!(
+            toml,
+            "[retry]\nschedule = {schedule}\nlifetime = \"{lifetime}\"\ndelay_notice_after = \"{delay_notice_after}\"\n"
+        );
         toml + &setup.more
+    }
+
+    /// From its next start on, the server's wall clock (and no other) is `ahead` of ours: libfaketime's doing.
+    pub fn set_ahead(&mut self, ahead: Duration) {
+        self.ahead = ahead;
     }
 
     /// Starts the process (again) and waits until it accepts connections; returns how long that took.
@@ -146,6 +160,12 @@ impl Server {
         let begin = std::time::Instant::now();
         let mut command = Command::new(binary("ringpost"));
         command.arg("serve").arg("-c").arg(self.config()).args(&self.arguments).stdin(Stdio::null()).stderr(log);
+        if !self.ahead.is_zero() {
+            // The dynamic linker puts the machine's library folder in place of $LIB.
+            command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1");
+            command.env("FAKETIME", format!("+{}s", self.ahead.as_secs()));
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+        }
         let mut process = Process::start(&mut command);
         wait_for("the server to accept", PATIENCE, || {
             if let Some(status) = process.0.try_wait().expect("its status") {
@@ -192,6 +212,13 @@ impl Server {
     /// `ringpost queue …` against it.
     pub fn queue(&self, arguments: &[&str]) -> String {
         super::output(Command::new(binary("ringpost")).arg("queue").args(arguments).arg("-c").arg(self.config()))
+    }
+
+    /// The same where it may fail: its output, or `None`.
+    pub fn try_queue(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = Command::new(binary("ringpost"));
+        let output = command.arg("queue").args(arguments).arg("-c").arg(self.config()).output().expect("it runs");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Queued recipients.
@@ -250,7 +277,7 @@ fn write_certificates(folder: &Path) {
 }
 
 /// The account's hash, made by the command that administrators use.
-fn password_hash() -> String {
+pub fn password_hash() -> String {
     use std::io::Write as _;
     let mut hash = Process(
         Command::new(binary("ringpost"))
