@@ -105,7 +105,8 @@ impl Shard {
         let home = port.clone();
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
-        let pool = Pool::new(reactor.clone(), config.clone(), dns, Timing::default(), metrics.clone(), reply);
+        let timing = Timing::default().with(&config.delivery);
+        let pool = Pool::new(reactor.clone(), config.clone(), dns, timing, metrics.clone(), reply);
         let inbound = Inbound::new(&reactor, config, tls, queue.clone(), screening.clone(), log.clone());
         inbound.open()?;
         let dispatching = dispatcher.clone();

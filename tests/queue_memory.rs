@@ -63,6 +63,9 @@ fn config(directory: &std::path::Path) -> Arc<Config> {
             port: 25,
             connections_max: 1,
             messages_per_connection_max: 1,
+            connect_timeout: Duration::from_secs(30),
+            reply_timeout: Duration::from_secs(300),
+            final_dot_timeout: Duration::from_secs(600),
             uncertain: Uncertain::Retry,
         },
         retry: Retry {

@@ -178,6 +178,12 @@ pub struct Delivery {
     pub connections_max: u32,
     /// Transactions per connection.
     pub messages_per_connection_max: u32,
+    /// For one TCP connection.
+    pub connect_timeout: Duration,
+    /// For the greeting and each reply but the one to the final dot.
+    pub reply_timeout: Duration,
+    /// For the reply to the final dot (RFC 5321 §4.5.3.2.6).
+    pub final_dot_timeout: Duration,
     /// What becomes of a recipient whose delivery a crash interrupted after the final dot.
     pub uncertain: Uncertain,
 }

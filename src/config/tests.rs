@@ -66,6 +66,9 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.delivery.port, reference.delivery.port);
     assert_eq!(config.delivery.connections_max, reference.delivery.connections_max);
     assert_eq!(config.delivery.messages_per_connection_max, reference.delivery.messages_per_connection_max);
+    assert_eq!(config.delivery.connect_timeout, reference.delivery.connect_timeout);
+    assert_eq!(config.delivery.reply_timeout, reference.delivery.reply_timeout);
+    assert_eq!(config.delivery.final_dot_timeout, reference.delivery.final_dot_timeout);
     assert_eq!(config.delivery.uncertain, Uncertain::Retry);
     assert_eq!(config.retry.schedule, reference.retry.schedule);
     assert_eq!(config.retry.lifetime, reference.retry.lifetime);
@@ -157,6 +160,10 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ("memory less than a message", "[limits]\ncontent_memory_bytes_max = \"1MiB\"\n", 2, "would not fit"),
     ("content longer than its message", "[retention]\ncontent = \"2d\"\nplaceholder = \"1d\"\n", 2, "longer than"),
     ("a word that is none of them", "[delivery]\nuncertain = \"drop\"\n", 2, "one of \"retry\", \"hold\""),
+    ("no wait for a connection", "[delivery]\nconnect_timeout = \"0s\"\n", 2, "more than zero"),
+    ("no wait for a reply", "[delivery]\nreply_timeout = \"0s\"\n", 2, "more than zero"),
+    ("a wait longer than all replies", "[delivery]\nfinal_dot_timeout = \"2h\"\n", 2, "at most 30m"),
+    ("a connection that takes hours", "[delivery]\nconnect_timeout = \"1h\"\n", 2, "at most 10m"),
     ("a DNS server by name", "[dns]\nservers = [\"localhost\"]\n", 2, "not an address"),
     ("no DNS server", "[dns]\nservers = []\n", 2, "the list is empty"),
     ("a section in double brackets", "[[dns]]\n", 1, "single brackets"),

@@ -26,6 +26,12 @@ const MESSAGE_BYTES_MIN: u64 = 1 << 10;
 /// The largest content limit: content is held in memory while it is received.
 const MESSAGE_BYTES_MAX: u64 = 500 << 20;
 
+/// The longest wait for a TCP connection: after it no further address is tried for one connection.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// The longest wait for a reply: all of a transaction's may take no longer.
+const REPLY_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
+
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -304,12 +310,18 @@ fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
     let port = section.optional("port", reading, number(1..=65_535));
     let connections_max = section.optional("connections_max", reading, number(1..=100_000));
     let messages_max = section.optional("messages_per_connection_max", reading, number(1..=1_000_000));
+    let connect = section.optional("connect_timeout", reading, text(timeout(CONNECT_TIMEOUT_MAX)));
+    let reply = section.optional("reply_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
+    let final_dot = section.optional("final_dot_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
     let uncertain = section.optional("uncertain", reading, word(UNCERTAIN));
     section.end(reading);
     Delivery {
         port: port.and_then(|port| u16::try_from(port.value).ok()).unwrap_or(25),
         connections_max: connections_max.map_or(20, to_u32),
         messages_per_connection_max: messages_max.map_or(100, to_u32),
+        connect_timeout: connect.map_or(Duration::from_secs(30), |timeout| timeout.value),
+        reply_timeout: reply.map_or(5 * MINUTE, |timeout| timeout.value),
+        final_dot_timeout: final_dot.map_or(10 * MINUTE, |timeout| timeout.value),
         uncertain: uncertain.map_or(Uncertain::Retry, |uncertain| uncertain.value),
     }
 }
@@ -418,6 +430,15 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     units::duration(text).and_then(|duration| {
         if duration.is_zero() { Err(format!("`{text}` must be more than zero")) } else { Ok(duration) }
     })
+}
+
+/// A wait for a peer: more than zero, at most `max`.
+fn timeout(max: Duration) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        positive_duration(text).and_then(|timeout| {
+            if timeout > max { Err(format!("`{text}` must be at most {}m", max.as_secs() / 60)) } else { Ok(timeout) }
+        })
+    }
 }
 
 pub(super) fn path(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue<'t>) -> Result<PathBuf, String> {

@@ -3,7 +3,7 @@
 //! A host that breaks its TLS handshake is spoken to once more in plain text, and for a while from then on: mail that is
 //! not encrypted beats mail that is not delivered, as long as nobody asked for more.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::metrics::{Metrics, count};
 use super::outcome::{Obstacle, Tried};
 use super::plain_hosts::PlainHosts;
 use super::timing::Timing;
+use crate::config::Config;
 use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
 use crate::smtp::client::{Phase, Session, Settings, Tls};
@@ -25,7 +26,7 @@ use crate::smtp::client::{Phase, Session, Settings, Tls};
 pub(super) struct Dialer {
     reactor: Reactor,
     dns: dns::Cache,
-    timing: Timing,
+    timing: Cell<Timing>,
     metrics: Rc<Metrics>,
     tls: Arc<rustls::ClientConfig>,
     settings: RefCell<SessionSettings>,
@@ -59,24 +60,27 @@ impl Dialer {
     pub fn new(reactor: Reactor, dns: dns::Cache, timing: Timing, metrics: Rc<Metrics>, hostname: &str) -> Self {
         let settings = RefCell::new(SessionSettings::new(hostname, &timing));
         let tls = shards::tls::client_config_unverified();
+        let timing = Cell::new(timing);
         Self { reactor, dns, timing, metrics, tls, settings, plain_hosts: PlainHosts::default() }
     }
 
-    /// Says EHLO as `hostname` from now on.
-    pub fn configure(&self, hostname: &str) {
-        self.settings.replace(SessionSettings::new(hostname, &self.timing));
+    /// Uses the name and the waits of `config` for the connections that it opens from now on.
+    pub fn configure(&self, config: &Config) {
+        let timing = self.timing.get().with(&config.delivery);
+        self.timing.set(timing);
+        self.settings.replace(SessionSettings::new(&config.hostname, &timing));
     }
 
     /// The timing of the connections it opens.
-    pub fn timing(&self) -> &Timing {
-        &self.timing
+    pub fn timing(&self) -> Timing {
+        self.timing.get()
     }
 
     /// A session that is ready for its first transaction, or what was tried and why it did not come about.
     pub async fn open(&self, site: &Site) -> Result<Conversation, Tried> {
         let mut tried = Tried::new();
         let mut addresses_left = ADDRESSES_MAX;
-        let deadline = self.reactor.now() + self.timing.open;
+        let deadline = self.reactor.now() + self.timing().open;
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
             let addresses = match self.addresses(&host.name).await {
                 Ok(addresses) => addresses,
@@ -132,7 +136,8 @@ impl Dialer {
 
     /// Connects, and goes through the greeting, EHLO and STARTTLS.
     async fn greet(&self, host: &Host, address: SocketAddr, remote: &str, tls: Tls) -> Result<Conversation, Obstacle> {
-        let stream = self.reactor.connect(address, None, self.timing.connect).await;
+        let timing = self.timing();
+        let stream = self.reactor.connect(address, None, timing.connect).await;
         let stream = stream.map_err(|error| Obstacle::Lost(Phase::Connect, why(&error).into()))?;
         let settings = match tls {
             Tls::Off => self.settings.borrow().plain.clone(),
@@ -140,7 +145,7 @@ impl Dialer {
         };
         let connection = Connection::plain(stream);
         let session = Session::new(settings, false);
-        let mut conversation = Conversation::new(self.reactor.clone(), self.timing, connection, session, remote.into());
+        let mut conversation = Conversation::new(self.reactor.clone(), timing, connection, session, remote.into());
         loop {
             match conversation.greet().await {
                 Pause::Ready => return Ok(conversation),

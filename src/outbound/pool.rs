@@ -89,7 +89,7 @@ impl Pool {
 
     /// Uses `config` from now on; connections that are open stay as they are.
     pub fn configure(&self, config: Arc<Config>) {
-        self.0.dialer.configure(&config.hostname);
+        self.0.dialer.configure(&config);
         self.0.config.replace(config);
     }
 

@@ -8,6 +8,9 @@ use crate::harness::{PATIENCE, free_address};
 
 const CONTENT: &str = "Subject: hi\r\n\r\nbody\r\n";
 
+/// Waits that end within a story, and are still long enough for a destination on a busy machine.
+const IMPATIENT: &str = "[delivery]\nreply_timeout = \"4s\"\nfinal_dot_timeout = \"4s\"\n";
+
 fn setup(mailbox: &Mailbox) -> (Server, Client) {
     let server = Server::start(&Setup::relay_to(mailbox.address));
     let client = Client::greet(server.relay);
@@ -62,6 +65,55 @@ fn it_says_450_at_each_phase() {
 fn it_takes_the_message_and_drops_the_line() {
     // Its 250 never came: nobody can know, so there is a second copy (RFC 1047).
     ends_delivered(".", Effect::TakeAndReset, 2);
+}
+
+/// After this silence the message is deferred and then delivered, with this many copies.
+fn outwaits_silence(on: &'static str, effect: Effect, reason: &str, copies: usize) {
+    let mailbox = Mailbox::open();
+    mailbox.fault(on, effect);
+    let server = Server::start(&Setup { more: IMPATIENT.into(), ..Setup::relay_to(mailbox.address) });
+    Client::greet(server.relay).submit("a@sender.test", &["b@sink.test"], CONTENT);
+    server.wait_log(&["event=deferred", reason, "timed out"]);
+    server.wait_log(&["event=delivered"]);
+    server.wait_empty(PATIENCE);
+    assert_eq!(server.log().matches("event=deferred").count(), 1, "at {on}");
+    assert_eq!(mailbox.received().len(), copies, "copies after silence at {on}");
+    assert_eq!(mailbox.connections(), 2, "at {on}");
+}
+
+#[test]
+fn it_is_silent_before_it_has_the_message() {
+    for (on, reason) in [
+        ("connect", "the greeting"),
+        ("EHLO", "EHLO"),
+        ("MAIL", "during MAIL"),
+        ("RCPT", "during RCPT"),
+        ("DATA", "during DATA"),
+    ] {
+        outwaits_silence(on, Effect::Silence, reason, 1);
+    }
+}
+
+#[test]
+fn it_is_silent_after_the_final_dot() {
+    const MAY_HAVE_IT: &str = "the next hop may have it";
+    outwaits_silence(".", Effect::Silence, MAY_HAVE_IT, 1);
+    outwaits_silence(".", Effect::TakeAndSilence, MAY_HAVE_IT, 2);
+}
+
+#[test]
+fn a_reload_changes_how_long_silence_is_borne() {
+    let mailbox = Mailbox::open();
+    let (server, mut client) = setup(&mailbox);
+    let toml = std::fs::read_to_string(server.config()).expect("read");
+    std::fs::write(server.config(), toml + IMPATIENT).expect("written");
+    server.reload();
+    server.wait_log(&["event=reloaded"]);
+    mailbox.fault("MAIL", Effect::Silence);
+    client.submit("a@sender.test", &["b@sink.test"], CONTENT);
+    server.wait_log(&["event=deferred", "during MAIL", "timed out"]);
+    server.wait_empty(PATIENCE);
+    assert_eq!(mailbox.received().len(), 1);
 }
 
 #[test]

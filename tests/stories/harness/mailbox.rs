@@ -41,8 +41,12 @@ pub enum Effect {
     Reply(&'static str),
     /// The connection is reset.
     Reset,
+    /// Nothing is said any more; the line stays open until the other side has had enough.
+    Silence,
     /// The message is taken, its reply never sent, the connection reset.
     TakeAndReset,
+    /// The message is taken, and nothing is said any more.
+    TakeAndSilence,
 }
 
 /// A destination on a thread per connection.
@@ -199,7 +203,7 @@ impl Visit {
         let content = read_content(reader)?;
         let message = Received { mail: self.mail.clone(), rcpt: self.rcpt.clone(), content };
         let fault = self.take_fault(".");
-        let taken = matches!(fault, None | Some(Effect::TakeAndReset));
+        let taken = matches!(fault, None | Some(Effect::TakeAndReset | Effect::TakeAndSilence));
         if taken {
             self.inner.received.lock().expect("not poisoned").push(message);
         }
@@ -235,6 +239,11 @@ fn perform(effect: &Effect, writer: &mut impl Write, stream: &TcpStream) -> std:
         Effect::Reply(reply) => {
             writer.write_all(format!("{reply}\r\n").as_bytes())?;
             Ok(!reply.starts_with("421"))
+        }
+        Effect::Silence | Effect::TakeAndSilence => {
+            let mut heard = stream;
+            std::io::copy(&mut heard, &mut std::io::sink())?;
+            Ok(false)
         }
         Effect::Reset | Effect::TakeAndReset => {
             let socket = socket2::SockRef::from(stream);
