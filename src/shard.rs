@@ -3,9 +3,10 @@
 //! Owns: a partition of the queue, the listeners' sessions of the clients that hash here, the connections of the sites
 //! that hash here. Never: decides anything; it joins the parts and passes on what crosses.
 //! Start: recover the queue → open the listeners → say ready. Stop: take no new connection, let what runs come to its
-//! end within the given patience, flush, write a last checkpoint.
+//! end within the given patience, answer the other shards until they have drained too, flush, write a last checkpoint.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,14 +115,14 @@ impl Shard {
         Ok(Rc::new(Shard { reactor, port, queue, inbound, screening, dispatcher, pool, metrics, log }))
     }
 
-    /// Serves what crosses until the shard has drained.
+    /// Serves what crosses until every shard has drained: the others wait for answers of this one, drained or not.
     async fn turn(self: &Rc<Self>) {
-        let (drained, mut ended) = oneshot::channel();
-        let mut drained = Some(drained);
+        let mut is_draining = false;
+        let mut all_departed = pin!(self.port.all_departed().fuse());
         loop {
             let (from, crossing) = futures::select_biased! {
                 crossed = self.port.receive().fuse() => crossed,
-                _ = ended => return,
+                () = all_departed => return,
             };
             match crossing {
                 Crossing::Attempt(task) => self.pool.take(from.expect("only shards send attempts"), *task),
@@ -129,8 +130,8 @@ impl Shard {
                 Crossing::Order(order, answer) => self.reactor.spawn(self.clone().obey(*order, answer)).detach(),
                 Crossing::Reload(config, certificate) => self.configure(config, certificate.as_deref()),
                 Crossing::Drain(patience) => {
-                    if let Some(drained) = drained.take() {
-                        self.reactor.spawn(self.clone().drain(patience, drained)).detach();
+                    if !std::mem::replace(&mut is_draining, true) {
+                        self.reactor.spawn(self.clone().drain(patience)).detach();
                     }
                 }
             }
@@ -160,11 +161,10 @@ impl Shard {
     }
 
     /// Ends what runs, inbound and outbound side by side; what does not end within `patience` is on disk.
-    async fn drain(self: Rc<Self>, patience: Duration, drained: oneshot::Sender<()>) {
+    async fn drain(self: Rc<Self>, patience: Duration) {
         let outbound = async { futures::join!(self.dispatcher.drain(), self.pool.drain()) };
         let (_, ()) = futures::join!(self.reactor.timeout(patience, outbound), self.inbound.drain(patience));
-        // The turn that waits for this may have ended with the storage.
-        let _ = drained.send(());
+        self.port.depart();
     }
 }
 
@@ -185,4 +185,90 @@ fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 8] {
 /// Each shard has its own TLS configuration: session tickets are its own, and nothing is shared.
 fn server_tls(certificate: Option<&Certificate>) -> Result<Option<Arc<rustls::ServerConfig>>, shards::tls::TlsError> {
     certificate.map(|pem| shards::tls::server_config(&pem.chain_pem, &pem.key_pem)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use shards::mesh::mesh;
+
+    use super::*;
+    use crate::events::log::Style;
+    use crate::outbound::Task;
+    use crate::queue::MessageId;
+    use crate::queue::outcome::Outcome;
+    use crate::route::Site;
+    use crate::smtp::envelope::{Body, Notify, Recipient, Sender};
+    use crate::smtp::path::{Mailbox, ReversePath};
+
+    /// What only a defect takes longer than.
+    const PATIENT: Duration = Duration::from_secs(20);
+
+    fn task(port: u16) -> Task {
+        let path = Mailbox::parse("b@next.test", false).expect("a mailbox");
+        Task {
+            lease: 7,
+            message: MessageId::new(1, 1),
+            site: Arc::new(Site { key: "site".into(), hosts: Vec::new(), port }),
+            sender: Sender {
+                path: ReversePath::Null,
+                body: Body::SevenBit,
+                smtputf8: false,
+                size: None,
+                ret: None,
+                envid: None,
+            },
+            recipients: vec![(0, Recipient { path, notify: Notify::default(), orcpt: None })],
+            content: Arc::new(b"Subject: hi\r\n\r\nbody\r\n".to_vec()),
+        }
+    }
+
+    fn start(folder: &std::path::Path, relay: SocketAddr, port: Port<Crossing>) -> Start {
+        let text = format!(
+            "[server]\nhostname = \"mta.ringpost.test\"\ndata_dir = \"data\"\n[[listener]]\nkind = \"relay\"\n\
+             address = \"{relay}\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n"
+        );
+        let config = Arc::new(Config::parse(&text, folder).expect("a good configuration"));
+        let (dns, _) = mpsc::channel(1);
+        Start { config, certificate: None, port, dns, log: Channel::new(Style::Logfmt), suspended: false }
+    }
+
+    /// Whether nobody accepts connections at `address` any more.
+    async fn is_closed(reactor: &Reactor, address: SocketAddr) -> bool {
+        reactor.connect(address, None, PATIENT).await.is_err()
+    }
+
+    #[test]
+    fn a_shard_that_has_drained_answers_until_the_others_have_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let relay = free.local_addr().expect("its address");
+        drop(free);
+        let (mut ports, inlet) = mesh(2, 1, 1);
+        let (other, port) = (ports.pop().expect("two"), ports.pop().expect("two"));
+        let start = start(folder.path(), relay, port);
+        shards::launch::run(async move |reactor: Reactor| {
+            let (ready, started) = oneshot::channel();
+            let shard = run(reactor.clone(), start, || ready.send(()).expect("it is waited for"));
+            let other_shard = async {
+                started.await.expect("the shard starts");
+                assert!(inlet.send(0, Crossing::Drain(PATIENT)).is_ok());
+                while !is_closed(&reactor, relay).await {
+                    reactor.yield_now().await;
+                }
+                // It has nothing of its own left to wait for, and this one's last task comes only now.
+                let credit = other.credit(0).expect("a credit");
+                other.request(0, &credit, Crossing::Attempt(Box::new(task(relay.port()))));
+                let answer = reactor.timeout(PATIENT, other.receive()).await.expect("an answer in time");
+                let (Some(0), Crossing::Outcome(done)) = answer else { panic!("not the answer") };
+                assert_eq!(done.lease, 7);
+                assert!(matches!(done.outcomes[..], [(0, Outcome::Untried(_))]), "{:?}", done.outcomes);
+                other.depart();
+            };
+            let (ended, ()) = futures::join!(shard, other_shard);
+            ended.expect("it ends in good order");
+        })
+        .expect("a shard");
+    }
 }

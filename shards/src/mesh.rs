@@ -3,6 +3,7 @@
 //! A shard that wants something of another takes a [`Credit`] for it first. Credits of a pair are as many as the
 //! mailbox has slots for requests and, again, for replies; so a request with a credit and a reply to it always fit, and
 //! nothing can deadlock. When credits are used up the caller keeps its work where it is (the queue on disk).
+//! A shard that has nothing more to ask departs, and stays to answer until all have.
 //! The control thread sends through an [`Inlet`], which can be full.
 //!
 //! Owns: what is under way between shards. Never: answers on a shard's behalf, or drops an item.
@@ -16,7 +17,7 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use crossbeam::queue::ArrayQueue;
@@ -27,9 +28,12 @@ use futures::task::AtomicWaker;
 pub fn mesh<T: Send + 'static>(shards: usize, credits: usize, inlet_slots: usize) -> (Vec<Port<T>>, Inlet<T>) {
     let mailbox_slots = 2 * credits * shards;
     let mailboxes: Arc<[Mailbox<T>]> = (0..shards).map(|_| Mailbox::new(mailbox_slots, inlet_slots)).collect();
+    let present = Arc::new(AtomicUsize::new(shards));
     let port = |shard| Port {
         shard,
         mailboxes: mailboxes.clone(),
+        present: present.clone(),
+        departed: Cell::new(false),
         pools: (0..shards).map(|_| Arc::new(Pool::new(credits))).collect(),
         inlet_first: Cell::new(false),
     };
@@ -44,11 +48,18 @@ struct Mailbox<T> {
     inlet: ArrayQueue<T>,
     /// The task that receives, while it waits.
     receiver: AtomicWaker,
+    /// The task that stays until all have departed.
+    stayer: AtomicWaker,
 }
 
 impl<T> Mailbox<T> {
     fn new(slots: usize, inlet_slots: usize) -> Self {
-        Mailbox { shards: ArrayQueue::new(slots), inlet: ArrayQueue::new(inlet_slots), receiver: AtomicWaker::new() }
+        Mailbox {
+            shards: ArrayQueue::new(slots),
+            inlet: ArrayQueue::new(inlet_slots),
+            receiver: AtomicWaker::new(),
+            stayer: AtomicWaker::new(),
+        }
     }
 
     fn deliver(&self, from: usize, item: T) {
@@ -68,6 +79,9 @@ impl<T> Mailbox<T> {
 pub struct Port<T> {
     shard: usize,
     mailboxes: Arc<[Mailbox<T>]>,
+    /// Shards that have not departed.
+    present: Arc<AtomicUsize>,
+    departed: Cell<bool>,
     /// The credits for requests to each shard.
     pools: Vec<Arc<Pool>>,
     /// Whose turn it is, so that neither the shards nor the control thread can starve the other.
@@ -123,6 +137,24 @@ impl<T: Send + 'static> Port<T> {
             mailbox.take(inlet_first).map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+}
+
+impl<T> Port<T> {
+    /// This shard asks nothing more, and no reply is owed to it.
+    pub fn depart(&self) {
+        if !self.departed.replace(true) && self.present.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.stayer.wake());
+        }
+    }
+
+    /// Returns when every shard has departed: until then this one may still be asked. One task of the shard waits.
+    pub async fn all_departed(&self) {
+        poll_fn(|context| {
+            self.mailboxes[self.shard].stayer.register(context.waker());
+            if self.present.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -379,6 +411,18 @@ mod tests {
         (0..4).for_each(|_| inlet.send(0, 2).expect("it has four slots"));
         let senders: Vec<_> = (0..8).map(|_| block_on(ports[0].receive()).0).collect();
         assert_eq!(senders[..4].iter().filter(|sender| sender.is_none()).count(), 2);
+    }
+
+    #[test]
+    fn who_departs_stays_until_all_have_departed() {
+        let (ports, _) = mesh::<u32>(2, 1, 1);
+        let mut first = pin!(ports[0].all_departed());
+        assert!(poll(first.as_mut()).is_pending());
+        (0..2).for_each(|_| ports[0].depart());
+        assert!(poll(first.as_mut()).is_pending(), "the other may still ask");
+        ports[1].depart();
+        assert!(poll(first.as_mut()).is_ready());
+        block_on(ports[1].all_departed());
     }
 
     #[test]
