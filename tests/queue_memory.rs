@@ -72,6 +72,7 @@ fn config(directory: &std::path::Path) -> Arc<Config> {
             schedule: vec![Duration::from_secs(60)],
             lifetime: Duration::from_secs(5 * 24 * 3600),
             delay_notice_after: Duration::from_secs(3600),
+            ..Retry::default()
         },
         retention: Retention { content: Duration::ZERO, placeholder: Duration::ZERO },
         limits: Limits {

@@ -217,11 +217,12 @@ fn next_attempt() -> Box<dyn FnMut()> {
         schedule: vec![minutes(1), minutes(5), minutes(10)],
         lifetime: minutes(60 * 24 * 5),
         delay_notice_after: minutes(60),
+        ..Retry::default()
     };
     let mut random = 0_u64;
     Box::new(move || {
         random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        black_box(schedule::next(black_box(&retry), 2, NOW, NOW, random));
+        black_box(schedule::next(black_box(&retry), None, 2, NOW, NOW, random));
     })
 }
 

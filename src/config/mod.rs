@@ -206,6 +206,29 @@ pub struct Retry {
     pub lifetime: Duration,
     /// When the delay notice is due.
     pub delay_notice_after: Duration,
+    /// Waits after a greylisting reply, instead of `schedule`.
+    pub greylist: Vec<Duration>,
+    /// Waits while the mailbox is full, instead of `schedule`.
+    pub mailbox_full: Vec<Duration>,
+    /// How long a destination that has us on a block list is left alone.
+    pub block_pause: Duration,
+    /// How long a destination is left alone to which we sent too much: the first time, and each time that follows soon.
+    pub rate_pause: Vec<Duration>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let minutes = |minutes: &[u64]| minutes.iter().map(|minutes| Duration::from_secs(60 * minutes)).collect();
+        Self {
+            schedule: minutes(&[1, 5, 10, 15, 30, 30, 60, 60, 120, 240]),
+            lifetime: Duration::from_secs(5 * 86_400),
+            delay_notice_after: Duration::from_secs(3_600),
+            greylist: minutes(&[5, 5, 10]),
+            mailbox_full: minutes(&[60, 240, 480]),
+            block_pause: Duration::from_secs(3_600),
+            rate_pause: minutes(&[1, 5, 15, 30, 60]),
+        }
+    }
 }
 
 /// `[retention]`.

@@ -58,6 +58,19 @@ fn the_reference_is_accepted_as_it_is() {
 }
 
 #[test]
+fn a_schedule_that_is_faster_than_a_reasons_own_takes_its_place() {
+    let seconds = Duration::from_secs;
+    let config = parse(&format!("{SMALLEST}[retry]\nschedule = [\"1s\", \"10m\"]\n")).expect("it is good");
+    assert_eq!(config.retry.greylist, [seconds(300), seconds(300), seconds(600)]);
+    assert_eq!(config.retry.mailbox_full, config.retry.schedule);
+    assert_eq!(config.retry.block_pause, seconds(3_600));
+    let config =
+        parse(&format!("{SMALLEST}[retry]\nschedule = [\"1s\"]\nmailbox_full = [\"1d\"]\n")).expect("it is good");
+    assert_eq!((config.retry.greylist, config.retry.rate_pause), (vec![seconds(1)], vec![seconds(1)]));
+    assert_eq!(config.retry.mailbox_full, [seconds(86_400)]);
+}
+
+#[test]
 fn what_is_absent_has_the_defaults_of_the_reference() {
     let config = parse(SMALLEST).expect("the smallest configuration is good");
     let reference = parse(REFERENCE).expect("the reference configuration is good");
@@ -72,6 +85,10 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.delivery.uncertain, Uncertain::Retry);
     assert_eq!(config.retry.schedule, reference.retry.schedule);
     assert_eq!(config.retry.lifetime, reference.retry.lifetime);
+    assert_eq!(config.retry.greylist, reference.retry.greylist);
+    assert_eq!(config.retry.mailbox_full, reference.retry.mailbox_full);
+    assert_eq!(config.retry.block_pause, reference.retry.block_pause);
+    assert_eq!(config.retry.rate_pause, reference.retry.rate_pause);
     assert_eq!(config.retry.delay_notice_after, reference.retry.delay_notice_after);
     assert_eq!(config.retention.content, reference.retention.content);
     assert_eq!(config.retention.placeholder, reference.retention.placeholder);
@@ -144,7 +161,12 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
         2,
         "unknown key `conections_max` in [delivery]: did you mean `connections_max`?",
     ),
-    ("an unknown key like no other", "[retry]\ncolour = 3\n", 2, "known are schedule, lifetime, delay_notice_after"),
+    (
+        "an unknown key like no other",
+        "[retry]\ncolour = 3\n",
+        2,
+        "known are schedule, greylist, mailbox_full, rate_pause, lifetime,",
+    ),
     ("a string for a number", "[delivery]\nport = \"25\"\n", 2, "delivery.port: must be a number, not a string"),
     ("a number for a string", "[retry]\nlifetime = 5\n", 2, "must be a string in quotes, not a number"),
     ("a string for a list", "[retry]\nschedule = \"5m\"\n", 2, "must be a list in brackets"),
@@ -153,6 +175,8 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ("a bad duration", "[retry]\nlifetime = \"5 days\"\n", 2, "`5 days` is not a duration"),
     ("a bad duration in a list", "[retry]\nschedule = [\n\"5m\",\n\"soon\",\n]\n", 4, "`soon` is not a duration"),
     ("no wait between attempts", "[retry]\nschedule = [\"0s\"]\n", 2, "more than zero"),
+    ("no pause", "[retry]\nblock_pause = \"0s\"\n", 2, "retry.block_pause: `0s` must be more than zero"),
+    ("an empty list of pauses", "[retry]\nrate_pause = []\n", 2, "retry.rate_pause: the list is empty"),
     ("an empty schedule", "[retry]\nschedule = []\n", 2, "the list is empty"),
     ("a notice after the end", "[retry]\nlifetime = \"30m\"\ndelay_notice_after = \"1h\"\n", 3, "never be sent"),
     ("a bad size", "[limits]\nmessage_bytes_max = \"25M\"\n", 2, "`25M` is not a size"),

@@ -32,7 +32,6 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 const REPLY_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
 
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) const KINDS: &[(&str, ListenerKind)] =
@@ -327,27 +326,36 @@ fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
 }
 
 fn retry(document: &mut Section<'_>, reading: &mut Reading) -> Retry {
-    const SCHEDULE_MINUTES: [u64; 10] = [1, 5, 10, 15, 30, 30, 60, 60, 120, 240];
+    let default = Retry::default();
     let mut section = document.section_or_empty("retry", reading);
-    let schedule = section.list("schedule", reading, text(positive_duration));
+    let schedule = waits(&mut section, "schedule", reading).unwrap_or(default.schedule);
+    // Whoever retries faster than all this wants it so here too.
+    let longest = schedule.iter().max().copied().unwrap_or_default();
+    let unless_slower = |default: Vec<Duration>| if default[0] > longest { schedule.clone() } else { default };
+    let greylist = waits(&mut section, "greylist", reading).unwrap_or_else(|| unless_slower(default.greylist));
+    let mailbox_full =
+        waits(&mut section, "mailbox_full", reading).unwrap_or_else(|| unless_slower(default.mailbox_full));
+    let rate_pause = waits(&mut section, "rate_pause", reading).unwrap_or_else(|| unless_slower(default.rate_pause));
     let lifetime = section.optional("lifetime", reading, text(positive_duration));
     let notice_after = section.optional("delay_notice_after", reading, text(positive_duration));
+    let block_pause = section.optional("block_pause", reading, text(positive_duration));
     section.end(reading);
-    if let Some(schedule) = schedule.as_ref().filter(|schedule| schedule.value.len() > SCHEDULE_STEPS_MAX) {
-        reading.mistake(schedule.line, format!("retry.schedule: at most {SCHEDULE_STEPS_MAX} steps; the last repeats"));
-    }
-    let lifetime = lifetime.map_or(5 * DAY, |lifetime| lifetime.value);
+    let lifetime = lifetime.map_or(default.lifetime, |lifetime| lifetime.value);
     if let Some(notice) = notice_after.as_ref().filter(|notice| notice.value > lifetime) {
         reading.mistake(notice.line, "retry.delay_notice_after is longer than retry.lifetime: it would never be sent");
     }
-    Retry {
-        schedule: schedule.map_or_else(
-            || SCHEDULE_MINUTES.iter().map(|minutes| Duration::from_secs(minutes * 60)).collect(),
-            |schedule| values(schedule.value),
-        ),
-        lifetime,
-        delay_notice_after: notice_after.map_or(HOUR, |notice| notice.value),
+    let delay_notice_after = notice_after.map_or(default.delay_notice_after, |notice| notice.value);
+    let block_pause = block_pause.map_or(default.block_pause, |pause| pause.value);
+    Retry { schedule, lifetime, delay_notice_after, greylist, mailbox_full, block_pause, rate_pause }
+}
+
+/// A list of waits, of which the last repeats.
+fn waits<'t>(section: &mut Section<'t>, key: &'static str, reading: &mut Reading) -> Option<Vec<Duration>> {
+    let list = section.list(key, reading, text(positive_duration))?;
+    if list.value.len() > SCHEDULE_STEPS_MAX {
+        reading.mistake(list.line, format!("retry.{key}: at most {SCHEDULE_STEPS_MAX} steps; the last repeats"));
     }
+    Some(values(list.value))
 }
 
 fn retention(document: &mut Section<'_>, reading: &mut Reading) -> Retention {

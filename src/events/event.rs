@@ -265,6 +265,9 @@ impl Attempt<'_> {
     fn fields(&self, line: &mut Line<'_>) {
         line.put("id", self.id).put("recipient", format_args!("<{}>", self.recipient)).put("attempt", self.attempt);
         line.put("age_s", self.age_s).put("status", self.answer.status);
+        if let Some(reason) = &self.answer.reason {
+            line.put("category", reason.category.name()).put("rule", &reason.rule);
+        }
         line.put_some("remote", self.answer.remote.as_deref()).put("answer", &self.answer.text);
     }
 }

@@ -123,12 +123,13 @@ impl Conversation {
                 return Delivery::NotBegun;
             }
             let hop = if self.session.capabilities().dsn { Hop::WithDsn } else { Hop::WithoutDsn };
+            let ours = Some(self.connection.local().ip());
             let any_accepted = results.iter().any(|(_, result)| matches!(result, Result::Accepted(_)));
             for (at, result) in results {
                 if any_accepted && is_too_many(&result) {
                     left.push(at);
                 } else {
-                    outcomes.push((task.recipients[at].0, of_result(result, &self.remote, hop)));
+                    outcomes.push((task.recipients[at].0, of_result(result, &self.remote, ours, hop)));
                 }
             }
         }

@@ -38,7 +38,7 @@ impl Metrics {
     pub(super) fn outcome(&self, outcome: &Outcome) {
         count(match outcome {
             Outcome::Delivered(..) => &self.delivered,
-            Outcome::Deferred(_) => &self.deferred,
+            Outcome::Deferred(_) | Outcome::Parked(..) => &self.deferred,
             Outcome::Failed(_) => &self.failed,
             Outcome::Untried(_) => &self.untried,
         });

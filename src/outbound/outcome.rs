@@ -3,8 +3,7 @@
 //! | what happened | outcome | status where the peer gave none |
 //! |---|---|---|
 //! | 2xx after the content | delivered | 2.0.0 |
-//! | 5xx to MAIL, RCPT, DATA or the content | failed | 5.0.0 |
-//! | 4xx, and 421 anywhere | deferred | 4.0.0 |
+//! | any other reply to MAIL, RCPT, DATA or the content | what [`classify`] says: failed, deferred | 5.0.0, 4.0.0 |
 //! | the connection was lost | deferred | 4.4.2 |
 //! | the peer lacks what the message needs | failed | that of the reply that we make |
 //! | every host refused at its greeting or EHLO, also with 5xx (RFC 5321 §3.8, RFC 7504) | deferred | 4.3.2 |
@@ -12,6 +11,9 @@
 //! | no host's address could be looked up | deferred | 4.4.3 |
 //! | no host has an address | failed | 5.4.4 |
 
+use std::net::IpAddr;
+
+use crate::bounce::classify::{Action, Category, Context, Reason, classify};
 use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
 use crate::smtp::client::{Failure, Phase, Result};
@@ -20,18 +22,66 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 /// Bytes of the list of hosts that were tried, for people; what is beyond is left out.
 const TRIED_BYTES_MAX: usize = 1024;
 
-/// One recipient's outcome of a transaction with `remote`, which is to notices what `hop` says.
-pub(super) fn of_result(result: Result, remote: &str, hop: Hop) -> Outcome {
+/// One recipient's outcome of a transaction with `remote`, which sees us as `ours` and is to notices what `hop` says.
+pub(super) fn of_result(result: Result, remote: &str, ours: Option<IpAddr>, hop: Hop) -> Outcome {
     match result {
         Result::Accepted(reply) => Outcome::Delivered(said(Phase::Dot, reply, remote), hop),
-        Result::Refused(phase, reply) if reply.is_permanent() => Outcome::Failed(said(phase, reply, remote)),
-        Result::Refused(phase, reply) => Outcome::Deferred(said(phase, reply, remote)),
+        Result::Refused(phase, reply) => refused(phase, reply, remote, ours),
         Result::Lost(phase, why) => Outcome::Deferred(lost(phase, &why, remote)),
         Result::Impossible(reply) => {
             let permanent = reply.is_permanent();
-            let answer = Answer { reply: None, ..said(Phase::Mail, reply, remote) };
+            let reason = Some(classify(&reply, &Context::default()).reason());
+            let answer = Answer { reply: None, reason, ..said(Phase::Mail, reply, remote) };
             if permanent { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
         }
+    }
+}
+
+/// What a refusal means is the classifier's matter; the status tells the same as the outcome.
+fn refused(phase: Phase, reply: Reply, remote: &str, ours: Option<IpAddr>) -> Outcome {
+    let verdict = classify(&reply, &Context { mx: Some(host_of(remote)), address: ours });
+    let mut answer = Answer { reason: Some(verdict.reason()), ..said(phase, reply, remote) };
+    if verdict.action == Action::Reject {
+        answer.status.0 = 5;
+        Outcome::Failed(answer)
+    } else {
+        answer.status.0 = 4;
+        Outcome::Deferred(answer)
+    }
+}
+
+/// The host in `host[address]:port`.
+fn host_of(remote: &str) -> &str {
+    remote.split('[').next().unwrap_or(remote)
+}
+
+/// Why a whole path is left alone, and not one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Parking {
+    /// We sent too much.
+    Rate,
+    /// We are on a block list.
+    Block,
+}
+
+impl Parking {
+    /// What an outcome says about the path.
+    pub fn of(outcome: &Outcome) -> Option<Parking> {
+        let Outcome::Deferred(answer) = outcome else { return None };
+        match answer.reason.as_ref()?.category {
+            Category::Blocklist => Some(Parking::Block),
+            Category::Rate => Some(Parking::Rate),
+            _ => None,
+        }
+    }
+}
+
+/// The same outcome, if it is one that parks the path: it costs the message no attempt.
+pub(super) fn parked(outcome: Outcome, pause_s: u32) -> Outcome {
+    let parks = Parking::of(&outcome).is_some();
+    match outcome {
+        Outcome::Deferred(answer) if parks => Outcome::Parked(answer, pause_s),
+        other => other,
     }
 }
 
@@ -40,6 +90,11 @@ pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
     let answer = Answer {
         phase: Phase::Connect,
         status: unroutable.status,
+        reason: Some(Reason::without_reply(if unroutable.is_transient() {
+            Category::Dns
+        } else {
+            Category::DomainUnknown
+        })),
         reply: None,
         text: unroutable.text.clone(),
         remote: None,
@@ -53,6 +108,7 @@ fn said(phase: Phase, reply: Reply, remote: &str) -> Answer {
         phase,
         status: reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0)),
         text: reply.to_string().into(),
+        reason: None,
         reply: Some(reply),
         remote: Some(remote.into()),
     }
@@ -64,7 +120,8 @@ fn lost(phase: Phase, why: &str, remote: &str) -> Answer {
         Phase::Dot => format!("the connection was lost after the final dot, so the next hop may have it: {why}"),
         _ => format!("the connection was lost during {}: {why}", name(phase)),
     };
-    Answer { phase, status: EnhancedCode(4, 4, 2), reply: None, text: text.into(), remote: Some(remote.into()) }
+    let reason = Some(Reason::without_reply(Category::Network));
+    Answer { phase, status: EnhancedCode(4, 4, 2), reason, reply: None, text: text.into(), remote: Some(remote.into()) }
 }
 
 /// A phase, for people.
@@ -130,7 +187,7 @@ impl Obstacle {
 /// What was tried for a connection: host or `host[address]:port`, and what stood in the way.
 pub(super) type Tried = Vec<(Box<str>, Obstacle)>;
 
-/// The outcome for everyone who waited for a connection that no host took.
+/// The outcome for everyone who waited for a connection that no host took. Our address there is not known.
 pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     let mut text = String::from("no host took a connection");
     for (separator, (remote, obstacle)) in [": "].into_iter().chain(std::iter::repeat("; ")).zip(tried) {
@@ -151,8 +208,16 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
         Some(Obstacle::NoAddress) => (Phase::Connect, EnhancedCode(5, 4, 4), None),
         None => (Phase::Connect, EnhancedCode(4, 4, 1), None),
     };
+    let reason = match told {
+        Some((remote, Obstacle::Refused(_, reply))) => {
+            classify(reply, &Context { mx: Some(host_of(remote)), address: None }).reason()
+        }
+        Some((_, Obstacle::Dns(_))) => Reason::without_reply(Category::Dns),
+        Some((_, Obstacle::NoAddress)) => Reason::without_reply(Category::DomainUnknown),
+        Some((_, Obstacle::Lost(..))) | None => Reason::without_reply(Category::Network),
+    };
     let remote = told.filter(|(_, obstacle)| obstacle.weight() >= 2).map(|(remote, _)| remote.clone());
-    let answer = Answer { phase, status, reply, text: text.into(), remote };
+    let answer = Answer { phase, status, reason: Some(reason), reply, text: text.into(), remote };
     if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
 }
 
@@ -178,7 +243,7 @@ mod tests {
             Outcome::Delivered(answer, _) => ('d', answer.status.to_string()),
             Outcome::Failed(answer) => ('f', answer.status.to_string()),
             Outcome::Deferred(answer) => ('r', answer.status.to_string()),
-            Outcome::Untried(_) => panic!("untried"),
+            Outcome::Parked(..) | Outcome::Untried(_) => panic!("untried"),
         }
     }
 
@@ -196,20 +261,49 @@ mod tests {
             (Result::Impossible(reply(550, Some((5, 6, 7)))), ('f', "5.6.7")),
         ];
         for (result, expected) in cases {
-            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", Hop::WithDsn);
+            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", None, Hop::WithDsn);
             assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn words_decide_against_the_codes_class_and_the_status_follows() {
+        let refused = |code, enhanced: Option<(u8, u16, u16)>, text: &str| {
+            let reply = Reply { text: text.into(), ..reply(code, enhanced) };
+            of_result(
+                Result::Refused(Phase::Rcpt, reply),
+                "mx.icloud.com[192.0.2.9]:25",
+                "192.0.2.1".parse().ok(),
+                Hop::WithDsn,
+            )
+        };
+        let cases = [
+            (refused(552, Some((5, 2, 2)), "Mailbox full"), ('r', "4.2.2"), "mailbox-full", None),
+            (refused(451, Some((4, 7, 1)), "Message identified as spam"), ('f', "5.7.1"), "spam-message", None),
+            (refused(554, None, "192.0.2.1 is listed at bl.test"), ('r', "4.0.0"), "listed", Some(Parking::Block)),
+            (refused(554, None, "[HM08] policy [192.0.2.1]"), ('r', "4.0.0"), "apple-address", Some(Parking::Block)),
+            (refused(554, None, "[HM08] policy"), ('f', "5.0.0"), "apple-content", None),
+            (refused(450, None, "Too many connections"), ('r', "4.0.0"), "rate", Some(Parking::Rate)),
+        ];
+        for (outcome, expected, rule, parking) in cases {
+            assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{outcome:?}");
+            assert_eq!(Parking::of(&outcome), parking, "{outcome:?}");
+            assert_eq!(matches!(parked(outcome.clone(), 60), Outcome::Parked(_, 60)), parking.is_some());
+            let (Outcome::Deferred(answer) | Outcome::Failed(answer)) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(answer.reason.expect("a reason").rule, rule);
         }
     }
 
     #[test]
     fn the_peers_words_are_kept_and_ours_are_not_taken_for_its() {
         let Outcome::Failed(theirs) =
-            of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx", Hop::WithDsn)
+            of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx", None, Hop::WithDsn)
         else {
             panic!("not failed")
         };
         assert_eq!((theirs.reply, &*theirs.text), (Some(reply(550, Some((5, 1, 1)))), "550 5.1.1 words"));
-        let Outcome::Failed(ours) = of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", Hop::WithDsn)
+        let Outcome::Failed(ours) =
+            of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", None, Hop::WithDsn)
         else {
             panic!("not failed")
         };
@@ -218,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_loss_after_the_dot_says_that_the_peer_may_have_it() {
-        let Outcome::Deferred(answer) = of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", Hop::WithDsn)
+        let Outcome::Deferred(answer) =
+            of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", None, Hop::WithDsn)
         else {
             panic!("not deferred")
         };

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use shards::Instant;
 
+use super::outcome::Parking;
 use super::waiting::Waiting;
+use crate::config::Retry;
 use crate::route::Site;
 
 /// A path in trouble is tried again after this at the latest.
@@ -33,8 +35,18 @@ pub(super) struct Path {
     failures: u32,
     /// Nothing is tried before.
     closed_until: Option<Instant>,
+    /// The peer wants nothing of us.
+    parked: Option<Parked>,
     /// No connection is opened beside working ones before.
     enough_until: Option<Instant>,
+}
+
+/// How long a peer wants nothing of us.
+struct Parked {
+    until: Instant,
+    pause: Duration,
+    /// How often in a row we were told that it is too much.
+    rate_steps: usize,
 }
 
 impl Path {
@@ -49,13 +61,15 @@ impl Path {
             connection: 0,
             failures: 0,
             closed_until: None,
+            parked: None,
             enough_until: None,
         }
     }
 
     /// How long the path is still left alone.
     pub fn closed_for(&self, now: Instant) -> Option<Duration> {
-        self.closed_until.filter(|until| now < *until).map(|until| until.since(now))
+        let parked_until = self.parked.as_ref().map(|parked| parked.until);
+        self.closed_until.max(parked_until).filter(|until| now < *until).map(|until| until.since(now))
     }
 
     /// Whether it has nothing to do and nothing to do it with.
@@ -66,7 +80,8 @@ impl Path {
     /// Whether nothing would be lost by forgetting the path.
     pub fn is_forgettable(&self, now: Instant) -> bool {
         // After a back-off the number of failures still says how long the next one is.
-        self.is_unused() && self.closed_until.is_none_or(|until| now >= until + BACK_OFF_MAX)
+        let is_over = self.parked.as_ref().is_none_or(|parked| now >= parked.until + parked.pause);
+        self.is_unused() && is_over && self.closed_until.is_none_or(|until| now >= until + BACK_OFF_MAX)
     }
 
     /// Whether there is no connection, nor one being opened.
@@ -132,6 +147,7 @@ impl Path {
         let uncovered = self.waiting.len() > self.idle.len() + self.called.len() + self.opening as usize;
         let permitted = match self.live {
             0 => self.opening == 0 && self.closed_for(now).is_none(),
+            _ if self.parked_for(now).is_some() => false,
             _ => self.enough_until.is_none_or(|until| now >= until),
         };
         uncovered && connections < connections_max && permitted
@@ -166,6 +182,38 @@ impl Path {
         self.enough_until = Some(now + pause);
     }
 
+    /// How long the peer still wants nothing of us.
+    fn parked_for(&self, now: Instant) -> Option<Duration> {
+        self.parked.as_ref().filter(|parked| now < parked.until).map(|parked| parked.until.since(now))
+    }
+
+    /// The peer wants nothing of us, whatever the message: for how long the path is left alone. A connection that works
+    /// does not end it. Being told of too much again soon after the last pause makes the next one longer.
+    pub fn park(&mut self, parking: Parking, retry: &Retry, now: Instant) -> Duration {
+        let last = self.parked.as_ref().filter(|last| now < last.until + last.pause);
+        let resting = self.parked_for(now);
+        let rate_steps = match (parking, last) {
+            // Other connections hear the same.
+            (Parking::Rate, Some(last)) if resting.is_none() => last.rate_steps + 1,
+            (_, Some(last)) => last.rate_steps,
+            (_, None) => 0,
+        };
+        let pause = match parking {
+            Parking::Block => retry.block_pause,
+            Parking::Rate => {
+                let step = retry.rate_pause.get(rate_steps).or(retry.rate_pause.last());
+                step.copied().unwrap_or(retry.block_pause)
+            }
+        };
+        match resting {
+            Some(rest) if rest >= pause || parking == Parking::Rate => rest,
+            _ => {
+                self.parked = Some(Parked { until: now + pause, pause, rate_steps });
+                pause
+            }
+        }
+    }
+
     /// The path is in trouble: for how long it is left alone, by `schedule` and the number of failures in a row.
     pub fn close(&mut self, schedule: &[Duration], now: Instant) -> Duration {
         let step = schedule.get(self.failures as usize).or(schedule.last());
@@ -173,5 +221,43 @@ impl Path {
         self.failures = self.failures.saturating_add(1);
         self.closed_until = Some(now + pause);
         pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn path() -> Path {
+        Path::new(Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25 }))
+    }
+
+    #[test]
+    fn a_rate_that_is_too_high_again_soon_rests_longer() {
+        let (mut path, retry) = (path(), Retry::default());
+        let start = Instant::default();
+        assert_eq!(path.park(Parking::Rate, &retry, start), MINUTE);
+        let meanwhile = start + MINUTE / 2;
+        assert_eq!(path.park(Parking::Rate, &retry, meanwhile), MINUTE / 2, "another connection hears the same");
+        path.works();
+        assert_eq!(path.closed_for(meanwhile), Some(MINUTE / 2), "a connection that works does not end it");
+        let again = start + MINUTE + MINUTE / 2;
+        assert_eq!(path.closed_for(again), None);
+        assert_eq!(path.park(Parking::Rate, &retry, again), 5 * MINUTE);
+        let much_later = again + 11 * MINUTE;
+        assert_eq!(path.park(Parking::Rate, &retry, much_later), MINUTE);
+    }
+
+    #[test]
+    fn a_block_outlasts_a_rate_and_is_not_forgotten() {
+        let (mut path, retry) = (path(), Retry::default());
+        let start = Instant::default();
+        path.park(Parking::Rate, &retry, start);
+        assert_eq!(path.park(Parking::Block, &retry, start), 60 * MINUTE);
+        assert_eq!(path.park(Parking::Rate, &retry, start + MINUTE), 59 * MINUTE);
+        assert!(!path.is_forgettable(start + 61 * MINUTE) && path.is_forgettable(start + 120 * MINUTE));
+        assert!(!path.wants_connection(20, start));
     }
 }

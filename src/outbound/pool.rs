@@ -9,6 +9,8 @@
 //! that waits is deferred with what was tried, and the owners are told how long to send nothing: by the retry schedule
 //! and the failures in a row, at most five minutes, until a transaction succeeds again. A peer that takes connections
 //! and then ends them without a single transaction is in the same trouble, but costs those who waited no attempt.
+//! A peer that has us on a block list, or was sent too much, is left alone for a while too, also by connections that stand;
+//! that costs no message an attempt.
 //! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
 
 use std::cell::RefCell;
@@ -19,6 +21,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -28,7 +31,7 @@ use shards::Reactor;
 use super::conversation::{Conversation, Delivery};
 use super::dialer::Dialer;
 use super::metrics::{Metrics, count};
-use super::outcome::{Tried, of_no_connection};
+use super::outcome::{Parking, Tried, of_no_connection, parked};
 use super::path::Path;
 use super::waiting::{Reply, Waiting};
 use super::{Done, Task, Timing};
@@ -134,8 +137,12 @@ impl Pool {
     }
 }
 
-fn untried(rest: std::time::Duration) -> Outcome {
-    Outcome::Untried(u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).max(1))
+fn untried(rest: Duration) -> Outcome {
+    Outcome::Untried(whole_seconds(rest))
+}
+
+fn whole_seconds(pause: Duration) -> u32 {
+    u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 impl Inner {
@@ -185,10 +192,29 @@ impl Inner {
         if !path.borrow().is_unconnected() {
             return path.borrow_mut().is_enough(self.dialer.timing().opening_pause, now);
         }
-        let pause = path.borrow_mut().close(&self.config.borrow().retry.schedule, now);
-        let outcome = if matches!(outcome, Outcome::Untried(_)) { untried(pause) } else { outcome.clone() };
+        let config = self.config.borrow().clone();
+        let pause = match Parking::of(outcome) {
+            Some(parking) => path.borrow_mut().park(parking, &config.retry, now),
+            None => path.borrow_mut().close(&config.retry.schedule, now),
+        };
+        let outcome = match outcome {
+            Outcome::Untried(_) => untried(pause),
+            other => parked(other.clone(), whole_seconds(pause)),
+        };
         let waiting = path.borrow_mut().take_waiting();
         waiting.into_iter().for_each(|waiting| waiting.answer_all(&outcome, Some(pause)));
+    }
+
+    /// Leaves the path alone if an outcome says so: the pause, which the outcomes then name too. What waits is given back.
+    fn heed(&self, path: &SharedPath, outcomes: &mut [(u16, Outcome)]) -> Option<Duration> {
+        let parking = outcomes.iter().filter_map(|(_, outcome)| Parking::of(outcome)).max()?;
+        let pause = path.borrow_mut().park(parking, &self.config.borrow().retry, self.reactor.now());
+        for (_, outcome) in outcomes {
+            *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), whole_seconds(pause));
+        }
+        let waiting = path.borrow_mut().take_waiting();
+        waiting.into_iter().for_each(|waiting| waiting.answer_all(&untried(pause), Some(pause)));
+        Some(pause)
     }
 }
 
@@ -248,7 +274,13 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         let transactions = &pool.metrics.transactions;
         transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
         match delivery {
-            Delivery::Outcomes(outcomes) => waiting.answer(outcomes, None),
+            Delivery::Outcomes(mut outcomes) => {
+                let pause = pool.heed(path, &mut outcomes);
+                waiting.answer(outcomes, pause);
+                if pause.is_some() {
+                    return End::Enough;
+                }
+            }
             Delivery::NotBegun if pool.is_draining() => {
                 waiting.answer_all(&Outcome::Untried(0), None);
                 return End::Enough;

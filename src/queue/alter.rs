@@ -157,6 +157,7 @@ fn cancelled(selection: &Selection, row: &Row) -> Vec<(u16, Outcome)> {
     let cancelled = Answer {
         phase: Phase::Idle,
         status: CANCELLED,
+        reason: None,
         reply: None,
         text: "returned to its sender by the operator of this server".into(),
         remote: None,

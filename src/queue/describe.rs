@@ -50,6 +50,10 @@ fn recipient(entry: &Entry) -> Value {
     if let Some(said) = last {
         object["status"] = said.status.to_string().into();
         object["why"] = (*said.text).into();
+        if let Some(reason) = &said.reason {
+            object["category"] = reason.category.name().into();
+            object["rule"] = (*reason.rule).into();
+        }
         if let Some(remote) = &said.remote {
             object["remote"] = (**remote).into();
         }

@@ -86,6 +86,7 @@ fn answer_of(said: &Said) -> Answer {
     Answer {
         phase: Phase::Idle,
         status: said.status,
+        reason: said.reason.clone(),
         reply: said.reply(),
         text: said.text.clone(),
         remote: said.remote.clone(),
@@ -93,7 +94,7 @@ fn answer_of(said: &Said) -> Answer {
 }
 
 fn silence(status: EnhancedCode, text: &str) -> Answer {
-    Answer { phase: Phase::Idle, status, reply: None, text: text.into(), remote: None }
+    Answer { phase: Phase::Idle, status, reason: None, reply: None, text: text.into(), remote: None }
 }
 
 /// What a notice is about.

@@ -154,7 +154,14 @@ impl Queue {
 /// The standing of a recipient that may have the message already.
 fn held(standing: Standing, now_s: u32) -> Standing {
     let text = "a crash came between the final dot and its reply: the next hop may have the message";
-    let said = Said { status: EnhancedCode(4, 4, 2), text: text.into(), remote: None, at_s: now_s, replied: false };
+    let said = Said {
+        status: EnhancedCode(4, 4, 2),
+        text: text.into(),
+        remote: None,
+        reason: None,
+        at_s: now_s,
+        replied: false,
+    };
     Standing { state: At::Held, last: Some(said), ..standing }
 }
 

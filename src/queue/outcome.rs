@@ -1,5 +1,6 @@
 //! What became of an attempt, per recipient. Data, not an error.
 
+use crate::bounce::classify::Reason;
 use crate::smtp::client::Phase;
 use crate::smtp::reply::{EnhancedCode, Reply};
 
@@ -10,6 +11,9 @@ pub enum Outcome {
     Delivered(Answer, Hop),
     /// Try again later.
     Deferred(Answer),
+    /// The next hop wants nothing of us for now, whatever the message: due again after the given seconds, no attempt
+    /// counted.
+    Parked(Answer, u32),
     /// Never.
     Failed(Answer),
     /// Not tried (path busy, draining): due again after the given seconds, no attempt counted.
@@ -32,6 +36,8 @@ pub struct Answer {
     pub phase: Phase,
     /// The status of RFC 3463 for the DSN: the peer's where it gave one, else ours.
     pub status: EnhancedCode,
+    /// What it is about; `None` where nobody needs to know (a delivery, an operator's order).
+    pub reason: Option<Reason>,
     /// The peer's reply; `None` where no peer spoke (refused connection, time-out, DNS).
     pub reply: Option<Reply>,
     /// For people: the reply on one line, or what happened instead.

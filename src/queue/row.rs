@@ -227,6 +227,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::bounce::classify::{Category, Reason};
     use crate::smtp::envelope::{Body, Notify};
     use crate::smtp::path::{Mailbox, ReversePath};
     use crate::smtp::reply::EnhancedCode;
@@ -248,6 +249,7 @@ mod tests {
                     remote: None,
                     at_s: 40,
                     replied: false,
+                    reason: Some(Reason::without_reply(Category::Network)),
                 }),
             },
             noted,

@@ -4,16 +4,30 @@ use std::time::Duration;
 
 use shards::Timestamp;
 
+use crate::bounce::classify::Category;
 use crate::config::Retry;
 
 /// Jitter either way, so that what failed together is not tried again together.
 const JITTER_PERCENT: u64 = 10;
 
-/// When a recipient whose attempt number `attempts` (from 1) was just deferred is tried again: after the schedule's
-/// wait for that attempt (the last repeats) ±10 %, which `random` chooses, but not later than its end of life.
-pub fn next(retry: &Retry, attempts: u16, arrival: Timestamp, now: Timestamp, random: u64) -> Timestamp {
+/// When a recipient whose attempt number `attempts` (from 1) was just deferred for a reason of `category` is tried again:
+/// after the wait for that attempt (the last repeats) in the category's schedule ±10 %, which `random` chooses, but not
+/// later than its end of life.
+pub fn next(
+    retry: &Retry,
+    category: Option<Category>,
+    attempts: u16,
+    arrival: Timestamp,
+    now: Timestamp,
+    random: u64,
+) -> Timestamp {
+    let schedule = match category {
+        Some(Category::Greylisting) => &retry.greylist,
+        Some(Category::MailboxFull) => &retry.mailbox_full,
+        _ => &retry.schedule,
+    };
     let step = usize::from(attempts.max(1)) - 1;
-    let wait = retry.schedule.get(step).or(retry.schedule.last()).copied().unwrap_or(retry.lifetime);
+    let wait = schedule.get(step).or(schedule.last()).copied().unwrap_or(retry.lifetime);
     (now + jittered(wait, random)).min(end_of_life(retry, arrival))
 }
 
@@ -40,12 +54,13 @@ mod tests {
             schedule: vec![MINUTE, 5 * MINUTE, 10 * MINUTE],
             lifetime: 60 * MINUTE,
             delay_notice_after: 60 * MINUTE,
+            ..Retry::default()
         }
     }
 
     fn wait(attempts: u16, random: u64) -> Duration {
         let arrival = Timestamp::from_millis(1_000_000);
-        next(&retry(), attempts, arrival, arrival, random).since(arrival)
+        next(&retry(), None, attempts, arrival, arrival, random).since(arrival)
     }
 
     #[test]
@@ -60,6 +75,22 @@ mod tests {
     }
 
     #[test]
+    fn a_full_mailbox_and_a_greylist_have_schedules_of_their_own() {
+        let retry = Retry { lifetime: 5 * 1440 * MINUTE, ..Retry::default() };
+        let arrival = Timestamp::from_millis(1_000_000);
+        let minutes = |category, attempts| {
+            // The middle of the jitter's span.
+            let wait = |random| next(&retry, Some(category), attempts, arrival, arrival, random).since(arrival);
+            let millis = u64::try_from(wait(0).as_millis()).expect("short") * 10 / 9;
+            millis / 60_000
+        };
+        let waits = |category| [1, 2, 3, 4, 5].map(|attempts| minutes(category, attempts));
+        assert_eq!(waits(Category::MailboxFull), [60, 240, 480, 480, 480]);
+        assert_eq!(waits(Category::Greylisting), [5, 5, 10, 10, 10]);
+        assert_eq!(waits(Category::Network), [1, 5, 10, 15, 30]);
+    }
+
+    #[test]
     fn jitter_reaches_both_ends() {
         assert_eq!(wait(1, 0), Duration::from_millis(54_000));
         assert_eq!(wait(1, 12_000), Duration::from_millis(66_000));
@@ -69,15 +100,15 @@ mod tests {
     fn nothing_is_due_after_its_end_of_life() {
         let arrival = Timestamp::from_millis(1_000_000);
         let late = arrival + 59 * MINUTE;
-        assert_eq!(next(&retry(), 9, arrival, late, 0), arrival + 60 * MINUTE);
+        assert_eq!(next(&retry(), None, 9, arrival, late, 0), arrival + 60 * MINUTE);
     }
 
     #[test]
     fn a_schedule_of_zero_seconds_and_an_endless_one_do_not_overflow() {
         let zero = Retry { schedule: vec![Duration::ZERO], ..retry() };
         let now = Timestamp::from_millis(5);
-        assert_eq!(next(&zero, 1, now, now, 77), now);
+        assert_eq!(next(&zero, None, 1, now, now, 77), now);
         let endless = Retry { schedule: vec![Duration::MAX], lifetime: Duration::MAX, ..retry() };
-        assert!(next(&endless, 1, now, now, 3) > Timestamp::from_millis(u64::MAX / 2));
+        assert!(next(&endless, None, 1, now, now, 3) > Timestamp::from_millis(u64::MAX / 2));
     }
 }

@@ -13,6 +13,7 @@ use super::row::{Entry, Row, domain_of, seconds};
 use super::state::State;
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
 use crate::bounce::Action;
+use crate::bounce::classify::{Category, Reason};
 use crate::config::{Config, Retry};
 use crate::events::Event;
 use crate::events::event::Attempt;
@@ -303,7 +304,7 @@ fn returned_bytes(row: &Row, outcomes: &[(u16, Outcome)], config: &Config, now: 
             Outcome::Delivered(_, hop) => {
                 notice::of_success(notify, account, *hop, config).map(|_| notice::RETURNED_HEADER_BYTES)
             }
-            Outcome::Deferred(_) | Outcome::Untried(_) if !too_old => None,
+            Outcome::Deferred(_) | Outcome::Parked(..) | Outcome::Untried(_) if !too_old => None,
             _ => notice::wants_failure(notify, account, config).then_some(of_failure),
         }
     });
@@ -336,14 +337,24 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
         Outcome::Deferred(answer) if too_old => {
             changed(At::Failed { at_s: now_s }, attempts, &expired(retry, Some(answer), entry))
         }
+        Outcome::Parked(answer, _) if too_old => {
+            changed(At::Failed { at_s: now_s }, entry.standing.attempts, &expired(retry, Some(answer), entry))
+        }
         Outcome::Untried(_) if too_old => {
             changed(At::Failed { at_s: now_s }, entry.standing.attempts, &expired(retry, None, entry))
         }
         Outcome::Deferred(answer) if entry.standing.state == At::Held => changed(At::Held, attempts, answer),
         Outcome::Deferred(answer) => {
-            let next = schedule::next(retry, attempts, row.arrival, now, random);
-            // Rounded up: what is due at the end of its life must not come back before it, again and again.
-            changed(At::Due { at_s: seconds(next + Duration::from_millis(999)) }, attempts, answer)
+            let category = answer.reason.as_ref().map(|reason| reason.category);
+            let next = schedule::next(retry, category, attempts, row.arrival, now, random);
+            changed(due_at(next), attempts, answer)
+        }
+        Outcome::Parked(answer, _) if entry.standing.state == At::Held => {
+            changed(At::Held, entry.standing.attempts, answer)
+        }
+        Outcome::Parked(answer, delay_s) => {
+            let next = now + Duration::from_secs(u64::from(*delay_s));
+            changed(due_at(next.min(schedule::end_of_life(retry, row.arrival))), entry.standing.attempts, answer)
         }
         Outcome::Untried(delay_s) => {
             let from_s = now_s.saturating_add(*delay_s);
@@ -355,6 +366,11 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
             }
         }
     }
+}
+
+/// Due at a time. Rounded up: what is due at the end of its life must not come back before it, again and again.
+fn due_at(next: Timestamp) -> At {
+    At::Due { at_s: seconds(next + Duration::from_millis(999)) }
 }
 
 /// The answer to a recipient that is given up for its age.
@@ -370,6 +386,7 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
     Answer {
         phase: answer.map_or(Phase::Idle, |answer| answer.phase),
         status: EXPIRED,
+        reason: Some(Reason { category: Category::Expired, rule: "lifetime".into() }),
         reply,
         text: text.into(),
         remote: remote.or_else(|| said.and_then(|said| said.remote.clone())),
@@ -389,7 +406,10 @@ fn in_words(duration: Duration) -> String {
 impl State {
     /// Lets go of a content in memory unless a first attempt still needs it.
     fn let_go_of_content(&mut self, message: MessageId) -> Result<(), Error> {
-        let is_fresh = |entry: &Entry| entry.standing.attempts == 0 && matches!(entry.standing.state, At::Due { .. });
+        let is_fresh = |entry: &Entry| {
+            let Standing { state, attempts, last } = &entry.standing;
+            *attempts == 0 && last.is_none() && matches!(state, At::Due { .. })
+        };
         let needed = self.rows.read(message, |row| row.recipients.iter().any(is_fresh))?;
         if needed != Some(true) {
             self.contents.remove(message);

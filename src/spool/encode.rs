@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::Client;
 use super::record::{Said, Standing, State};
+use crate::bounce::classify::{Category, Reason};
 use crate::smtp::envelope::{Body, Notify, Recipient, Return, Sender};
 use crate::smtp::path::{Mailbox, ReversePath};
 use crate::smtp::reply::EnhancedCode;
@@ -304,6 +305,8 @@ const SILENT: u8 = 0;
 const SAID: u8 = 1;
 const HAPPENED_AT: u8 = 2;
 const REPLIED_AT: u8 = 3;
+/// Set in the byte before what was said last: its category and rule follow it.
+const CLASSIFIED: u8 = 0x80;
 
 /// Appends a recipient's standing. Its state comes first: [`state`] alone reads it.
 pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
@@ -319,7 +322,8 @@ pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     match &standing.last {
         None => out.push(SILENT),
         Some(said) => {
-            out.push(if said.replied { REPLIED_AT } else { HAPPENED_AT });
+            let kind = if said.replied { REPLIED_AT } else { HAPPENED_AT };
+            out.push(if said.reason.is_some() { kind | CLASSIFIED } else { kind });
             let EnhancedCode(class, subject, detail) = said.status;
             out.push(class);
             put_number(out, u64::from(subject));
@@ -327,6 +331,10 @@ pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
             put_bytes(out, said.text.as_bytes());
             put_optional(out, said.remote.as_deref());
             put_number(out, u64::from(said.at_s));
+            if let Some(reason) = &said.reason {
+                put_bytes(out, reason.category.name().as_bytes());
+                put_bytes(out, reason.rule.as_bytes());
+            }
         }
     }
 }
@@ -348,7 +356,8 @@ pub fn state(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
 pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
     let state = state(reader)?;
     let attempts = reader.number_u16()?;
-    let last = match reader.byte()? {
+    let byte = reader.byte()?;
+    let last = match byte & !CLASSIFIED {
         SILENT => None,
         kind @ (SAID | HAPPENED_AT | REPLIED_AT) => Some(Said {
             status: EnhancedCode(reader.byte()?, reader.number_u16()?, reader.number_u16()?),
@@ -356,10 +365,18 @@ pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
             remote: reader.optional()?.map(Into::into),
             at_s: if kind == SAID { 0 } else { reader.number_u32()? },
             replied: kind == REPLIED_AT,
+            reason: if byte & CLASSIFIED == 0 { None } else { reason(reader)? },
         }),
         _ => return Err(Corrupt("what was said last is of an unknown kind")),
     };
     Ok(Standing { state, attempts, last })
+}
+
+/// What an answer is about; nothing where this program does not know the category.
+fn reason(reader: &mut Reader<'_>) -> Result<Option<Reason>, Corrupt> {
+    let category = Category::named(reader.text()?);
+    let rule = reader.text()?.to_owned();
+    Ok(category.map(|category| Reason { category, rule: rule.into() }))
 }
 
 /// Passes over what [`put_standing`] wrote; gives back the state.
@@ -374,8 +391,12 @@ pub fn skip_standing(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
         reader.bytes()?;
         reader.optional()?;
     }
-    if matches!(kind, HAPPENED_AT | REPLIED_AT) {
+    if matches!(kind & !CLASSIFIED, HAPPENED_AT | REPLIED_AT) {
         reader.number_u32()?;
+    }
+    if kind & CLASSIFIED != 0 {
+        reader.bytes()?;
+        reader.bytes()?;
     }
     Ok(state)
 }

@@ -14,6 +14,7 @@ use shards::Timestamp;
 
 use super::encode::{self, Corrupt, Reader, put_number, put_optional};
 use super::{Client, Message};
+use crate::bounce::classify::Reason;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::envelope::Envelope;
@@ -95,6 +96,8 @@ pub struct Said {
     pub at_s: u32,
     /// Whether `text` is a peer's reply; otherwise it tells what happened instead.
     pub replied: bool,
+    /// What it is about.
+    pub reason: Option<Reason>,
 }
 
 impl Said {
@@ -110,6 +113,7 @@ impl Said {
             remote: answer.remote.clone(),
             at_s,
             replied: answer.reply.is_some(),
+            reason: answer.reason.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Records as bytes: back again, and whatever a disk may make of them.
 
+use crate::bounce::classify::{Category, Reason};
 use std::net::IpAddr;
 
 use super::encode::{Corrupt, Reader, SCREENING, put_number, put_tagged};
@@ -63,6 +64,7 @@ fn changes() -> Vec<Change> {
         remote: Some("mx [::1]".into()),
         at_s: 1_795_420_000,
         replied: true,
+        reason: Some(Reason { category: Category::MailboxFull, rule: "mailbox-full".into() }),
     };
     let states = [State::Due { at_s: u32::MAX }, State::Held, State::Delivered { at_s: 1 }, State::Failed { at_s: 0 }];
     let change = |(index, state)| Change {
@@ -133,8 +135,14 @@ fn a_delay_with_its_notice_comes_back_as_it_was() {
 
 #[test]
 fn what_was_said_by_a_peer_is_told_from_what_happened() {
-    let said =
-        |text: &str, replied| Said { status: EnhancedCode(4, 2, 2), text: text.into(), remote: None, at_s: 1, replied };
+    let said = |text: &str, replied| Said {
+        status: EnhancedCode(4, 2, 2),
+        text: text.into(),
+        remote: None,
+        reason: None,
+        at_s: 1,
+        replied,
+    };
     let reply = said("452 4.2.2 mailbox full", true).reply().expect("a reply");
     assert_eq!((reply.code, reply.enhanced, &*reply.text), (452, Some(EnhancedCode(4, 2, 2)), "mailbox full"));
     assert_eq!(said("452 4.2.2 mailbox full", false).reply(), None);
@@ -209,6 +217,7 @@ fn long_answers_are_cut_between_characters() {
     let answer = Answer {
         phase: Phase::Dot,
         status: EnhancedCode(5, 0, 0),
+        reason: None,
         reply: None,
         text: "ü".repeat(SAID_BYTES_MAX).into(),
         remote: None,

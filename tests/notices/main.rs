@@ -43,6 +43,7 @@ fn answer(code: u16, status: EnhancedCode, text: &str) -> Answer {
         phase: Phase::Rcpt,
         status,
         text: reply.to_string().into(),
+        reason: None,
         reply: Some(reply),
         remote: Some("mx.example.org [192.0.2.1]:25".into()),
     }

@@ -116,6 +116,7 @@ fn a_failure_is_read_as_one() {
     let silent = Answer {
         phase: Phase::Connect,
         status: EnhancedCode(5, 4, 7),
+        reason: None,
         reply: None,
         text: "connection refused".into(),
         remote: None,
@@ -274,6 +275,7 @@ fn a_delay_without_an_attempt_names_none() {
     let waiting = Answer {
         phase: Phase::Idle,
         status: EnhancedCode(4, 4, 0),
+        reason: None,
         reply: None,
         text: "not tried yet".into(),
         remote: None,

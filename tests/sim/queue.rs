@@ -177,6 +177,7 @@ fn draw_outcome(reactor: &Reactor, path: &str, is_notice: bool) -> Option<Outcom
     let answer = |class, text: &str| Answer {
         phase: Phase::Rcpt,
         status: EnhancedCode(class, 0, 0),
+        reason: None,
         reply: None,
         text: text.into(),
         remote: None,

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod a_blocklist_reply_parks_the_path;
 mod a_full_disk_is_no_loss;
 mod a_kill_loses_nothing;
 mod a_message_is_relayed;
@@ -16,6 +17,8 @@ mod bulk_mail_arrives_once;
 mod configuration_is_reloaded;
 mod content_goes_after_its_retention;
 mod five_days_of_retries;
+mod full_mailbox_is_retried;
+mod greylisting_is_waited_for;
 mod operators_see_and_steer_the_queue;
 mod real_clients_submit;
 mod senders_learn_what_became_of_it;

@@ -43,6 +43,11 @@ macro_rules! categories {
                 match self { $(Category::$variant => $name,)* }
             }
 
+            /// The category of this name.
+            pub fn named(name: &str) -> Option<Category> {
+                match name { $($name => Some(Category::$variant),)* _ => None }
+            }
+
             /// What is done about it whatever the reply's code; `None`: the code's class decides.
             pub(super) fn action(self) -> Option<Action> {
                 match self { $(Category::$variant => $action,)* }

@@ -26,6 +26,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use category::{Action, Category};
@@ -58,7 +59,28 @@ pub struct Classification {
     pub rule: &'static str,
 }
 
+/// What an answer is about, and which rule says so: what is kept of a [`Classification`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What it is about.
+    pub category: Category,
+    /// Which rule decided.
+    pub rule: Cow<'static, str>,
+}
+
+impl Reason {
+    /// Of something that happened without any reply.
+    pub fn without_reply(category: Category) -> Reason {
+        Reason { category, rule: "no-reply".into() }
+    }
+}
+
 impl Classification {
+    /// What is kept of it.
+    pub fn reason(&self) -> Reason {
+        Reason { category: self.category, rule: self.rule.into() }
+    }
+
     /// The same in PowerMTA's vocabulary.
     pub fn powermta(&self) -> &'static str {
         self.category.powermta()

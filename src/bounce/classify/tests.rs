@@ -113,7 +113,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("550 Suspected spam ip https://service.mail.qq.test", "defer", "blocklist"),
     ("550 5.5.0 Adresse IP source bloqu\u{e9}e pour incident de spam. OFR_102", "defer", "blocklist"),
     ("550 Mail from dynamic addresses is not taken here", "defer", "blocklist"),
-    ("554 5.7.1 Sender address <b@a.test> blocked using dbl.spamhaus.org", "defer", "blocklist"),
+    ("554 5.7.1 Sender address <b@a.test> blocked using dbl.spamhaus.org", "defer", "reputation"),
     ("550 [192.0.2.1] not welcome here", "defer", "blocklist"),
     ("421 4.7.0 [TSS04] Messages from 192.0.2.1 deferred due to user complaints", "defer", "blocklist"),
     (

@@ -62,7 +62,8 @@ fn sheet(message: &Value, now: Timestamp) -> String {
         let _ = writeln!(sheet, "{:<width$}{GAP}{shown}", format!("{}:", name.replace('_', " ")));
     }
     sheet.push('\n');
-    let mut rows = vec![["RECIPIENT", "STATE", "TRIES", "NEXT", "STATUS", "SERVER", "WHY"].map(String::from)];
+    let mut rows =
+        vec![["RECIPIENT", "STATE", "TRIES", "NEXT", "STATUS", "CATEGORY", "RULE", "SERVER", "WHY"].map(String::from)];
     for recipient in recipients(message) {
         rows.push([
             text(&recipient["address"]),
@@ -70,6 +71,8 @@ fn sheet(message: &Value, now: Timestamp) -> String {
             text(&recipient["attempts"]),
             next(recipient, now),
             text(&recipient["status"]),
+            text(&recipient["category"]),
+            text(&recipient["rule"]),
             text(&recipient["remote"]),
             text(&recipient["why"]),
         ]);
@@ -169,7 +172,7 @@ mod tests {
             "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "", "bytes": 12_345,
             "recipients": [
                 { "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
-                  "status": "4.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
+                  "status": "4.2.2", "category": "mailbox-full", "rule": "enhanced:x.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
                 { "address": "ann@example.org", "state": "held", "attempts": 0 },
             ],
         })
@@ -197,7 +200,10 @@ ID                AGE  SIZE  SENDER  RECIPIENT        STATE  TRIES  NEXT   WHY
         let sheet = sheet(&message(), now());
         assert!(sheet.contains("arrival:  2026-11-23T07:44:43.120Z (5m ago)\n"), "{sheet}");
         assert!(sheet.contains("sender:   <>\n"), "{sheet}");
-        assert!(sheet.contains("mx.example.org [192.0.2.1]  452 4.2.2"), "{sheet}");
+        assert!(
+            sheet.contains("4.2.2   mailbox-full  enhanced:x.2.2  mx.example.org [192.0.2.1]  452 4.2.2"),
+            "{sheet}"
+        );
     }
 
     #[test]

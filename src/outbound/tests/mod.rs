@@ -195,6 +195,7 @@ fn shape(outcome: &Outcome) -> String {
     let (word, answer) = match outcome {
         Outcome::Delivered(answer, _) => ("delivered", answer),
         Outcome::Deferred(answer) => ("deferred", answer),
+        Outcome::Parked(answer, _) => ("parked", answer),
         Outcome::Failed(answer) => ("failed", answer),
         Outcome::Untried(seconds) => return format!("untried {seconds}"),
     };
@@ -204,7 +205,10 @@ fn shape(outcome: &Outcome) -> String {
 /// What the first recipient's outcome says.
 fn text(done: &Done) -> String {
     match &done.outcomes[0].1 {
-        Outcome::Delivered(answer, _) | Outcome::Deferred(answer) | Outcome::Failed(answer) => answer.text.to_string(),
+        Outcome::Delivered(answer, _)
+        | Outcome::Deferred(answer)
+        | Outcome::Parked(answer, _)
+        | Outcome::Failed(answer) => answer.text.to_string(),
         Outcome::Untried(_) => panic!("untried"),
     }
 }

@@ -82,7 +82,12 @@ fn config(directory: &std::path::Path) -> Config {
             final_dot_timeout: Duration::from_secs(600),
             uncertain: Uncertain::Retry,
         },
-        retry: Retry { schedule: vec![Duration::from_secs(60)], lifetime: 5 * DAY, delay_notice_after: DAY },
+        retry: Retry {
+            schedule: vec![Duration::from_secs(60)],
+            lifetime: 5 * DAY,
+            delay_notice_after: DAY,
+            ..Retry::default()
+        },
         retention: Retention { content: Duration::ZERO, placeholder: Duration::ZERO },
         limits: Limits {
             message_bytes_max: 1 << 20,
@@ -147,6 +152,7 @@ fn answer(code: u16, status: EnhancedCode, text: &str) -> Answer {
     Answer {
         phase: Phase::Dot,
         status,
+        reason: None,
         reply: Some(Reply { code, enhanced: Some(status), text: text.into() }),
         text: format!("{code} {status} {text}").into(),
         remote: Some("mx.example [192.0.2.1]:25".into()),
