@@ -9,9 +9,9 @@ use crate::queue::orders::{Order, Report};
 
 /// What one shard, or the control thread, says to a shard. At most 64 bytes; owned; no locks, no callbacks.
 pub enum Crossing {
-    /// Owner → home: deliver this.
+    /// Owner → home: deliver this; where an operator insists, also on a path that is left alone.
     Attempt(Box<Task>),
-    /// Home → owner: how it went.
+    /// Home → owner: how it went; where the path is left alone, for how long and why.
     Outcome(Box<Done>),
     /// Control → shard: an operator's order, answered through the channel.
     Order(Box<Order>, futures::channel::oneshot::Sender<Report>),

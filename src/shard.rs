@@ -221,6 +221,7 @@ mod tests {
             },
             recipients: vec![(0, Recipient { path, notify: Notify::default(), orcpt: None })],
             content: Arc::new(b"Subject: hi\r\n\r\nbody\r\n".to_vec()),
+            insists: false,
         }
     }
 

@@ -30,7 +30,7 @@ use shards::mesh::{Credit, Port};
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
 use super::turns::{Turn, Turns};
-use super::{Done, Task};
+use super::{Done, Rest, Task};
 use crate::config::{Config, Uncertain};
 use crate::crossing::Crossing;
 use crate::dns::{self, Answer, Question};
@@ -81,6 +81,7 @@ type SharedTurns = Rc<RefCell<Turns>>;
 
 /// A lease that is out.
 struct Out {
+    domain: Rc<str>,
     credit: Credit,
     turns: SharedTurns,
     content_bytes: usize,
@@ -135,8 +136,8 @@ impl Dispatcher {
     pub fn take(&self, done: Done) {
         let inner = self.0.clone();
         let Some(out) = inner.out.borrow_mut().remove(&done.lease) else { return };
-        if let Some(pause) = done.park {
-            inner.park(&out.turns, pause);
+        if let Some(rest) = done.park {
+            inner.park(&out, &rest);
         }
         let settle = async move {
             inner.queue.settle(done.lease, done.outcomes).await;
@@ -171,6 +172,7 @@ impl Inner {
 
     /// Finds the site of a domain that has something ready, and lets it take its turns there.
     async fn place(self: &Rc<Self>, domain: Rc<str>) {
+        let insists = self.queue.takes_insistence(&domain);
         let site = match self.resolve(&domain).await {
             Ok(site) => site,
             Err(unroutable) => return self.refuse(&domain, &unroutable).await,
@@ -180,9 +182,12 @@ impl Inner {
         }
         let turns = self.turns(site);
         let now = self.reactor.now();
-        let parked_for = turns.borrow().parked_for(now);
-        match parked_for {
-            Some(rest) => self.queue.park(&domain, rest),
+        if insists {
+            turns.borrow_mut().insist();
+        }
+        let rest = turns.borrow().rest(now);
+        match rest {
+            Some(rest) => self.queue.park(&domain, rest.pause, &rest.why),
             None => {
                 turns.borrow_mut().join(domain, now);
                 self.pump(&turns);
@@ -225,7 +230,8 @@ impl Inner {
         }
         if transient {
             let first_wait = self.config.borrow().retry.schedule.first().copied();
-            self.queue.park(domain, first_wait.unwrap_or(TROUBLE_PAUSE_MAX).min(TROUBLE_PAUSE_MAX));
+            let pause = first_wait.unwrap_or(TROUBLE_PAUSE_MAX).min(TROUBLE_PAUSE_MAX);
+            self.queue.park(domain, pause, &Arc::from(&*unroutable.text));
         } else {
             self.queue.hand_back(domain);
         }
@@ -295,7 +301,8 @@ impl Inner {
         turns.borrow_mut().begin();
         self.leases.set(self.leases.get() + 1);
         self.content_bytes.set(self.content_bytes.get() + lease.content_bytes);
-        let out = Out { credit, turns: turns.clone(), content_bytes: lease.content_bytes };
+        let out =
+            Out { domain: lease.domain.clone(), credit, turns: turns.clone(), content_bytes: lease.content_bytes };
         self.reactor.spawn(self.clone().send(lease, out)).detach();
     }
 
@@ -313,7 +320,8 @@ impl Inner {
         };
         let (site, home) = (out.turns.borrow().site.clone(), out.turns.borrow().home);
         let Lease { message, sender, recipients, .. } = lease;
-        let task = Task { lease: number, message, site, sender, recipients, content };
+        let insists = out.turns.borrow_mut().takes_insistence();
+        let task = Task { lease: number, message, site, sender, recipients, content, insists };
         self.port.request(home, &out.credit, Crossing::Attempt(Box::new(task)));
         self.out.borrow_mut().insert(number, out);
     }
@@ -329,7 +337,7 @@ impl Inner {
 
     /// A lease is settled: its credit, its memory and its place in the window are for the next.
     fn finish(self: &Rc<Self>, out: Out) {
-        let Out { credit, turns, content_bytes } = out;
+        let Out { credit, turns, content_bytes, .. } = out;
         drop(credit);
         turns.borrow_mut().end();
         self.content_bytes.set(self.content_bytes.get() - content_bytes);
@@ -362,8 +370,10 @@ impl Inner {
     }
 
     /// The home wants nothing for a site for a while.
-    fn park(&self, turns: &SharedTurns, pause: Duration) {
-        let domains = turns.borrow_mut().park(pause, self.reactor.now());
-        domains.iter().for_each(|(domain, _)| self.queue.park(domain, pause));
+    fn park(&self, out: &Out, rest: &Rest) {
+        let domains = out.turns.borrow_mut().park(rest, self.reactor.now());
+        domains.iter().for_each(|(domain, _)| self.queue.park(domain, rest.pause, &rest.why));
+        // With all of its recipients leased, the domain of this one has left its turns.
+        self.queue.park_if_aside(&out.domain, rest.pause, &rest.why);
     }
 }

@@ -50,6 +50,17 @@ pub struct Task {
     pub recipients: Vec<(u16, Recipient)>,
     /// The content.
     pub content: Arc<Vec<u8>>,
+    /// An operator wants it tried at once: it ends the rest that its path is given.
+    pub insists: bool,
+}
+
+/// Nothing is wanted for a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// For this long.
+    pub pause: Duration,
+    /// Why, for people: what its hosts said last, or what happened instead.
+    pub why: Arc<str>,
 }
 
 /// How a [`Task`] went.
@@ -58,6 +69,6 @@ pub struct Done {
     pub lease: u64,
     /// One outcome per recipient, by index.
     pub outcomes: Vec<(u16, Outcome)>,
-    /// The path is in trouble (no host took a connection): send nothing for this long.
-    pub park: Option<Duration>,
+    /// The path is left alone: send nothing for a while.
+    pub park: Option<Rest>,
 }

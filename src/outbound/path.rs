@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use shards::Instant;
 
+use super::Rest;
 use super::outcome::Parking;
 use super::waiting::Waiting;
 use crate::config::Retry;
@@ -37,6 +38,8 @@ pub(super) struct Path {
     closed_until: Option<Instant>,
     /// The peer wants nothing of us.
     parked: Option<Parked>,
+    /// Why it was left alone last, for people.
+    why: Arc<str>,
     /// No connection is opened beside working ones before.
     enough_until: Option<Instant>,
 }
@@ -62,6 +65,7 @@ impl Path {
             failures: 0,
             closed_until: None,
             parked: None,
+            why: Arc::from(""),
             enough_until: None,
         }
     }
@@ -70,6 +74,25 @@ impl Path {
     pub fn closed_for(&self, now: Instant) -> Option<Duration> {
         let parked_until = self.parked.as_ref().map(|parked| parked.until);
         self.closed_until.max(parked_until).filter(|until| now < *until).map(|until| until.since(now))
+    }
+
+    /// As [`Path::closed_for`], with the reason.
+    pub fn rest(&self, now: Instant) -> Option<Rest> {
+        self.closed_for(now).map(|pause| Rest { pause, why: self.why.clone() })
+    }
+
+    /// The path is left alone for `pause` because of this.
+    pub fn rests(&mut self, pause: Duration, why: &str) -> Rest {
+        self.why = why.into();
+        Rest { pause, why: self.why.clone() }
+    }
+
+    /// An operator wants the path to be tried at once. The next rest is as long as it would have been.
+    pub fn reopen(&mut self, now: Instant) {
+        self.closed_until = None;
+        if let Some(parked) = &mut self.parked {
+            parked.until = parked.until.min(now);
+        }
     }
 
     /// Whether it has nothing to do and nothing to do it with.
@@ -248,6 +271,19 @@ mod tests {
         assert_eq!(path.park(Parking::Rate, &retry, again), 5 * MINUTE);
         let much_later = again + 11 * MINUTE;
         assert_eq!(path.park(Parking::Rate, &retry, much_later), MINUTE);
+    }
+
+    #[test]
+    fn a_path_that_is_reopened_is_wanted_at_once_and_remembers_its_failures() {
+        let (mut path, retry) = (path(), Retry::default());
+        let now = Instant::default();
+        let first = path.close(&[MINUTE, 5 * MINUTE], now);
+        path.rests(first, "refused");
+        path.park(Parking::Block, &retry, now);
+        assert_eq!(path.rest(now).map(|rest| (rest.pause, &*rest.why == "refused")), Some((60 * MINUTE, true)));
+        path.reopen(now);
+        assert_eq!(path.rest(now), None);
+        assert_eq!(path.close(&[MINUTE, 5 * MINUTE], now), 5 * MINUTE);
     }
 
     #[test]

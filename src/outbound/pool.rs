@@ -34,7 +34,7 @@ use super::metrics::{Metrics, count};
 use super::outcome::{Parking, Tried, of_no_connection, parked};
 use super::path::Path;
 use super::waiting::{Reply, Waiting};
-use super::{Done, Task, Timing};
+use super::{Done, Rest, Task, Timing};
 use crate::config::Config;
 use crate::dns;
 use crate::queue::outcome::Outcome;
@@ -44,6 +44,9 @@ const PATHS_MAX: usize = 10_000;
 
 /// A task that comes while the shard is draining is due again after this many seconds: by then its owner drains too.
 const DRAINING_S: u32 = 1;
+
+/// What is said of a path whose connections end before they are of use.
+const USELESS: &str = "its connections end before anything is delivered";
 
 /// A shard's pool; a cheap handle.
 #[derive(Clone)]
@@ -99,16 +102,19 @@ impl Pool {
     /// Takes a task of shard `from`. It is answered exactly once, through the reply function.
     pub fn take(&self, from: usize, task: Task) {
         let inner = &self.0;
-        let site = task.site.clone();
+        let (site, insists) = (task.site.clone(), task.insists);
         let waiting = Waiting::new(task, from, inner.reply.clone(), inner.metrics.clone());
         if inner.is_draining() {
             return waiting.answer_all(&Outcome::Untried(DRAINING_S), None);
         }
         let path = inner.path(&site);
-        let closed_for = path.borrow().closed_for(inner.reactor.now());
-        if let Some(rest) = closed_for {
+        if insists {
+            path.borrow_mut().reopen(inner.reactor.now());
+        }
+        let rest = path.borrow().rest(inner.reactor.now());
+        if let Some(rest) = rest {
             // Its owner has not heard of the trouble yet.
-            return waiting.answer_all(&untried(rest), Some(rest));
+            return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
         path.borrow_mut().site = site;
         path.borrow_mut().push(waiting);
@@ -139,6 +145,17 @@ impl Pool {
 
 fn untried(rest: Duration) -> Outcome {
     Outcome::Untried(whole_seconds(rest))
+}
+
+/// What was told with an outcome, for people.
+fn told(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Delivered(answer, _)
+        | Outcome::Deferred(answer)
+        | Outcome::Parked(answer, _)
+        | Outcome::Failed(answer) => Some(&answer.text),
+        Outcome::Untried(_) => None,
+    }
 }
 
 fn whole_seconds(pause: Duration) -> u32 {
@@ -197,24 +214,27 @@ impl Inner {
             Some(parking) => path.borrow_mut().park(parking, &config.retry, now),
             None => path.borrow_mut().close(&config.retry.schedule, now),
         };
+        let rest = path.borrow_mut().rests(pause, told(outcome).unwrap_or(USELESS));
         let outcome = match outcome {
             Outcome::Untried(_) => untried(pause),
             other => parked(other.clone(), whole_seconds(pause)),
         };
         let waiting = path.borrow_mut().take_waiting();
-        waiting.into_iter().for_each(|waiting| waiting.answer_all(&outcome, Some(pause)));
+        waiting.into_iter().for_each(|waiting| waiting.answer_all(&outcome, Some(rest.clone())));
     }
 
-    /// Leaves the path alone if an outcome says so: the pause, which the outcomes then name too. What waits is given back.
-    fn heed(&self, path: &SharedPath, outcomes: &mut [(u16, Outcome)]) -> Option<Duration> {
-        let parking = outcomes.iter().filter_map(|(_, outcome)| Parking::of(outcome)).max()?;
+    /// Leaves the path alone if an outcome says so: its rest, which the outcomes then name too. What waits is given back.
+    fn heed(&self, path: &SharedPath, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
+        let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome)?, told(outcome)?)));
+        let (parking, why) = parkings.max_by_key(|(parking, _)| *parking)?;
         let pause = path.borrow_mut().park(parking, &self.config.borrow().retry, self.reactor.now());
+        let rest = path.borrow_mut().rests(pause, why);
         for (_, outcome) in outcomes {
             *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), whole_seconds(pause));
         }
         let waiting = path.borrow_mut().take_waiting();
-        waiting.into_iter().for_each(|waiting| waiting.answer_all(&untried(pause), Some(pause)));
-        Some(pause)
+        waiting.into_iter().for_each(|waiting| waiting.answer_all(&untried(pause), Some(rest.clone())));
+        Some(rest)
     }
 }
 
@@ -275,9 +295,10 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
         match delivery {
             Delivery::Outcomes(mut outcomes) => {
-                let pause = pool.heed(path, &mut outcomes);
-                waiting.answer(outcomes, pause);
-                if pause.is_some() {
+                let rest = pool.heed(path, &mut outcomes);
+                let is_over = rest.is_some();
+                waiting.answer(outcomes, rest);
+                if is_over {
                     return End::Enough;
                 }
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shards::Instant;
 
+use super::Rest;
 use crate::route::Site;
 
 /// How long a domain stays with the site that it was resolved to before it is resolved again.
@@ -20,7 +21,9 @@ pub(super) struct Turns {
     pub home: usize,
     domains: VecDeque<(Rc<str>, Instant)>,
     outstanding: u32,
-    parked_until: Option<Instant>,
+    /// Until when nothing is wanted, and why.
+    parked: Option<(Instant, Arc<str>)>,
+    insists: bool,
     /// It is in the line of those that wait for a credit or for memory.
     pub in_line: bool,
 }
@@ -38,7 +41,7 @@ pub(super) enum Turn {
 
 impl Turns {
     pub fn new(site: Arc<Site>, home: usize) -> Self {
-        Self { site, home, domains: VecDeque::new(), outstanding: 0, parked_until: None, in_line: false }
+        Self { site, home, domains: VecDeque::new(), outstanding: 0, parked: None, insists: false, in_line: false }
     }
 
     /// A domain has resolved to this site.
@@ -83,15 +86,27 @@ impl Turns {
         self.outstanding -= 1;
     }
 
-    /// The home wants nothing for `pause`: the domains that leave.
-    pub fn park(&mut self, pause: Duration, now: Instant) -> VecDeque<(Rc<str>, Instant)> {
-        self.parked_until = Some(now + pause);
+    /// The home wants nothing for a while: the domains that leave.
+    pub fn park(&mut self, rest: &Rest, now: Instant) -> VecDeque<(Rc<str>, Instant)> {
+        self.parked = Some((now + rest.pause, rest.why.clone()));
         std::mem::take(&mut self.domains)
     }
 
-    /// For how long nothing is wanted.
-    pub fn parked_for(&self, now: Instant) -> Option<Duration> {
-        self.parked_until.filter(|until| now < *until).map(|until| until.since(now))
+    /// For how long nothing is wanted, and why.
+    pub fn rest(&self, now: Instant) -> Option<Rest> {
+        let (until, why) = self.parked.as_ref().filter(|(until, _)| now < *until)?;
+        Some(Rest { pause: until.since(now), why: why.clone() })
+    }
+
+    /// An operator wants it to be tried at once: here, and with the next task also at its home.
+    pub fn insist(&mut self) {
+        self.parked = None;
+        self.insists = true;
+    }
+
+    /// Whether the next task insists; true once.
+    pub fn takes_insistence(&mut self) -> bool {
+        std::mem::take(&mut self.insists)
     }
 
     /// Gives out all domains.
@@ -159,9 +174,13 @@ mod tests {
         let mut turns = turns(&["a", "b"]);
         let now = Instant::default();
         let pause = Duration::from_secs(10);
-        assert_eq!(turns.park(pause, now).len(), 2);
-        assert_eq!(turns.parked_for(now + pause / 2), Some(pause / 2));
-        assert_eq!(turns.parked_for(now + pause), None);
+        let rest = Rest { pause, why: "refused".into() };
+        assert_eq!(turns.park(&rest, now).len(), 2);
+        assert_eq!(turns.rest(now + pause / 2), Some(Rest { pause: pause / 2, why: "refused".into() }));
+        assert_eq!(turns.rest(now + pause), None);
         assert!(turns.is_forgettable());
+        turns.insist();
+        assert_eq!(turns.rest(now), None);
+        assert!(turns.takes_insistence() && !turns.takes_insistence());
     }
 }

@@ -1,10 +1,9 @@
 //! A task on its home shard, with the duty to answer for it.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::metrics::Metrics;
-use super::{Done, Task};
+use super::{Done, Rest, Task};
 use crate::queue::outcome::Outcome;
 
 /// A task that was given up without an answer (a defect ended its connection) is due again after this many seconds.
@@ -32,21 +31,21 @@ impl Waiting {
     }
 
     /// Reports `outcomes`, one for each recipient.
-    pub fn answer(mut self, outcomes: Vec<(u16, Outcome)>, park: Option<Duration>) {
+    pub fn answer(mut self, outcomes: Vec<(u16, Outcome)>, park: Option<Rest>) {
         self.send(outcomes, park);
     }
 
     /// Reports the same for every recipient.
-    pub fn answer_all(mut self, outcome: &Outcome, park: Option<Duration>) {
+    pub fn answer_all(mut self, outcome: &Outcome, park: Option<Rest>) {
         self.send_all(outcome, park);
     }
 
-    fn send_all(&mut self, outcome: &Outcome, park: Option<Duration>) {
+    fn send_all(&mut self, outcome: &Outcome, park: Option<Rest>) {
         let outcomes = self.task.recipients.iter().map(|(index, _)| (*index, outcome.clone())).collect();
         self.send(outcomes, park);
     }
 
-    fn send(&mut self, outcomes: Vec<(u16, Outcome)>, park: Option<Duration>) {
+    fn send(&mut self, outcomes: Vec<(u16, Outcome)>, park: Option<Rest>) {
         self.answered = true;
         outcomes.iter().for_each(|(_, outcome)| self.metrics.outcome(outcome));
         (self.reply)(self.from, Done { lease: self.task.lease, outcomes, park });

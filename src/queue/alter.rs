@@ -1,8 +1,10 @@
 //! Operators' changes: hold, release, retry, bounce.
 
+use std::collections::HashSet;
+
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
-use super::row::{Entry, Row};
+use super::row::{Entry, Row, domain_of};
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, open};
 use crate::events::Event;
 use crate::smtp::client::Phase;
@@ -53,8 +55,51 @@ const _: () =
 const CANCELLED: EnhancedCode = EnhancedCode(5, 0, 0);
 
 impl Queue {
-    /// Changes the selected recipients, a page of messages after the other.
+    /// Changes the selected recipients.
     pub(super) async fn alter(&self, alter: Alter, selection: &Selection) -> Result<u64, Error> {
+        let changed = self.alter_pages(alter, selection).await?;
+        self.core.log.emit(&Event::Ordered { order: alter.name(), recipients: changed });
+        Ok(changed)
+    }
+
+    /// Makes the selected recipients due now, and has their domains tried even where a next hop is left alone. Counts
+    /// those that waited for either.
+    pub(super) async fn retry(&self, selection: &Selection) -> Result<u64, Error> {
+        let (domains, held_up) = self.held_up(selection).await?;
+        let changed = held_up + self.alter_pages(Alter::Retry, selection).await?;
+        domains.iter().for_each(|domain| self.core.state.borrow_mut().ready.insist(domain));
+        self.slices_changed();
+        self.core.log.emit(&Event::Ordered { order: Alter::Retry.name(), recipients: changed });
+        Ok(changed)
+    }
+
+    /// The domains of selected recipients that are due, now or later, and how many of these are due now but wait for the
+    /// end of their domain's pause. Those have slices that are ready from now on: an attempt that was put off left one
+    /// for later.
+    async fn held_up(&self, selection: &Selection) -> Result<(HashSet<Box<str>>, u64), Error> {
+        let (mut domains, mut held_up) = (HashSet::new(), 0);
+        let mut pages = self.pages(selection.id, None);
+        while let Some(page) = pages.next().await? {
+            let now_s = self.now_s();
+            let state = &mut *self.core.state.borrow_mut();
+            for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
+                for (index, entry) in (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry))
+                {
+                    let At::Due { at_s } = entry.standing.state else { continue };
+                    let domain = domain_of(entry.recipient.path.as_str());
+                    if at_s <= now_s && state.ready.parked(&domain).is_some() && !state.leases.holds(*id, index) {
+                        held_up += 1;
+                        state.push(*id, &domain, now_s, now_s);
+                    }
+                    domains.insert(domain.into());
+                }
+            }
+        }
+        Ok((domains, held_up))
+    }
+
+    /// Changes the selected recipients, a page of messages after the other.
+    async fn alter_pages(&self, alter: Alter, selection: &Selection) -> Result<u64, Error> {
         let mut changed = 0;
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
@@ -62,7 +107,6 @@ impl Queue {
                 page.iter().filter(|(id, row)| selection.admits(*id, row)).map(|(id, _)| *id).collect();
             changed += self.alter_page(alter, selection, &ids).await?;
         }
-        self.core.log.emit(&Event::Ordered { order: alter.name(), recipients: changed });
         Ok(changed)
     }
 

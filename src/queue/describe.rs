@@ -1,19 +1,35 @@
 //! A message in JSON, and its recipients' standing in words: a queue that explains itself. The keys are documented at
 //! [`super::orders::Report`]. Pure.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use shards::Timestamp;
 
 use super::MessageId;
-use super::row::{Entry, Row, timestamp};
+use super::row::{Entry, Row, domain_of, timestamp};
 use crate::message::{date, scan};
 use crate::spool::record::{Standing, State};
 
 /// Octets of a Subject that are shown.
 const SUBJECT_BYTES_MAX: usize = 500;
 
-/// A message with the given ones of its recipients.
-pub fn message(id: MessageId, row: &Row, entries: &[&Entry], now: Timestamp) -> Value {
+/// Until when a destination is left alone, and why.
+pub struct Pause {
+    /// The end.
+    pub until: Timestamp,
+    /// For people.
+    pub why: Arc<str>,
+}
+
+/// A message with the given ones of its recipients; `pause_of` knows the pauses of domains.
+pub fn message(
+    id: MessageId,
+    row: &Row,
+    entries: &[&Entry],
+    now: Timestamp,
+    pause_of: &dyn Fn(&str) -> Option<Pause>,
+) -> Value {
     let mut object = Map::new();
     object.insert("id".into(), id.to_string().into());
     object.insert("arrival".into(), date::rfc3339(row.arrival).into());
@@ -29,20 +45,30 @@ pub fn message(id: MessageId, row: &Row, entries: &[&Entry], now: Timestamp) -> 
     if let Some(screening) = &row.screening {
         object.insert("screening".into(), (**screening).into());
     }
-    object.insert("recipients".into(), entries.iter().map(|entry| recipient(entry)).collect());
+    object.insert("recipients".into(), entries.iter().map(|entry| recipient(entry, pause_of)).collect());
     Value::Object(object)
 }
 
-fn recipient(entry: &Entry) -> Value {
+fn recipient(entry: &Entry, pause_of: &dyn Fn(&str) -> Option<Pause>) -> Value {
     let Standing { state, attempts, last } = &entry.standing;
+    let pause = match state {
+        State::Due { at_s } => {
+            let pause = pause_of(&domain_of(entry.recipient.path.as_str()));
+            pause.filter(|pause| pause.until > timestamp(*at_s))
+        }
+        State::Held | State::Delivered { .. } | State::Failed { .. } => None,
+    };
     let mut object = json!({
         "address": entry.recipient.path.as_str(),
         "state": state_name(*state),
         "attempts": attempts,
-        "explanation": explain(&entry.standing),
+        "explanation": explain(&entry.standing, pause.as_ref()),
     });
     if let State::Due { at_s } = state {
-        object["next"] = date::rfc3339(timestamp(*at_s)).into();
+        object["next"] = date::rfc3339(pause.as_ref().map_or(timestamp(*at_s), |pause| pause.until)).into();
+    }
+    if let Some(pause) = &pause {
+        object["why"] = (*pause.why).into();
     }
     if let Some(at_s) = state.ended_s() {
         object["ended"] = date::rfc3339(timestamp(at_s)).into();
@@ -71,7 +97,7 @@ fn state_name(state: State) -> &'static str {
 }
 
 /// A recipient's standing in a sentence.
-fn explain(standing: &Standing) -> String {
+fn explain(standing: &Standing, pause: Option<&Pause>) -> String {
     let because = match &standing.last {
         None => String::new(),
         Some(said) => match &said.remote {
@@ -80,6 +106,10 @@ fn explain(standing: &Standing) -> String {
         },
     };
     let attempt = u32::from(standing.attempts) + 1;
+    if let Some(Pause { until, why }) = pause {
+        let until = date::rfc3339(*until);
+        return format!("waiting for attempt {attempt}: its destination is left alone until {until}, because: {why}");
+    }
     match standing.state {
         State::Due { .. } if standing.attempts == 0 && because.is_empty() => "waiting for its first attempt".into(),
         State::Due { at_s } => format!("waiting for attempt {attempt} at {}{because}", date::rfc3339(timestamp(at_s))),

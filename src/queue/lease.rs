@@ -118,11 +118,24 @@ impl Queue {
         self.slices_changed();
     }
 
-    /// Like [`Queue::hand_back`], but the domain is not offered again before `delay` has passed.
-    pub fn park(&self, domain: &str, delay: Duration) {
+    /// Like [`Queue::hand_back`], but the domain is not offered again before `delay` has passed, for the reason `why`;
+    /// unless an operator wants its recipients tried.
+    pub fn park(&self, domain: &str, delay: Duration, why: &Arc<str>) {
         let until = self.core.reactor.now() + delay;
-        self.core.state.borrow_mut().ready.park(domain, until);
+        self.core.state.borrow_mut().ready.park(domain, until, why);
         self.core.sooner.give();
+    }
+
+    /// As [`Queue::park`], where nobody has taken the domain out of the rotation.
+    pub fn park_if_aside(&self, domain: &str, delay: Duration, why: &Arc<str>) {
+        if self.core.state.borrow().ready.is_aside(domain) {
+            self.park(domain, delay, why);
+        }
+    }
+
+    /// Whether an operator wants the recipients at `domain` tried at once, however its next hop is; true once.
+    pub fn takes_insistence(&self, domain: &str) -> bool {
+        self.core.state.borrow_mut().ready.takes_insistence(domain)
     }
 
     /// The content of a leased message: from memory if it is there, else read back from disk.

@@ -4,7 +4,7 @@
 //! never block the shard. Listing begins at any id at once, because rows are in the order of ids.
 
 use super::alter::Alter;
-use super::describe;
+use super::describe::{self, Pause};
 use super::row::{Content, Entry, Row, domain_of};
 use super::state::{HEADER_BYTES_MAX, header_of};
 use super::{Error, MessageId, Queue};
@@ -52,7 +52,7 @@ pub enum Order {
     Hold(Selection),
     /// held → due now.
     Release(Selection),
-    /// due later → due now.
+    /// due later → due now, also at destinations that are left alone for a while.
     Retry(Selection),
     /// due or held → failed, with its DSN.
     Bounce(Selection),
@@ -72,7 +72,8 @@ pub enum Order {
 /// ```
 ///
 /// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `state` is due, held, delivered or
-/// failed; `next` belongs to due, the last three to the last attempt. In a list, `recipients` are those that were
+/// failed; `next` belongs to due, the last three to the last attempt. Where the destination is left alone, `next` is not
+/// before the end of that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were
 /// selected. `Show` may add more, such as `subject` and `message_id`.
 #[derive(Clone, Debug)]
 pub enum Report {
@@ -126,7 +127,7 @@ impl Queue {
             Order::Count(selection) => self.count(&selection).await.map(Report::Count),
             Order::Hold(selection) => self.alter(Alter::Hold, &selection).await.map(Report::Count),
             Order::Release(selection) => self.alter(Alter::Release, &selection).await.map(Report::Count),
-            Order::Retry(selection) => self.alter(Alter::Retry, &selection).await.map(Report::Count),
+            Order::Retry(selection) => self.retry(&selection).await.map(Report::Count),
             Order::Bounce(selection) => self.bounce(&selection).await.map(Report::Count),
             Order::Suspend(suspend) => {
                 self.suspend(suspend);
@@ -152,7 +153,8 @@ impl Queue {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
             let chosen = admitted.filter_map(|(id, row)| {
                 let entries: Vec<&Entry> = row.recipients.iter().filter(|entry| selection.selects(entry)).collect();
-                (!entries.is_empty()).then(|| describe::message(*id, row, &entries, self.now()))
+                (!entries.is_empty())
+                    .then(|| describe::message(*id, row, &entries, self.now(), &|name| self.pause_of(name)))
             });
             listed.extend(chosen.take(limit - listed.len()));
         }
@@ -169,7 +171,7 @@ impl Queue {
         };
         let Some(row) = row else { return Ok(None) };
         let entries: Vec<&Entry> = row.recipients.iter().collect();
-        let mut message = describe::message(id, &row, &entries, self.now());
+        let mut message = describe::message(id, &row, &entries, self.now(), &|name| self.pause_of(name));
         let header = match &row.content {
             Content::Removed(header) => header.clone(),
             // It may have been removed a moment ago; then there is no subject to be shown.
@@ -181,6 +183,12 @@ impl Queue {
         };
         describe::add_header(&mut message, &header, matches!(row.content, Content::Kept(_)));
         Ok(Some(message))
+    }
+
+    /// The pause of a domain (lower case) that is left alone.
+    fn pause_of(&self, domain: &str) -> Option<Pause> {
+        let (until, why) = self.core.state.borrow().ready.parked(domain)?;
+        Some(Pause { until: self.now() + until.since(self.core.reactor.now()), why })
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, Error> {

@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use shards::Instant;
 use slab::Slab;
@@ -55,6 +56,10 @@ struct Domain {
     queued: u64,
     ready: VecDeque<(MessageId, u32)>,
     turn: Turn,
+    /// Why it was parked last.
+    why: Arc<str>,
+    /// An operator wants it tried, however its next hop is.
+    insists: bool,
 }
 
 /// All queued slices of a shard.
@@ -81,7 +86,14 @@ impl Ready {
 
     fn add(&mut self, name: &str) -> DomainId {
         let name: Rc<str> = name.into();
-        let domain = Domain { name: name.clone(), queued: 0, ready: VecDeque::new(), turn: Turn::Idle };
+        let domain = Domain {
+            name: name.clone(),
+            queued: 0,
+            ready: VecDeque::new(),
+            turn: Turn::Idle,
+            why: Arc::from(""),
+            insists: false,
+        };
         let id = DomainId(u32::try_from(self.domains.insert(domain)).expect("fewer than 2^32 domains fit in memory"));
         self.names.insert(name, id);
         id
@@ -213,15 +225,46 @@ impl Ready {
         }
     }
 
-    /// Puts a domain aside until `until`, wherever it is.
-    pub fn park(&mut self, name: &str, until: Instant) {
+    /// Puts a domain aside until `until`, wherever it is, for the reason `why`.
+    pub fn park(&mut self, name: &str, until: Instant, why: &Arc<str>) {
         let Some(id) = self.find(name) else { return };
         let domain = &mut self.domains[id.0 as usize];
         if domain.turn == Turn::Waiting {
             self.rotation.retain(|waiting| *waiting != id);
         }
         domain.turn = Turn::Parked(until);
+        domain.why = why.clone();
         self.parked.push(Reverse((until, id)));
+    }
+
+    /// Whether a domain has nothing ready, or waits in the rotation, and no operator wants it tried.
+    pub fn is_aside(&self, name: &str) -> bool {
+        let domain = self.find(name).map(|id| &self.domains[id.0 as usize]);
+        domain.is_some_and(|domain| matches!(domain.turn, Turn::Idle | Turn::Waiting) && !domain.insists)
+    }
+
+    /// Until when a domain is parked, and why.
+    pub fn parked(&self, name: &str) -> Option<(Instant, Arc<str>)> {
+        let domain = &self.domains[self.find(name)?.0 as usize];
+        match domain.turn {
+            Turn::Parked(until) => Some((until, domain.why.clone())),
+            Turn::Idle | Turn::Waiting | Turn::Taken => None,
+        }
+    }
+
+    /// An operator wants a domain tried at once, parked or not.
+    pub fn insist(&mut self, name: &str) {
+        let Some(id) = self.find(name) else { return };
+        let domain = &mut self.domains[id.0 as usize];
+        domain.insists = true;
+        if matches!(domain.turn, Turn::Parked(_)) {
+            self.rejoin(id);
+        }
+    }
+
+    /// Whether that is so; true once.
+    pub fn takes_insistence(&mut self, name: &str) -> bool {
+        self.find(name).is_some_and(|id| std::mem::take(&mut self.domains[id.0 as usize].insists))
     }
 
     fn rejoin(&mut self, id: DomainId) {
@@ -308,7 +351,7 @@ mod tests {
         let start = Instant::from_nanos(0);
         let until = start + Duration::from_secs(5);
         assert!(ready.take_domain().is_some());
-        ready.park("a.test", until);
+        ready.park("a.test", until, &"".into());
         ready.hand_back("a.test");
         ready.unpark(start + Duration::from_secs(4));
         assert_eq!(ready.take_domain(), None);
@@ -317,13 +360,30 @@ mod tests {
     }
 
     #[test]
+    fn a_parked_domain_says_why_and_rejoins_when_an_operator_insists() {
+        let mut ready = Ready::default();
+        push(&mut ready, "a.test", 1, 0, 0);
+        let until = Instant::from_nanos(10);
+        assert!(ready.is_aside("a.test"));
+        ready.park("a.test", until, &"refused".into());
+        assert_eq!(ready.parked("a.test"), Some((until, "refused".into())));
+        ready.insist("a.test");
+        assert_eq!(ready.parked("a.test"), None);
+        assert!(!ready.is_aside("a.test"), "a pause that is told late does not undo the order");
+        assert_eq!(ready.take_domain().as_deref(), Some("a.test"));
+        assert!(ready.takes_insistence("a.test") && !ready.takes_insistence("a.test"));
+        ready.unpark(until);
+        assert_eq!(ready.take_domain(), None, "it is taken");
+    }
+
+    #[test]
     fn parking_again_counts_from_the_later_time_and_reaches_a_waiting_domain() {
         let mut ready = Ready::default();
         push(&mut ready, "a.test", 1, 0, 0);
         let first = Instant::from_nanos(10);
         let second = Instant::from_nanos(20);
-        ready.park("a.test", first);
-        ready.park("a.test", second);
+        ready.park("a.test", first, &"".into());
+        ready.park("a.test", second, &"".into());
         assert_eq!(ready.waiting_domains(), 0);
         ready.unpark(first);
         assert_eq!(ready.waiting_domains(), 0);
@@ -349,7 +409,7 @@ mod tests {
     fn a_parked_domain_without_recipients_is_forgotten_when_its_time_is_over() {
         let mut ready = Ready::default();
         let id = ready.enter("a.test", 1);
-        ready.park("a.test", Instant::from_nanos(5));
+        ready.park("a.test", Instant::from_nanos(5), &"".into());
         ready.leave("a.test");
         assert_eq!(ready.find("a.test"), Some(id));
         ready.unpark(Instant::from_nanos(5));

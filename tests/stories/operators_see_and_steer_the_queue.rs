@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::mailbox::{Effect, Mailbox};
 use crate::harness::server::{Server, Setup};
 use crate::harness::smtp::{Client, queue_id};
-use crate::harness::{PATIENCE, binary, wait_for};
+use crate::harness::{PATIENCE, binary, free_address, wait_for};
 
 const CONTENT: &str = "Subject: hi\r\n\r\nbody\r\n";
 
@@ -91,6 +91,36 @@ fn hold_retry_and_bounce() {
     server.queue(&["bounce", &ids[1]]);
     let notice = &mailbox.wait(3)[2];
     assert!(notice.mail.starts_with("MAIL FROM:<>") && notice.text().contains("two@sink.test"));
+    server.wait_empty(PATIENCE);
+}
+
+#[test]
+fn what_waits_behind_a_dead_destination_says_so_and_a_retry_does_not_wait() {
+    let address = free_address();
+    let setup = Setup { schedule: r#"["1h"]"#.into(), ..Setup::relay_to(address) };
+    let server = Server::start(&setup);
+    let mut client = Client::greet(server.relay);
+    client.submit("a@sender.test", &["first@sink.test"], CONTENT);
+    server.wait_log(&["event=deferred", "first@sink.test"]);
+    let behind: Vec<String> =
+        (0..5).map(|n| queue_id(&client.submit("a@sender.test", &[&format!("user{n}@sink.test")], CONTENT))).collect();
+    for id in &behind {
+        let recipient = wait_for("the refusal to be known", PATIENCE, || {
+            let shown: Value = serde_json::from_str(&server.queue(&["show", id, "--json"])).expect("JSON");
+            let recipient = shown["recipients"][0].clone();
+            recipient["why"].is_string().then_some(recipient)
+        });
+        assert_eq!((&recipient["attempts"], &recipient["state"]), (&0.into(), &"due".into()), "{recipient}");
+        let [why, explanation] = ["why", "explanation"].map(|key| recipient[key].as_str().expect("a text"));
+        assert!(why.contains("connection refused"), "{why}");
+        assert!(explanation.contains("is left alone until") && explanation.contains(why), "{explanation}");
+    }
+    let person = server.queue(&["list"]);
+    assert!(!person.contains("  now  ") && person.matches("connection refused").count() == 6, "{person}");
+
+    let mailbox = Mailbox::open_at(address);
+    assert_eq!(server.queue(&["retry", "--all"]).split(' ').next(), Some("6"), "all of them waited");
+    mailbox.wait(6);
     server.wait_empty(PATIENCE);
 }
 

@@ -152,6 +152,7 @@ impl World {
             },
             recipients: (0..recipients).map(|index| (index, recipient(index))).collect(),
             content: Arc::new(CONTENT.as_bytes().to_vec()),
+            insists: false,
         };
         self.pool.take(3, task);
     }

@@ -155,6 +155,30 @@ fn a_retry_makes_a_deferred_recipient_due_at_once_and_once() {
 }
 
 #[test]
+fn what_waits_for_a_parked_domain_says_why_and_a_retry_offers_it_at_once() {
+    World::new().run(|reactor, queue| async move {
+        let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        let domain = queue.next_ready().await;
+        let put_off = queue.lease(&domain).expect("it is ready");
+        queue.settle(put_off.number, vec![(0, Outcome::Untried(3600))]).await;
+        queue.park(&domain, DAY, &"refused".into());
+        let recipient = show(&queue, id).await.expect("it is queued")["recipients"][0].clone();
+        assert_eq!((&recipient["why"], &recipient["attempts"]), (&"refused".into(), &0.into()), "{recipient}");
+        let explanation = recipient["explanation"].as_str().expect("a text");
+        let next = recipient["next"].as_str().expect("a time");
+        assert!(explanation.contains(&format!("left alone until {next}, because: refused")), "{explanation}");
+        assert!(nothing_is_ready(&reactor, &queue).await);
+
+        assert_eq!(count(&queue, Order::Retry(at_domain("two.test"))).await, 0);
+        assert_eq!(count(&queue, Order::Retry(at_domain("one.test"))).await, 1);
+        let again = lease(&queue).await;
+        assert!(queue.takes_insistence("one.test"));
+        settle(&queue, &again, &delivered()).await;
+        assert_eq!(counts(&queue), (0, 0));
+    });
+}
+
+#[test]
 fn stale_slices_are_made_anew_and_none_is_lost() {
     World::new().run(|reactor, queue| async move {
         for _ in 0..5 {

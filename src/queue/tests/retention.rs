@@ -63,7 +63,7 @@ async fn lease_at(queue: &Queue, domain: &str) -> Lease {
         let offered = queue.next_ready().await;
         if &*offered != domain {
             // Left out of the rotation until its turn comes in this test.
-            queue.park(&offered, Duration::from_millis(1));
+            queue.park(&offered, Duration::from_millis(1), &"".into());
             continue;
         }
         let lease = queue.lease(domain);
@@ -169,7 +169,7 @@ fn what_is_too_old_is_returned_also_when_it_is_held() {
         queue.accept(both, "<1@test>").await.expect("it is accepted");
         let held = crate::queue::orders::Selection { domain: Some("held.test".into()), ..Default::default() };
         queue.order(Order::Hold(held)).await;
-        queue.park("parked.test", DAY);
+        queue.park("parked.test", DAY, &"".into());
         let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
         assert_eq!(&*notice.domain, "sender.test");
         let text = queue.content(&notice).await.expect("its content");
