@@ -32,7 +32,7 @@ fn a_delay_is_told_once_also_across_a_kill_and_a_restart() {
     let dead = free_address();
     let setup = Setup {
         routes: vec![("dead.test".into(), dead.to_string()), ("*".into(), sender.address.to_string())],
-        delay_notice_after: "2s".into(),
+        delay_notice_after: Some("2s".into()),
         ..Setup::default()
     };
     let mut server = Server::start(&setup);

@@ -29,8 +29,8 @@ pub struct Setup {
     pub schedule: String,
     /// `[retry] lifetime`.
     pub lifetime: String,
-    /// `[retry] delay_notice_after`.
-    pub delay_notice_after: String,
+    /// `[retry] delay_notice_after`; its default if absent.
+    pub delay_notice_after: Option<String>,
     /// More TOML, at the end.
     pub more: String,
     /// More arguments of `serve`.
@@ -48,7 +48,7 @@ impl Default for Setup {
             dns: None,
             schedule: r#"["1s", "1s", "2s"]"#.into(),
             lifetime: "5d".into(),
-            delay_notice_after: "1h".into(),
+            delay_notice_after: None,
             more: String::new(),
             arguments: Vec::new(),
             data: None,
@@ -139,11 +139,10 @@ impl Server {
         if let Some(dns) = setup.dns {
             let _ = writeln!(toml, "[dns]\nservers = [\"{dns}\"]\n");
         }
-        let Setup { schedule, lifetime, delay_notice_after, .. } = setup;
-        let _ = writeln!(
-            toml,
-            "[retry]\nschedule = {schedule}\nlifetime = \"{lifetime}\"\ndelay_notice_after = \"{delay_notice_after}\"\n"
-        );
+        let _ = writeln!(toml, "[retry]\nschedule = {}\nlifetime = \"{}\"", setup.schedule, setup.lifetime);
+        if let Some(after) = &setup.delay_notice_after {
+            let _ = writeln!(toml, "delay_notice_after = \"{after}\"");
+        }
         toml + &setup.more
     }
 
