@@ -19,6 +19,7 @@ mod content_goes_after_its_retention;
 mod five_days_of_retries;
 mod full_mailbox_is_retried;
 mod greylisting_is_waited_for;
+mod old_tls_is_refused;
 mod operators_see_and_steer_the_queue;
 mod real_clients_submit;
 mod senders_learn_what_became_of_it;
