@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
+pub use crate::inbound::Quotas;
 use crate::outbound::{Done, Task};
 use crate::queue::orders::{Order, Report};
 
@@ -15,8 +16,8 @@ pub enum Crossing {
     Outcome(Box<Done>),
     /// Control → shard: an operator's order, answered through the channel.
     Order(Box<Order>, futures::channel::oneshot::Sender<Report>),
-    /// Control → shard: use this configuration and this certificate from now on.
-    Reload(Arc<Config>, Option<Arc<Certificate>>),
+    /// Control → shard: use this configuration, this certificate and these counters from now on.
+    Reload(Arc<Config>, Option<Arc<Certificate>>, Arc<Quotas>),
     /// Control → shard: stop accepting, end what runs within this time, flush, return.
     Drain(Duration),
 }

@@ -17,7 +17,7 @@ use shards::Reactor;
 use shards::mesh::Port;
 
 use crate::config::Config;
-use crate::crossing::{Certificate, Crossing};
+use crate::crossing::{Certificate, Crossing, Quotas};
 use crate::dns::{self, Query};
 use crate::events::log::Channel;
 use crate::events::{Event, Log};
@@ -33,6 +33,8 @@ pub struct Start {
     pub config: Arc<Config>,
     /// What TLS listeners show; `None`: none offers TLS.
     pub certificate: Option<Arc<Certificate>>,
+    /// What accounts have used of their day, on all shards.
+    pub quotas: Arc<Quotas>,
     /// Its place in the mesh.
     pub port: Port<Crossing>,
     /// The way to the resolver.
@@ -91,7 +93,7 @@ struct Shard {
 
 impl Shard {
     async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
-        let Start { config, certificate, port, dns, log, suspended } = start;
+        let Start { config, certificate, quotas, port, dns, log, suspended } = start;
         let port = Rc::new(port);
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
@@ -108,7 +110,7 @@ impl Shard {
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
         let pool = Pool::new(reactor.clone(), config.clone(), dns, timing, metrics.clone(), reply);
-        let inbound = Inbound::new(&reactor, config, tls, queue.clone(), screening.clone(), log.clone());
+        let inbound = Inbound::new(&reactor, config, tls, quotas, queue.clone(), screening.clone(), log.clone());
         inbound.open()?;
         let dispatching = dispatcher.clone();
         reactor.spawn(async move { dispatching.run().await }).detach();
@@ -128,7 +130,7 @@ impl Shard {
                 Crossing::Attempt(task) => self.pool.take(from.expect("only shards send attempts"), *task),
                 Crossing::Outcome(done) => self.dispatcher.take(*done),
                 Crossing::Order(order, answer) => self.reactor.spawn(self.clone().obey(*order, answer)).detach(),
-                Crossing::Reload(config, certificate) => self.configure(config, certificate.as_deref()),
+                Crossing::Reload(config, certificate, quotas) => self.configure(config, certificate.as_deref(), quotas),
                 Crossing::Drain(patience) => {
                     if !std::mem::replace(&mut is_draining, true) {
                         self.reactor.spawn(self.clone().drain(patience)).detach();
@@ -150,9 +152,9 @@ impl Shard {
         let _ = answer.send(report);
     }
 
-    fn configure(&self, config: Arc<Config>, certificate: Option<&Certificate>) {
+    fn configure(&self, config: Arc<Config>, certificate: Option<&Certificate>, quotas: Arc<Quotas>) {
         match server_tls(certificate) {
-            Ok(tls) => self.inbound.configure(config.clone(), tls),
+            Ok(tls) => self.inbound.configure(config.clone(), tls, quotas),
             Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
         }
         self.queue.configure(config.clone());
@@ -232,7 +234,8 @@ mod tests {
         );
         let config = Arc::new(Config::parse(&text, folder).expect("a good configuration"));
         let (dns, _) = mpsc::channel(1);
-        Start { config, certificate: None, port, dns, log: Channel::new(Style::Logfmt), suspended: false }
+        let quotas = Quotas::new(&config);
+        Start { config, certificate: None, quotas, port, dns, log: Channel::new(Style::Logfmt), suspended: false }
     }
 
     /// Whether nobody accepts connections at `address` any more.

@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("screening", &["config", "dns", "events", "smtp"]),
     ("inbound", &["config", "events", "message", "policy", "queue", "screening", "smtp", "spool"]),
     ("outbound", &["bounce", "config", "crossing", "dns", "events", "queue", "route", "smtp"]),
-    ("crossing", &["config", "outbound", "queue"]),
+    ("crossing", &["config", "inbound", "outbound", "queue"]),
     ("shard", &["config", "crossing", "dns", "events", "inbound", "outbound", "policy", "queue", "screening", "spool"]),
 ];
 

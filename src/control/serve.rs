@@ -23,7 +23,7 @@ use super::log::Writer;
 use super::signals::{self, Request, Signals};
 use super::{certificate, clock, reload, resolver, socket};
 use crate::config::Config;
-use crate::crossing::{Certificate, Crossing};
+use crate::crossing::{Certificate, Crossing, Quotas};
 use crate::dns::Query;
 use crate::events::log::Channel;
 use crate::events::{Event, Style};
@@ -100,9 +100,11 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let (news, telling) = mpsc::unbounded_channel();
     let (dns, questions) = channel::channel(DNS_QUESTIONS);
     let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
+    let quotas = Quotas::new(&options.config);
     let start = Starting {
         config: options.config.clone(),
         certificate,
+        quotas: quotas.clone(),
         suspended: options.suspended,
         log: log.clone(),
         dns,
@@ -110,7 +112,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     };
     let running = start.launch(ports)?;
 
-    let control = Control { config: options.config, file: options.file, log, desk: Desk::new(inlet), telling };
+    let control = Control { config: options.config, quotas, file: options.file, log, desk: Desk::new(inlet), telling };
     let result = runtime.block_on(control.run(plane, questions, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
@@ -165,6 +167,7 @@ fn probe(config: &Config) -> Result<(), Failure> {
 struct Starting {
     config: Arc<Config>,
     certificate: Option<Arc<Certificate>>,
+    quotas: Arc<Quotas>,
     suspended: bool,
     log: Arc<Channel>,
     dns: channel::Sender<Query>,
@@ -185,6 +188,7 @@ impl Starting {
                 let start = shard::Start {
                     config: starting.config.clone(),
                     certificate: starting.certificate.clone(),
+                    quotas: starting.quotas.clone(),
                     port,
                     dns: starting.dns.clone(),
                     log: starting.log.clone(),
@@ -231,6 +235,7 @@ impl Plane {
 /// The control thread's work.
 struct Control {
     config: Arc<Config>,
+    quotas: Arc<Quotas>,
     file: Option<PathBuf>,
     log: Arc<Channel>,
     desk: Desk,
@@ -316,6 +321,7 @@ impl Control {
         match reload::prepare(file, &self.config) {
             Ok(config) => {
                 self.config = config;
+                self.quotas = self.quotas.follow(&self.config);
                 let _ = servers.send(self.config.dns_servers.clone());
                 self.tell_config().await;
             }
@@ -333,7 +339,11 @@ impl Control {
             Ok(certificate) => certificate,
             Err(why) => return self.say(&Event::ReloadRefused(&why)),
         };
-        match self.desk.tell_all(|| Crossing::Reload(self.config.clone(), certificate.clone())).await {
+        match self
+            .desk
+            .tell_all(|| Crossing::Reload(self.config.clone(), certificate.clone(), self.quotas.clone()))
+            .await
+        {
             Ok(()) => self.say(&Event::Reloaded),
             Err(trouble) => self.say(&Event::ReloadRefused(&trouble)),
         }

@@ -85,22 +85,16 @@ impl Conversation {
     }
 
     pub(super) fn sender(&mut self, sender: &Sender) -> Result<(), Reply> {
-        self.recipients = 0;
+        self.grant.give_back();
         let rights = self.rights.as_ref().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.sender(sender))?;
         self.inbound.0.queue.accepting(sender.size.unwrap_or(0)).map_err(of_queue)
     }
 
     fn recipient(&mut self) -> Result<(), Reply> {
-        if let Some(account) = self.account() {
-            let inner = &self.inbound.0;
-            let left = inner.quotas.left(account, inner.reactor.wall());
-            if left.is_some_and(|left| self.recipients >= left) {
-                return Err(reply::daily_limit(account.daily_limit.unwrap_or(0)));
-            }
-        }
-        self.recipients += 1;
-        Ok(())
+        let Some(account) = self.rights.as_ref().and_then(Authorized::account) else { return Ok(()) };
+        let inner = &self.inbound.0;
+        self.grant.one_more(&inner.current.borrow().quotas, account, inner.reactor.wall())
     }
 
     fn content(&self) -> Result<(), Reply> {
@@ -113,6 +107,7 @@ impl Conversation {
             self.log_refusal("message", &refusal);
             self.session.refused(refusal.reply);
         }
+        self.grant.give_back();
         // Whatever became of the content, the conversation holds it no longer.
         let _ = self.memory.hold(0);
     }
@@ -128,6 +123,10 @@ impl Conversation {
         let queue = self.inbound.0.queue.clone();
         let id = queue.reserve_id();
         let arrival = self.inbound.0.reactor.wall();
+        if let Some(account) = rights.account() {
+            let quotas = &self.inbound.0.current.borrow().quotas;
+            self.grant.hold(envelope.recipients.len() as u64, quotas, account, arrival)?;
+        }
         let screened = self.screen(id, &envelope, &content).await?;
         let screening = screened.verdict();
         let message_id = self.trace(id, arrival, facts, screened.is_marked(), &mut content);
@@ -145,8 +144,12 @@ impl Conversation {
         };
         let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;
 
+        self.grant.spend();
         self.session.accepted(&proof);
-        self.count_accepted(&rights, recipients, bytes);
+        self.inbound.0.counts.note(|counts| {
+            counts.messages += 1;
+            counts.bytes += bytes as u64;
+        });
         self.inbound.0.log.emit(&Event::Accepted {
             id: proof.id(),
             message_id: &message_id,
@@ -182,17 +185,6 @@ impl Conversation {
         };
         content.splice(0..0, trace.fields(&facts).into_bytes());
         facts.message_id.unwrap_or_else(|| trace.message_id().into())
-    }
-
-    fn count_accepted(&self, rights: &Authorized, recipients: usize, bytes: usize) {
-        let inner = &self.inbound.0;
-        if let Some(account) = rights.account() {
-            inner.quotas.spend(account, recipients as u64, inner.reactor.wall());
-        }
-        inner.counts.note(|counts| {
-            counts.messages += 1;
-            counts.bytes += bytes as u64;
-        });
     }
 
     pub(super) fn account(&self) -> Option<&Account> {

@@ -13,6 +13,7 @@ use shards::tls::{Connection, TlsFacts};
 
 use super::Inbound;
 use super::budget::Claim;
+use super::quota::Grant;
 use crate::events::Event;
 use crate::policy::Authorized;
 use crate::screening::Passed;
@@ -41,8 +42,8 @@ pub(super) struct Conversation {
     pub(super) rights: Option<Authorized>,
     /// What block lists said of the client, for the transaction that runs.
     pub(super) client_screened: Passed,
-    /// Recipients that the running transaction has been granted.
-    pub(super) recipients: u64,
+    /// What the running transaction has been granted of its account's day.
+    pub(super) grant: Grant,
     pub(super) memory: Claim,
     deadline: Deadline,
     reads: u32,
@@ -87,7 +88,7 @@ impl Conversation {
             encryption: None,
             rights,
             client_screened: Passed::default(),
-            recipients: 0,
+            grant: Grant::default(),
             memory,
             deadline,
             reads: 0,
@@ -114,6 +115,9 @@ impl Conversation {
                     }
                 }
                 Step::Read(patience) => {
+                    if self.session.sender().is_none() {
+                        self.grant.give_back();
+                    }
                     if self.read(&mut connection, patience).await.is_none() {
                         return;
                     }

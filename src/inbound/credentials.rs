@@ -28,7 +28,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Credentials that are remembered at a time.
 const REMEMBERED_MAX: usize = 1024;
 /// Verifications that may be under way or waiting; each takes the memory that its hash demands.
-const VERIFYING_MAX: usize = 64;
+pub(super) const VERIFYING_MAX: usize = 64;
 /// How long a failure counts against its address.
 const FAILURE_COUNTS: Duration = Duration::from_secs(10 * 60);
 /// Addresses, and names, whose failures are counted. When there are more, those with a single failure are forgotten

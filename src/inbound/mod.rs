@@ -5,7 +5,7 @@
 //! credentials ([`credentials`]) and what accounts have used of their day ([`quota`]).
 //! Never: the protocol (`smtp::server`), who may do what (`policy`), what scanners say (`screening`), what is on disk
 //! (`queue`).
-//! After a crash: whoever had no 250 sends again; credentials are verified anew and quotas start at nothing.
+//! After a crash: whoever had no 250 sends again; credentials are verified anew; quotas are what the queue says.
 //! RFC: 5321 §4.5.3.2.7, §4.2.5, 3207, 4954, 6409, 8314.
 //! Limits: [`admit::CONNECTIONS_MAX`] connections and `[limits] connections_per_address_max`; content memory
 //! `[limits] content_memory_bytes_max` / [`budget::SHARE`]; every wait has a patience.
@@ -48,7 +48,7 @@ use admit::{Admissions, Ticket};
 use budget::Budget;
 use converse::Conversation;
 use credentials::Credentials;
-use quota::Quotas;
+pub use quota::Quotas;
 
 /// Bad commands that end a session.
 const ERRORS_MAX: u32 = 20;
@@ -65,7 +65,6 @@ struct Inner {
     admissions: Rc<Admissions>,
     budget: Rc<Budget>,
     credentials: Credentials,
-    quotas: Quotas,
     screening: Screening,
     counts: Tally,
     /// Fires when the shard drains.
@@ -77,6 +76,7 @@ struct Inner {
 struct Current {
     config: Arc<Config>,
     accounts: Rc<Accounts>,
+    quotas: Arc<Quotas>,
     doors: Vec<Rc<Door>>,
 }
 
@@ -125,6 +125,7 @@ impl Inbound {
         reactor: &Reactor,
         config: Arc<Config>,
         tls: Option<Arc<rustls::ServerConfig>>,
+        quotas: Arc<Quotas>,
         queue: Queue,
         screening: Screening,
         log: Log,
@@ -132,15 +133,15 @@ impl Inbound {
         let (stop, stopped) = oneshot::channel();
         let credentials = Credentials::default();
         credentials.configure(&config.limits);
+        quotas.hear(&Quotas::default(), reactor.wall(), |account| queue.submitted_today(account));
         Inbound(Rc::new(Inner {
             reactor: reactor.clone(),
             queue,
             log,
             budget: Budget::new(&config.limits),
-            current: RefCell::new(Current::new(config, tls)),
+            current: RefCell::new(Current::new(config, tls, quotas)),
             admissions: Admissions::new(),
             credentials,
-            quotas: Quotas::default(),
             screening,
             counts: Tally::default(),
             stop: RefCell::new(Some(stop)),
@@ -149,11 +150,13 @@ impl Inbound {
     }
 
     /// Uses `config` and `tls` for sessions that begin from now on. Credentials that were verified are forgotten.
-    pub fn configure(&self, config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) {
+    pub fn configure(&self, config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>, quotas: Arc<Quotas>) {
+        let Inner { current, reactor, queue, .. } = &*self.0;
+        quotas.hear(&current.borrow().quotas, reactor.wall(), |account| queue.submitted_today(account));
         self.0.budget.configure(&config.limits);
         self.0.screening.configure(&config.screening);
         self.0.credentials.configure(&config.limits);
-        *self.0.current.borrow_mut() = Current::new(config, tls);
+        *current.borrow_mut() = Current::new(config, tls, quotas);
     }
 
     /// Opens every configured listener and serves it in tasks of their own.
@@ -264,10 +267,10 @@ impl Inbound {
 }
 
 impl Current {
-    fn new(config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>) -> Current {
+    fn new(config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>, quotas: Arc<Quotas>) -> Current {
         let doors =
             config.listeners.iter().map(|listener| Rc::new(Door::new(listener, &config, tls.clone()))).collect();
-        Current { accounts: Rc::new(Accounts::new(&config.accounts)), config, doors }
+        Current { accounts: Rc::new(Accounts::new(&config.accounts)), quotas, config, doors }
     }
 
     /// The door at this address; none where a reload took its listener away, whose socket stays open until a restart.

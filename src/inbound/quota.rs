@@ -1,50 +1,148 @@
 //! `daily_limit`: recipients that an account may have in a day (UTC).
 //!
-//! Counted per shard: a client's address always meets the same one, so an account that sends from one place is counted
-//! exactly. After a restart the day begins anew.
-//! Limits: one number per account that has a limit and was used today.
+//! One counter per account, shared by all shards: an atomic number, no lock. A recipient is reserved at RCPT, so that
+//! sessions side by side cannot exceed the limit together; what a transaction does not spend is given back at its end.
+//! The final dot makes sure of the reservation: it counts for the day of acceptance, also over midnight.
+//! At the start every shard adds what its queue accepted today (`queue::submitted`, which survives crashes); until all
+//! have, accounts with a limit are put off. A reload keeps the counters, and those of accounts that it takes away.
+//! Limits: one counter per account that was configured since the start.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use shards::Timestamp;
 
-use crate::config::Account;
+use crate::config::{Account, Config};
+use crate::queue::submitted::{day_of, goes_on};
+use crate::smtp::reply::{self, Reply};
 
-const DAY_S: u64 = 24 * 60 * 60;
+/// The counters of all accounts, by their names as they are configured.
+#[derive(Debug, Default)]
+pub struct Quotas(HashMap<Box<str>, Arc<Quota>>);
 
-/// What was used of the limits.
-#[derive(Default)]
-pub(super) struct Quotas(RefCell<Day>);
-
-#[derive(Default)]
-struct Day {
-    number: u64,
-    recipients: HashMap<Box<str>, u64>,
+/// What an account has used of its day.
+#[derive(Debug)]
+struct Quota {
+    /// The day in the upper half, its recipients in the lower: both change in one step.
+    used: AtomicU64,
+    /// Shards that have not yet said what they accepted before.
+    unheard: AtomicUsize,
 }
 
 impl Quotas {
-    /// Recipients that `account` may still have today; `None`: any number.
-    pub(super) fn left(&self, account: &Account, now: Timestamp) -> Option<u64> {
-        let limit = account.daily_limit?;
-        Some(limit.saturating_sub(self.0.borrow_mut().at(now).get(&account.name).copied().unwrap_or(0)))
+    /// Counters for a process that starts.
+    pub fn new(config: &Config) -> Arc<Quotas> {
+        Quotas::default().follow(config)
     }
 
-    /// `account` has had this many more.
-    pub(super) fn spend(&self, account: &Account, recipients: u64, now: Timestamp) {
-        if account.daily_limit.is_some() {
-            *self.0.borrow_mut().at(now).entry(account.name.clone()).or_default() += recipients;
+    /// The same counters, and new ones for new accounts.
+    pub fn follow(&self, config: &Config) -> Arc<Quotas> {
+        let mut quotas = self.0.clone();
+        for account in &config.accounts {
+            quotas.entry(account.name.clone()).or_insert_with(|| Arc::new(Quota::unheard_of(config.shards)));
+        }
+        Arc::new(Quotas(quotas))
+    }
+
+    /// A shard adds what it accepted before, `submitted`, to every counter that it does not know yet.
+    pub(super) fn hear(&self, known: &Quotas, now: Timestamp, submitted: impl Fn(&str) -> u64) {
+        for (account, quota) in self.0.iter().filter(|(account, _)| !known.0.contains_key(*account)) {
+            quota.reserve(submitted(account), (0, 0), None, day_of(now));
+            quota.unheard.fetch_sub(1, Ordering::Release);
         }
     }
 }
 
-impl Day {
-    fn at(&mut self, now: Timestamp) -> &mut HashMap<Box<str>, u64> {
-        let today = now.as_secs() / DAY_S;
-        if today != self.number {
-            *self = Day { number: today, recipients: HashMap::new() };
+impl Quota {
+    fn unheard_of(shards: usize) -> Quota {
+        Quota { used: AtomicU64::new(0), unheard: AtomicUsize::new(shards) }
+    }
+
+    /// Makes what `held` holds a grant of `recipients` unless that exceeds `limit`; the day on which they count.
+    fn reserve(&self, recipients: u64, held: (u32, u64), limit: Option<u64>, day: u32) -> Option<u32> {
+        let after = |packed| {
+            let (counted, used) = unpack(packed);
+            let (day, used) = if goes_on(counted, day) { (counted, used) } else { (day, 0) };
+            // What is held of another day is not among those that are used.
+            let held = if held.0 == day { held.1 } else { 0 };
+            let sum = used.saturating_sub(held).saturating_add(recipients);
+            limit.is_none_or(|limit| sum <= limit).then(|| pack(day, sum))
+        };
+        let before = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, after).ok()?;
+        after(before).map(|packed| unpack(packed).0)
+    }
+
+    /// Gives back what was reserved on `day`, if that still goes on.
+    fn give_back(&self, recipients: u64, day: u32) {
+        let after = |packed| {
+            let (counted, used) = unpack(packed);
+            (counted == day).then(|| pack(day, used.saturating_sub(recipients)))
+        };
+        // An error says that the day is over.
+        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, after);
+    }
+}
+
+fn pack(day: u32, recipients: u64) -> u64 {
+    (u64::from(day) << 32) | recipients.min(u64::from(u32::MAX))
+}
+
+fn unpack(packed: u64) -> (u32, u64) {
+    ((packed >> 32) as u32, packed & u64::from(u32::MAX))
+}
+
+/// Recipients that a transaction has been granted; given back when this ends, unless they are spent.
+#[derive(Debug, Default)]
+pub(super) struct Grant {
+    quota: Option<Arc<Quota>>,
+    day: u32,
+    recipients: u64,
+}
+
+impl Grant {
+    /// One recipient more.
+    pub(super) fn one_more(&mut self, quotas: &Quotas, account: &Account, now: Timestamp) -> Result<(), Reply> {
+        self.hold(self.recipients + 1, quotas, account, now)
+    }
+
+    /// Makes it a grant of so many recipients on the day of `now`. Where that is too many, it stays as it was.
+    pub(super) fn hold(
+        &mut self,
+        recipients: u64,
+        quotas: &Quotas,
+        account: &Account,
+        now: Timestamp,
+    ) -> Result<(), Reply> {
+        let quota = quotas.0.get(&account.name).ok_or_else(|| reply::STARTING.reply())?;
+        if account.daily_limit.is_some() && quota.unheard.load(Ordering::Acquire) > 0 {
+            return Err(reply::STARTING.reply());
         }
-        &mut self.recipients
+        let reserved = quota.reserve(recipients, (self.day, self.recipients), account.daily_limit, day_of(now));
+        self.day = reserved.ok_or_else(|| reply::daily_limit(account.daily_limit.unwrap_or(0)))?;
+        self.quota = Some(quota.clone());
+        self.recipients = recipients;
+        Ok(())
+    }
+
+    /// Gives back what is held.
+    pub(super) fn give_back(&mut self) {
+        if let Some(quota) = self.quota.take() {
+            quota.give_back(self.recipients, self.day);
+        }
+        self.recipients = 0;
+    }
+
+    /// The recipients were accepted: nothing is to be given back.
+    pub(super) fn spend(&mut self) {
+        self.quota = None;
+        self.recipients = 0;
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -52,6 +150,8 @@ impl Day {
 mod tests {
     use super::*;
     use crate::config::Notices;
+
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
     fn account(daily_limit: Option<u64>) -> Account {
         Account {
@@ -64,23 +164,80 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_day_has_its_limit_and_ends() {
-        let (quotas, account) = (Quotas::default(), account(Some(3)));
-        let noon = Timestamp::from_millis(DAY_S * 1000 * 100 + 1);
-        assert_eq!(quotas.left(&account, noon), Some(3));
-        quotas.spend(&account, 2, noon);
-        assert_eq!(quotas.left(&account, noon), Some(1));
-        quotas.spend(&account, 2, noon);
-        assert_eq!(quotas.left(&account, noon), Some(0));
-        assert_eq!(quotas.left(&account, Timestamp::from_millis(DAY_S * 1000 * 101)), Some(3));
+    fn quotas(shards: usize) -> Quotas {
+        Quotas(HashMap::from([(account(None).name, Arc::new(Quota::unheard_of(shards)))]))
+    }
+
+    fn at(day: u64) -> Timestamp {
+        Timestamp::from_millis(DAY_MS * day + 1)
+    }
+
+    /// What the only account has used.
+    fn used(quotas: &Quotas) -> (u32, u64) {
+        unpack(quotas.0["user@example.org"].used.load(Ordering::Acquire))
     }
 
     #[test]
-    fn without_a_limit_nothing_is_counted() {
-        let (quotas, account) = (Quotas::default(), account(None));
-        quotas.spend(&account, 5, Timestamp::default());
-        assert_eq!(quotas.left(&account, Timestamp::default()), None);
-        assert!(quotas.0.borrow().recipients.is_empty());
+    fn what_is_not_spent_is_given_back() {
+        let (quotas, account) = (quotas(0), account(Some(3)));
+        let (mut one, mut other) = (Grant::default(), Grant::default());
+        assert_eq!(one.hold(2, &quotas, &account, at(7)), Ok(()));
+        assert_eq!(other.one_more(&quotas, &account, at(7)), Ok(()));
+        assert_eq!(other.one_more(&quotas, &account, at(7)), Err(reply::daily_limit(3)));
+        assert_eq!(used(&quotas), (7, 3));
+        drop(one);
+        assert_eq!(used(&quotas), (7, 1));
+        other.spend();
+        drop(other);
+        assert_eq!(used(&quotas), (7, 1));
+    }
+
+    #[test]
+    fn over_midnight_a_grant_counts_for_the_day_of_acceptance() {
+        let (quotas, account) = (quotas(0), account(Some(3)));
+        let (mut late, mut early) = (Grant::default(), Grant::default());
+        late.hold(2, &quotas, &account, at(7)).expect("they are left");
+        early.hold(2, &quotas, &account, at(8)).expect("it is a new day");
+        assert_eq!(late.hold(2, &quotas, &account, at(8)), Err(reply::daily_limit(3)));
+        late.give_back();
+        assert_eq!(used(&quotas), (8, 2));
+        // A shard whose clock is a little behind counts for the day that has begun.
+        late.hold(1, &quotas, &account, at(7)).expect("one is left");
+        assert_eq!(used(&quotas), (8, 3));
+    }
+
+    #[test]
+    fn nobody_is_granted_anything_before_every_shard_was_heard() {
+        let (quotas, limited, unlimited) = (quotas(2), account(Some(10)), account(None));
+        let mut grant = Grant::default();
+        for accepted_before in [4, 5] {
+            assert_eq!(grant.one_more(&quotas, &limited, at(7)), Err(reply::STARTING.reply()));
+            assert_eq!(Grant::default().one_more(&quotas, &unlimited, at(7)), Ok(()));
+            quotas.hear(&Quotas::default(), at(7), |_| accepted_before);
+            quotas.hear(&quotas, at(7), |_| panic!("it was heard"));
+        }
+        assert_eq!(grant.one_more(&quotas, &limited, at(7)), Ok(()));
+        assert_eq!(grant.one_more(&quotas, &limited, at(7)), Err(reply::daily_limit(10)));
+    }
+
+    #[test]
+    fn threads_side_by_side_never_exceed_the_limit() {
+        let (quotas, account) = (quotas(0), account(Some(10_000)));
+        let session = || {
+            let mut accepted = 0;
+            for round in 0..10_000 {
+                let mut grant = Grant::default();
+                if grant.one_more(&quotas, &account, at(7)).is_ok() && round % 3 > 0 {
+                    grant.spend();
+                    accepted += 1;
+                }
+            }
+            accepted
+        };
+        let accepted: u64 = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(session));
+            threads.map(|thread| thread.join().expect("it ends")).iter().sum()
+        });
+        assert_eq!((accepted, used(&quotas)), (10_000, (7, 10_000)));
     }
 }

@@ -25,6 +25,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Recipients that `account` has submitted here today (UTC), also before a restart.
+    pub fn submitted_today(&self, account: &str) -> u64 {
+        self.core.state.borrow().submitted.today(account, self.core.reactor.wall())
+    }
+
     pub(super) fn rows_are_full(&self) -> bool {
         self.core.state.borrow().rows.bytes() > ROW_BYTES_MAX
     }

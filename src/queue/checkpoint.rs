@@ -13,7 +13,8 @@ use shards::journal::Position;
 
 use super::retention::expiry_key;
 use super::row;
-use super::rows::{self, DONE, EXPIRY, META, QUEUED, SEGMENTS, Slot};
+use super::rows::{self, DONE, EXPIRY, META, QUEUED, SEGMENTS, SUBMITTED, Slot};
+use super::submitted::Change;
 use super::{Error, Life, Queue};
 use crate::events::Event;
 use crate::spool::encode::{Corrupt, Reader, put_number};
@@ -67,6 +68,7 @@ impl Meta {
 struct Taken {
     rows: Rc<rows::Batch>,
     segments: Vec<(u32, Option<Vec<u8>>)>,
+    submitted: Vec<Change>,
     expired: Vec<[u8; 12]>,
     /// Segments that can be deleted after the commit.
     dead: Vec<u32>,
@@ -144,12 +146,14 @@ impl Queue {
         let state = &mut *self.core.state.borrow_mut();
         let position = self.core.journal.tail();
         let dead = state.segments.dead(&self.core.journal.segments(), position);
-        if !state.rows.is_dirty() && !state.segments.is_dirty() && state.expired.is_empty() && dead.is_empty() {
+        let is_dirty = state.rows.is_dirty() || state.segments.is_dirty() || state.submitted.is_dirty();
+        if !is_dirty && state.expired.is_empty() && dead.is_empty() {
             return None;
         }
         Some(Taken {
             rows: state.rows.begin_checkpoint(),
             segments: state.segments.begin_checkpoint(position),
+            submitted: state.submitted.begin_checkpoint(),
             expired: std::mem::take(&mut state.expired),
             dead,
             meta: Meta { position, next_number: state.next_number },
@@ -186,6 +190,8 @@ impl Queue {
         }
         let segment = |(number, row): &(u32, Option<Vec<u8>>)| (SEGMENTS, number.to_be_bytes().to_vec(), row.clone());
         batch.changes.extend(taken.segments.iter().map(segment));
+        let submitted = |(account, value): &Change| (SUBMITTED, account.as_bytes().to_vec(), value.clone());
+        batch.changes.extend(taken.submitted.iter().map(submitted));
         batch.changes.push((META, META_KEY.to_vec(), Some(taken.meta.encode())));
         batch
     }
@@ -210,6 +216,7 @@ impl Queue {
         let mut state = self.core.state.borrow_mut();
         state.rows.abandon_checkpoint(taken.rows);
         state.segments.abandon_checkpoint();
+        state.submitted.abandon_checkpoint(taken.submitted);
         state.expired.extend(taken.expired);
     }
 

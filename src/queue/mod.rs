@@ -16,6 +16,7 @@
 //!
 //! On disk: `DATA/lock`, and for each shard `DATA/shard-NN/journal` (every record of the [spool](crate::spool)) and
 //! `DATA/shard-NN/index` (rows as of the last checkpoint, with the journal's position that they cover).
+//! Both also tell what each account has submitted today ([`submitted`]).
 //! After a crash: the index is read once and the journal replayed from that position; `recovery` tests each arrow.
 //! RFC: 5321 §4.2.5, §4.5.4.1; 3461 §4.1, §5.2.
 //!
@@ -50,6 +51,7 @@ mod segments;
 mod settle;
 mod signal;
 mod state;
+pub mod submitted;
 #[cfg(test)]
 mod tests;
 

@@ -14,7 +14,7 @@ use shards::{Reactor, Timestamp};
 
 use super::checkpoint::{META_KEY, Meta};
 use super::row;
-use super::rows::{META, QUEUED, SEGMENTS, TABLES};
+use super::rows::{META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
 use super::state::State;
 use super::{Core, Error, Life, MessageId, Queue};
@@ -204,6 +204,12 @@ fn load_index(index: &Index, state: &mut State, now_s: u32) -> Result<Position, 
     index.scan(SEGMENTS, &[], &mut |key, value| {
         let number = <[u8; 4]>::try_from(key).map(u32::from_be_bytes).unwrap_or(u32::MAX);
         result = state.segments.load(number, value).map_err(damaged);
+        result.is_ok()
+    })?;
+    result?;
+    let mut result = Ok(());
+    index.scan(SUBMITTED, &[], &mut |account, value| {
+        result = state.submitted.load(account, value).map_err(damaged);
         result.is_ok()
     })?;
     result?;

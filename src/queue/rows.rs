@@ -13,7 +13,7 @@ use super::row::{self, Row};
 use super::{Error, MessageId};
 
 /// The index's tables, in the order of the constants below.
-pub const TABLES: &[&str] = &["meta", "queued", "done", "expiry", "segments"];
+pub const TABLES: &[&str] = &["meta", "queued", "done", "expiry", "segments", "submitted"];
 /// One value: format, position, next number.
 pub const META: Table = Table(0);
 /// Message → row, while a recipient is queued.
@@ -24,6 +24,8 @@ pub const DONE: Table = Table(2);
 pub const EXPIRY: Table = Table(3);
 /// Segment → what of it is in use.
 pub const SEGMENTS: Table = Table(4);
+/// Account → what it has submitted today.
+pub const SUBMITTED: Table = Table(5);
 
 /// What a row has become.
 pub enum Slot {

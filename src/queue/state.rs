@@ -11,6 +11,7 @@ use super::ready::{Ready, Slice};
 use super::row::{self, Content, Row, domain_of, seconds};
 use super::rows::{Rows, Slot};
 use super::segments::Segments;
+use super::submitted::Submitted;
 use super::{Error, MessageId};
 use crate::config::{Config, Retention};
 use crate::message::scan;
@@ -115,6 +116,8 @@ pub struct State {
     pub contents: Contents,
     /// What is in use of the journal.
     pub segments: Segments,
+    /// What accounts have submitted today.
+    pub submitted: Submitted,
     /// Counters.
     pub tally: Tally,
     /// The number of the next message.
@@ -139,6 +142,7 @@ impl State {
             leases: Leases::default(),
             contents,
             segments: Segments::default(),
+            submitted: Submitted::default(),
             tally: Tally::default(),
             next_number: 1,
             expired: Vec::new(),
@@ -192,6 +196,9 @@ impl State {
     /// A message was accepted, in the frame at `position`. Its slices are to be pushed once the frame is durable.
     pub fn accept(&mut self, accepted: Accepted, position: Position) -> Vec<Slice> {
         let message = accepted.id;
+        if let Some(account) = &accepted.account {
+            self.submitted.add(account, accepted.envelope.recipients.len() as u64, accepted.arrival);
+        }
         let row = Row::accepted(accepted, position);
         let due_s = seconds(row.arrival);
         let mut slices: Vec<Slice> = Vec::with_capacity(1);

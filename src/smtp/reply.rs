@@ -409,7 +409,8 @@ pub const MESSAGE_TOO_LARGE: Fixed =
     codes(552, 5, 3, 4).fixed("The message is larger than permitted; see SIZE in EHLO's reply");
 /// RCPT beyond an account's `daily_limit`.
 pub fn daily_limit(recipients: u64) -> Reply {
-    DAILY_LIMIT.say(format!("The account's {recipients} recipients of today are used up; go on tomorrow (UTC)"))
+    DAILY_LIMIT
+        .say(format!("The account may send to {recipients} recipients a day, which are used up; go on after 00:00 UTC"))
 }
 
 /// Per client address, at connect.
@@ -434,6 +435,8 @@ pub const NO_STORAGE: Fixed = codes(452, 4, 3, 1).fixed("No room for the message
 pub const LOCAL_ERROR: Fixed = codes(451, 4, 3, 0).fixed("Something failed here; try again later");
 /// The patience ended.
 pub const TIMED_OUT: Fixed = codes(421, 4, 4, 2).fixed("You were silent for too long; good-bye");
+/// What the account has used today is not yet known.
+pub const STARTING: Fixed = codes(451, 4, 3, 2).fixed("The server is starting; try again in a few seconds");
 /// We are stopping.
 pub const SHUTTING_DOWN: Fixed = codes(421, 4, 3, 2).fixed("The server is stopping; try again shortly");
 

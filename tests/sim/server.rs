@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use ringpost::config::{Config, Uncertain};
-use ringpost::crossing::Crossing;
+use ringpost::crossing::{Crossing, Quotas};
 use ringpost::events::log::{Channel, Style};
 use ringpost::queue::orders::{Order, Report, Selection};
 use ringpost::shard::{self, Start};
@@ -102,12 +102,14 @@ impl Server {
         self.ready.set(0);
         self.has_failed.set(false);
 
+        let quotas = Quotas::new(&self.config);
         let (dns, queries) = mpsc::channel(QUERIES);
         self.node.spawn(|reactor| self.resolver.clone().run(reactor, queries));
         for port in ports {
             let start = Start {
                 config: self.config.clone(),
                 certificate: None,
+                quotas: quotas.clone(),
                 port,
                 dns: dns.clone(),
                 log: self.log.clone(),

@@ -65,7 +65,8 @@ fn start(node: &Node, config: Arc<Config>, tls: Arc<rustls::ServerConfig>, opene
         let log = Log::new(&reactor, 0, channel.clone());
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
-        let inbound = Inbound::new(&reactor, config, Some(tls.clone()), queue.clone(), screening, log.clone());
+        let quotas = Quotas::new(&config);
+        let inbound = Inbound::new(&reactor, config, Some(tls.clone()), quotas, queue.clone(), screening, log.clone());
         assert_eq!(inbound.open().expect("the doors open").len(), 3);
         *opened.borrow_mut() = Some(World { reactor, server, inbound, queue, log, channel, tls });
     });
@@ -87,9 +88,13 @@ fn config(address: std::net::IpAddr) -> Config {
 
 /// A hash that costs a test nothing.
 fn hash(password: &str) -> String {
-    let cheap = argon2::Params::new(8, 1, 1, None).expect("parameters");
+    hash_of_cost(password, 8, 1)
+}
+
+fn hash_of_cost(password: &str, memory_kib: u32, passes: u32) -> String {
+    let cost = argon2::Params::new(memory_kib, passes, 1, None).expect("parameters");
     let salt = SaltString::from_b64("c2FsdHNhbHRzYWx0").expect("a salt");
-    let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
+    let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cost);
     argon2.hash_password(password.as_bytes(), &salt).expect("a hash").to_string()
 }
 
@@ -134,6 +139,12 @@ impl World {
         let content = self.queue.content(&lease).await.expect("its content");
         self.queue.hand_back(&domain);
         String::from_utf8(content.to_vec()).expect("text")
+    }
+
+    /// Puts another configuration in force.
+    fn reload(&self, config: Config) {
+        let quotas = self.inbound.0.current.borrow().quotas.follow(&config);
+        self.inbound.configure(Arc::new(config), Some(self.tls.clone()), quotas);
     }
 
     /// Waits until the server has noticed that nobody is connected.

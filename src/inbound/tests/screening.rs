@@ -250,7 +250,7 @@ fn a_scanner_that_is_down_defers_or_lets_pass() {
         let mut config = super::config(world.server.address());
         with_clamav(&mut config);
         config.screening.clamav.as_mut().expect("a scanner").on_failure = OnFailure::Accept;
-        world.inbound.configure(Arc::new(config), Some(world.tls.clone()));
+        world.reload(config);
         client.submits("250 2.6.0").await;
         assert!(world.logged().contains("screening=clamav:failed"));
     });
@@ -408,7 +408,7 @@ fn lists_that_do_not_answer_defer_or_let_pass() {
                 let mut config = super::config(world.server.address());
                 with_lists(&mut config, &[zone]);
                 config.screening.block_lists.as_mut().expect("lists").on_failure = OnFailure::Accept;
-                world.inbound.configure(Arc::new(config), Some(world.tls.clone()));
+                world.reload(config);
                 client.submits("250 2.6.0").await;
                 assert!(world.logged().contains("screening=block_lists:failed"));
             },

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Account, Notices};
-use crate::inbound::credentials::THROTTLED_DELAY;
+use crate::inbound::credentials::{THROTTLED_DELAY, VERIFYING_MAX, Verified};
 use crate::smtp::sasl::{login_response, plain_response};
 
 #[test]
@@ -83,7 +83,7 @@ fn who_was_right_is_remembered_until_the_accounts_change() {
             let mut config = super::config(world.server.address());
             config.accounts[0].password = hash("new").into();
             config.accounts.push(account("other@accept.test", "second", None));
-            world.inbound.configure(Arc::new(config), Some(world.tls.clone()));
+            world.reload(config);
             let mut client = world.greeted(SUBMISSIONS).await;
             client.says(&format!("AUTH PLAIN {}", plain_response("user@accept.test", PASSWORD)), "535 5.7.8").await;
             client.says(&format!("AUTH PLAIN {}", plain_response("other@accept.test", "second")), "235").await;
@@ -112,11 +112,130 @@ fn a_day_has_its_limit() {
             client.says("From: user@accept.test\r\n\r\n.", "250 2.6.0").await;
             client.says("MAIL FROM:<user@accept.test>", "250").await;
             client.says("RCPT TO:<2@next.test>", "250").await;
-            client.says("RCPT TO:<3@next.test>", "452 4.7.1").await;
+            let refusal = client.says("RCPT TO:<3@next.test>", "452 4.7.1").await;
+            assert!(refusal.contains("2 recipients a day") && refusal.contains("00:00 UTC"), "{refusal}");
             client.says("RSET", "250").await;
             world.reactor.sleep(Duration::from_secs(24 * 3600)).await;
             let mut client = world.authenticated().await;
             client.begins("user@accept.test", "4@next.test").await;
+        },
+    );
+}
+
+#[test]
+fn sessions_side_by_side_share_a_day_and_give_back_what_they_do_not_use() {
+    const RCPT: &str = "RCPT TO:<b@next.test>";
+    const MAIL: &str = "MAIL FROM:<user@accept.test>";
+    story(
+        |config| config.accounts[0].daily_limit = Some(3),
+        |world| async move {
+            let (mut one, mut other) = (world.authenticated().await, world.authenticated().await);
+            one.says(MAIL, "250").await;
+            other.says(MAIL, "250").await;
+            for (client, reply) in [(1, "250"), (2, "250"), (1, "250"), (2, "452 4.7.1"), (1, "452 4.7.1")] {
+                if client == 1 {
+                    one.says(RCPT, reply).await
+                } else {
+                    other.says(RCPT, reply).await
+                };
+            }
+            one.says("RSET", "250").await;
+            for reply in ["250", "250", "452 4.7.1"] {
+                other.says(RCPT, reply).await;
+            }
+            drop((one, other));
+            world.emptied().await;
+
+            let mut client = world.authenticated().await;
+            client.begins("user@accept.test", "1@next.test").await;
+            client.says("From: boss@accept.test\r\n\r\n.", "553 5.7.1").await;
+            client.says(MAIL, "250").await;
+            for reply in ["250", "250", "250", "452 4.7.1"] {
+                client.says(RCPT, reply).await;
+            }
+            client.says("DATA", "354").await;
+            client.says("From: user@accept.test\r\n\r\n.", "250 2.6.0").await;
+
+            let mut config = super::config(world.server.address());
+            config.accounts[0].daily_limit = Some(4);
+            config.accounts.push(account("new@accept.test", PASSWORD, Some(1)));
+            world.reload(config);
+            let mut client = world.authenticated().await;
+            client.says(MAIL, "250").await;
+            client.says(RCPT, "250").await;
+            client.says(RCPT, "452 4.7.1").await;
+            let mut client = world.greeted(SUBMISSIONS).await;
+            client.says(&format!("AUTH PLAIN {}", plain_response("new@accept.test", PASSWORD)), "235").await;
+            client.says("MAIL FROM:<new@accept.test>", "250").await;
+            client.says(RCPT, "250").await;
+            client.says(RCPT, "452 4.7.1").await;
+        },
+    );
+}
+
+/// On a real core: a verification takes its time elsewhere.
+#[test]
+fn while_credentials_are_verified_others_converse() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let mut config = config([127, 0, 0, 1].into());
+    config.data_dir = directory.path().to_path_buf();
+    config.listeners.retain(|listener| listener.address.port() == SUBMISSIONS);
+    config.listeners[0].address.set_port(0);
+    config.accounts[0].password = hash_of_cost(PASSWORD, 64 << 10, 6).into();
+    shards::launch::run(|reactor| async move {
+        let config = Arc::new(config);
+        let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
+        let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
+        let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
+        let quotas = Quotas::new(&config);
+        let inbound = Inbound::new(&reactor, config, Some(certificate()), quotas, queue, screening, log);
+        let address = inbound.open().expect("the door opens")[0];
+        let connect = async || {
+            let stream = reactor.connect(address, None, PATIENCE).await.expect("it connects");
+            let connection = Some(Connection::plain(stream));
+            let client = Client { reactor: reactor.clone(), connection, unread: String::new() };
+            let mut client = client.encrypt().await;
+            client.hears("220").await;
+            client.says("EHLO client.test", "250").await;
+            client
+        };
+        let (mut verified, mut other) = (connect().await, connect().await);
+        let began = reactor.now();
+        let mut slowest = Duration::ZERO;
+        let mut replies = 0;
+        let command = format!("AUTH PLAIN {}", plain_response("user@accept.test", PASSWORD));
+        let conversation = async {
+            loop {
+                let asked = reactor.now();
+                other.says("NOOP", "250").await;
+                slowest = slowest.max(reactor.now().since(asked));
+                replies += 1;
+            }
+        };
+        select(pin!(verified.says(&command, "235")), pin!(conversation)).await;
+        let took = reactor.now().since(began);
+        println!("{replies} replies, the slowest after {slowest:?}, while a verification took {took:?}");
+        assert!(replies >= 20 && slowest < took / 2, "{replies} replies, the slowest after {slowest:?} of {took:?}");
+    })
+    .expect("an executor");
+}
+
+#[test]
+fn verifications_that_wait_are_bounded() {
+    story(
+        |_| (),
+        |world| async move {
+            let inner = &world.inbound.0;
+            let accounts = inner.current.borrow().accounts.clone();
+            let client = IpAddr::from([192, 0, 2, 1]);
+            let attempts = (0..VERIFYING_MAX + 2).map(|number| {
+                let guess = number.to_string().into();
+                inner.credentials.verify(&inner.reactor, &accounts, client, "user@accept.test", guess)
+            });
+            let verdicts = futures::future::join_all(attempts).await;
+            let count = |wanted: fn(&Verified) -> bool| verdicts.iter().filter(|verdict| wanted(verdict)).count();
+            assert_eq!(count(|verdict| matches!(verdict, Verified::Wrong)), VERIFYING_MAX);
+            assert_eq!(count(|verdict| matches!(verdict, Verified::Busy)), 2);
         },
     );
 }

@@ -187,7 +187,7 @@ fn counts(queue: &Queue) -> (u64, u64) {
 async fn checkpoint(queue: &Queue) {
     let is_behind = || {
         let state = queue.core.state.borrow();
-        state.rows.bytes() > 0 || state.segments.is_dirty()
+        state.rows.bytes() > 0 || state.segments.is_dirty() || state.submitted.is_dirty()
     };
     while is_behind() {
         let round = queue.core.kept.round();

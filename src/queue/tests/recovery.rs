@@ -31,6 +31,33 @@ fn after_a_crash_every_lease_is_due_again() {
     }
 }
 
+/// Also of messages of which retention has left nothing, and of those that were accepted after the last checkpoint.
+#[test]
+fn what_an_account_submitted_today_outlives_crashes() {
+    let world = World::new();
+    for life in 0..3 {
+        world.run(move |reactor, queue| async move {
+            assert_eq!((queue.submitted_today("account"), queue.submitted_today("other")), (life * 5, 0));
+            for (to, checkpointed) in [
+                (&["x@one.test", "y@one.test"][..], true),
+                (&["z@one.test"], true),
+                (&["x@one.test", "y@one.test"], false),
+            ] {
+                let mut message = message(&reactor, &queue, "a@sender.test", to);
+                message.account = Some("account".into());
+                queue.accept(message, "<1@test>").await.expect("it is accepted");
+                let lease = lease(&queue).await;
+                settle(&queue, &lease, &delivered()).await;
+                if checkpointed {
+                    checkpoint(&queue).await;
+                }
+            }
+            flush(&queue).await;
+            assert_eq!((queue.submitted_today("account"), counts(&queue)), (life * 5 + 5, (0, 0)));
+        });
+    }
+}
+
 /// Each arrow is one batch.
 #[test]
 fn every_state_outlives_a_crash_with_and_without_a_checkpoint() {
