@@ -106,7 +106,7 @@ fn message(reactor: &Reactor, queue: &Queue, number: u32) -> Message {
         envelope: Envelope { sender, recipients },
         account: Some("sender@bulk.test".into()),
         client: None,
-        screening: None,
+        tagged: ringpost::spool::record::Tagged::default(),
         content: b"Subject: one of many\r\n\r\n".to_vec(),
     }
 }

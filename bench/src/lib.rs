@@ -104,7 +104,7 @@ pub fn message(id: MessageId) -> Message {
         envelope: Envelope { sender: sender(), recipients: recipients() },
         account: Some("a@example.org".into()),
         client: Some(Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), name: "client.example".into() }),
-        screening: None,
+        tagged: ringpost::spool::record::Tagged::default(),
         content: content(),
     }
 }

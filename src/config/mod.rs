@@ -143,6 +143,8 @@ pub struct Account {
     pub smtp: bool,
     /// `daily_limit`, recipients a day.
     pub daily_limit: Option<u64>,
+    /// `scheduled_send`: a message with a Date to come waits for it.
+    pub scheduled_send: bool,
     /// `notify`: notices wanted when the message asks for nothing.
     pub notify: Notices,
 }

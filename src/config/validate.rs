@@ -226,6 +226,7 @@ fn account(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Acc
     let senders = section.required_list("senders", reading, text(units::sender));
     let smtp = section.optional("smtp", reading, truth);
     let daily_limit = section.optional("daily_limit", reading, number(1..=u64::from(u32::MAX)));
+    let scheduled_send = section.optional("scheduled_send", reading, truth);
     let notify = section.list_or_empty("notify", reading, word(NOTICES));
     section.end(reading);
     let notify = match notify {
@@ -248,6 +249,7 @@ fn account(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Acc
             senders: values(senders?),
             smtp: smtp.is_none_or(|smtp| smtp.value),
             daily_limit: daily_limit.map(|limit| limit.value),
+            scheduled_send: scheduled_send.is_some_and(|send| send.value),
             notify,
         },
     })

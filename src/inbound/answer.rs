@@ -11,6 +11,7 @@ use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Sender};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, Question};
+use crate::spool::record::Tagged;
 use crate::spool::{Client, Message};
 
 /// A question whose answer takes time.
@@ -116,6 +117,7 @@ impl Conversation {
         let facts = scan(&content);
         let rights = self.rights.clone().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.content(&content, &facts))?;
+        let scheduled = rights.scheduled(&content[..facts.body_start], self.inbound.0.reactor.wall())?;
         if facts.has_blind {
             remove_blind(&mut content);
         }
@@ -139,7 +141,7 @@ impl Conversation {
             envelope,
             account: account.clone(),
             client: Some(client),
-            screening: screening.clone(),
+            tagged: Tagged { screening: screening.clone(), scheduled },
             content,
         };
         let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;

@@ -160,6 +160,7 @@ mod tests {
             senders: vec![],
             smtp: true,
             daily_limit,
+            scheduled_send: false,
             notify: Notices { failed: true, delayed: true, delivered: false },
         }
     }

@@ -1,7 +1,7 @@
 //! Policy: who may send what. Facts in, [`Verdict`] out. Pure.
 //!
 //! Owns: accounts and their senders, relay rights, the rules about a message's content (exactly one From mailbox that
-//! belongs to the account, no loops). Never: a socket, a clock, a counter (`inbound` counts and waits).
+//! belongs to the account, no loops), when it may go out. Never: a socket, a clock, a counter (`inbound` counts and waits).
 //! Argon2id verification is here as a function, because it computes only; it takes tens of milliseconds, so callers run
 //! it off the reactor.
 //! RFC: 6409 §3.3, §4.3, §6.1, §8; 5321 §6.3; 4954.
@@ -9,6 +9,7 @@
 pub mod account;
 pub mod content;
 pub mod network;
+pub mod timing;
 
 pub use account::Accounts;
 
@@ -95,6 +96,7 @@ mod tests {
             senders: senders.iter().map(|sender| (*sender).into()).collect(),
             smtp: true,
             daily_limit: None,
+            scheduled_send: false,
             notify: Notices { failed: true, delayed: true, delivered: false },
         })
     }

@@ -64,11 +64,14 @@ impl Queue {
     /// Brings an appended message into memory; it can be leased once its frame is durable.
     pub(super) fn enter(&self, message: Message, position: Position, skip: u32, len: u32) {
         self.look_again_for_delay(message.id);
-        let Message { id, arrival, envelope, account, client, screening, content } = message;
+        let Message { id, arrival, envelope, account, client, tagged, content } = message;
         let slices = {
             let state = &mut *self.core.state.borrow_mut();
-            state.contents.keep(id, &Arc::new(content));
-            state.accept(Accepted { id, arrival, envelope, account, client, screening, skip, len }, position)
+            // What is tried days later would only keep others out of memory.
+            if tagged.scheduled.is_none() {
+                state.contents.keep(id, &Arc::new(content));
+            }
+            state.accept(Accepted { id, arrival, envelope, account, client, tagged, skip, len }, position)
         };
         self.publish_when_durable(slices);
         if self.checkpoint_is_urgent() {

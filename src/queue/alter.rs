@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
-use super::row::{Entry, Row, domain_of};
+use super::row::{Entry, Row, domain_of, seconds};
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, open};
 use crate::events::Event;
 use crate::smtp::client::Phase;
@@ -17,9 +17,9 @@ use crate::spool::record::{Change, Standing, State as At};
 pub(super) enum Alter {
     /// due → held. A leased recipient is held too: unless its attempt ends it, it is not tried again.
     Hold,
-    /// held → due now.
+    /// held → due now, or at the scheduled time.
     Release,
-    /// due later → due now.
+    /// due later → due now. An order about many leaves alone what is scheduled for later: nobody deferred that.
     Retry,
 }
 
@@ -32,12 +32,15 @@ impl Alter {
         }
     }
 
-    /// The state after the change; `None` where it changes nothing.
-    fn apply(self, state: At, now_s: u32) -> Option<At> {
+    /// The state after the change; `None` where it changes nothing. `begin_s` is when the message is due first, `named`
+    /// whether the order is about it alone.
+    fn apply(self, state: At, now_s: u32, begin_s: u32, named: bool) -> Option<At> {
         match (self, state) {
             (Alter::Hold, At::Due { .. }) => Some(At::Held),
-            (Alter::Release, At::Held) => Some(At::Due { at_s: now_s }),
-            (Alter::Retry, At::Due { at_s }) if at_s > now_s => Some(At::Due { at_s: now_s }),
+            (Alter::Release, At::Held) => Some(At::Due { at_s: now_s.max(begin_s) }),
+            (Alter::Retry, At::Due { at_s }) if at_s > now_s && (named || begin_s <= now_s) => {
+                Some(At::Due { at_s: now_s })
+            }
             _ => None,
         }
     }
@@ -162,15 +165,17 @@ impl Queue {
         let state = self.core.state.borrow();
         let mut changes = Vec::new();
         for message in ids.iter().skip_while(|id| after.is_some_and(|(last, _)| **id < last)) {
-            let alteration = |(index, entry): (u16, &Entry)| {
-                let state = alter.apply(entry.standing.state, now_s)?;
+            let alteration = |begin_s: u32, index: u16, entry: &Entry| {
+                let state = alter.apply(entry.standing.state, now_s, begin_s, selection.id.is_some())?;
                 let standing = Standing { state, ..entry.standing.clone() };
                 let is_next = after.is_none_or(|last| (*message, index) > last);
                 (is_next && selection.selects(entry)).then_some(Change { message: *message, index, standing })
             };
             let room = CHANGES_PER_FRAME_MAX - changes.len();
             state.rows.read(*message, |row| {
-                changes.extend((0..=u16::MAX).zip(&row.recipients).filter_map(alteration).take(room));
+                let begin_s = seconds(row.begin());
+                let indexed = (0..=u16::MAX).zip(&row.recipients);
+                changes.extend(indexed.filter_map(|(index, entry)| alteration(begin_s, index, entry)).take(room));
             })?;
         }
         Ok(changes)

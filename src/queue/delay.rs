@@ -4,14 +4,16 @@
 //!
 //! Ids are in the order of arrival, so one walk through the queue, from the oldest on, meets every message when its time
 //! comes. It goes on where it stopped: a queued message is looked at once (and once more after each start), and what was
-//! told is on disk, in the frame of the notice that tells it.
+//! told is on disk, in the frame of the notice that tells it. A scheduled message is delayed that long after its time: the
+//! walk passes it over and writes its time down, in memory, like what is due later.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shards::Timestamp;
 
 use super::notice::{self, About, Told};
-use super::row::{Entry, Row};
+use super::row::{Entry, Row, seconds, timestamp};
 use super::{MessageId, Queue};
 use crate::bounce::Action;
 use crate::config::Config;
@@ -50,16 +52,23 @@ impl Queue {
     async fn tell_some_delays(&self, now: Timestamp) -> Round {
         let config = self.config();
         let after = config.retry.delay_notice_after;
+        if !self.tell_scheduled_delays(now, &config).await {
+            return Round::NoRoom;
+        }
         let mut looked_at = self.core.looked_at_for_delay.get();
         let page = self.core.state.borrow().rows.page(looked_at, MESSAGES_PER_ROUND);
         // Whatever is accepted from now on has its time later.
         let Some(page) = self.sound(page) else { return Round::Until(now + after) };
+        let until =
+            |time: Timestamp| Round::Until(self.next_scheduled_delay(after).map_or(time, |next| next.min(time)));
         let more = page.len() == MESSAGES_PER_ROUND;
         for (message, row) in page {
-            if row.arrival + after > now {
-                return Round::Until(row.arrival + after);
-            }
-            if wants_any(&row, &config) && !self.tell_delay(message, &config).await {
+            if row.begin() + after > now {
+                if row.tagged.scheduled.is_none() {
+                    return until(row.arrival + after);
+                }
+                self.core.scheduled.borrow_mut().insert((seconds(row.begin()), message));
+            } else if wants_any(&row, &config) && !self.tell_delay(message, &config).await {
                 return Round::NoRoom;
             }
             // An older message may have been accepted in the meantime: then the walk goes on there.
@@ -69,7 +78,30 @@ impl Queue {
             looked_at = Some(message);
             self.core.looked_at_for_delay.set(looked_at);
         }
-        if more { Round::More } else { Round::Until(now + after) }
+        if more { Round::More } else { until(now + after) }
+    }
+
+    /// When the first of the scheduled messages that the walk has passed over is delayed.
+    fn next_scheduled_delay(&self, after: Duration) -> Option<Timestamp> {
+        self.core.scheduled.borrow().first().map(|(begin_s, _)| timestamp(*begin_s) + after)
+    }
+
+    /// Tells of those scheduled messages that are delayed by now, at most a round's worth. False: there is no room.
+    async fn tell_scheduled_delays(&self, now: Timestamp, config: &Config) -> bool {
+        for _ in 0..MESSAGES_PER_ROUND {
+            let first = self.core.scheduled.borrow().first().copied();
+            let Some((begin_s, message)) = first else { break };
+            if timestamp(begin_s) + config.retry.delay_notice_after > now {
+                break;
+            }
+            let row = self.core.state.borrow().rows.read(message, Row::clone);
+            let Some(row) = self.sound(row) else { break };
+            if row.is_some_and(|row| wants_any(&row, config)) && !self.tell_delay(message, config).await {
+                return false;
+            }
+            self.core.scheduled.borrow_mut().remove(&(begin_s, message));
+        }
+        true
     }
 
     /// A message is accepted: if the walk is past its place already, it goes back there.

@@ -42,14 +42,17 @@ pub fn message(
     if let Some(client) = &row.client {
         object.insert("client".into(), format!("{} [{}]", client.name, client.address).into());
     }
-    if let Some(screening) = &row.screening {
+    if let Some(screening) = &row.tagged.screening {
         object.insert("screening".into(), (**screening).into());
     }
-    object.insert("recipients".into(), entries.iter().map(|entry| recipient(entry, pause_of)).collect());
+    if let Some(time) = row.tagged.scheduled {
+        object.insert("scheduled".into(), date::rfc3339(time).into());
+    }
+    object.insert("recipients".into(), entries.iter().map(|entry| recipient(row, entry, now, pause_of)).collect());
     Value::Object(object)
 }
 
-fn recipient(entry: &Entry, pause_of: &dyn Fn(&str) -> Option<Pause>) -> Value {
+fn recipient(row: &Row, entry: &Entry, now: Timestamp, pause_of: &dyn Fn(&str) -> Option<Pause>) -> Value {
     let Standing { state, attempts, last } = &entry.standing;
     let pause = match state {
         State::Due { at_s } => {
@@ -58,11 +61,16 @@ fn recipient(entry: &Entry, pause_of: &dyn Fn(&str) -> Option<Pause>) -> Value {
         }
         State::Held | State::Delivered { .. } | State::Failed { .. } => None,
     };
+    let waits = row.waits_for_its_time(*state, now);
     let mut object = json!({
         "address": entry.recipient.path.as_str(),
-        "state": state_name(*state),
+        "state": if waits { "scheduled" } else { state_name(*state) },
         "attempts": attempts,
-        "explanation": explain(&entry.standing, pause.as_ref()),
+        "explanation": if waits {
+            "held back until the Date that it bears".into()
+        } else {
+            explain(&entry.standing, pause.as_ref())
+        },
     });
     if let State::Due { at_s } = state {
         object["next"] = date::rfc3339(pause.as_ref().map_or(timestamp(*at_s), |pause| pause.until)).into();

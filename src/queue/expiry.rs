@@ -1,5 +1,6 @@
 //! Expiry: the maximum age holds in every state. Ids are in the order of arrival, so the oldest are found without an
-//! index of their own: from the front of the queue up to the first that is young enough.
+//! index of their own: from the front of the queue up to the first that is young enough. Scheduled messages, whose life
+//! begins later than their arrival, are passed over on the way.
 
 use std::time::Duration;
 
@@ -9,6 +10,11 @@ use super::{MessageId, Queue, schedule};
 
 /// Messages looked at before other work gets its turn.
 const MESSAGES_PER_TURN: usize = 100;
+/// Young scheduled messages that a walk may pass over; after one that met more, the next waits for
+/// [`SCHEDULED_PAUSE`], so that many scheduled messages do not cost a walk a second.
+const SCHEDULED_PER_WALK_MAX: usize = 1000;
+/// What is too old waits that much longer then. It is not tried meanwhile.
+const SCHEDULED_PAUSE: Duration = Duration::from_secs(30);
 /// A message with leased recipients is looked at again after this; their settlement usually ends it before.
 const LEASED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -21,6 +27,7 @@ impl Queue {
         }
         let retry = self.config().retry.clone();
         let mut after = None;
+        let mut passed = 0;
         // Whatever is accepted from now on lives at least as long.
         let mut next_expiry = schedule::end_of_life(&retry, now);
         'pages: while self.is_open() {
@@ -29,16 +36,23 @@ impl Queue {
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (message, row) in page {
-                let end = schedule::end_of_life(&retry, row.arrival);
+                let end = schedule::end_of_life(&retry, row.begin());
                 if end > now {
                     next_expiry = next_expiry.min(end);
-                    break 'pages;
+                    if row.tagged.scheduled.is_none() {
+                        break 'pages;
+                    }
+                    passed += 1;
+                    continue;
                 }
                 if self.expire_message(message, &row).await {
                     next_expiry = next_expiry.min(now + LEASED_PAUSE);
                 }
             }
             self.core.reactor.yield_now().await;
+        }
+        if passed > SCHEDULED_PER_WALK_MAX {
+            next_expiry = next_expiry.max(now + SCHEDULED_PAUSE);
         }
         self.core.next_expiry.set(next_expiry);
     }

@@ -88,7 +88,6 @@ impl Queue {
         let now = self.now();
         // The wall clock may have been set back since the slice became ready.
         let due_by_s = row::seconds(now).max(slice.due_s);
-        let end = |arrival| schedule::end_of_life(&self.core.config.borrow().retry, arrival);
         let State { rows, leases, .. } = state;
         let taken = rows.read(slice.message, |row| {
             let is_due = |index: u16, entry: &Entry| {
@@ -101,7 +100,7 @@ impl Queue {
                 .filter(|(index, entry)| is_due(*index, entry))
                 .map(|(index, entry)| (index, entry.recipient.clone()))
                 .collect();
-            let alive = end(row.arrival) > now;
+            let alive = schedule::end_of_life(&self.core.config.borrow().retry, row.begin()) > now;
             (alive && !recipients.is_empty()).then(|| (row.sender.clone(), row.content_bytes as usize, recipients))
         })?;
         let Some((sender, content_bytes, recipients)) = taken.flatten() else { return Ok(None) };

@@ -56,7 +56,7 @@ pub mod submitted;
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -198,6 +198,9 @@ struct Core {
     next_delay: Cell<Timestamp>,
     /// Messages up to this one are told of, or need not be.
     looked_at_for_delay: Cell<Option<MessageId>>,
+    /// Of those, scheduled messages whose delay is to be told later, by the seconds since the epoch that they are
+    /// scheduled for; as many as slices are queued, at most.
+    scheduled: RefCell<BTreeSet<(u32, MessageId)>>,
     life: Cell<Life>,
     /// The log was told that the disk refuses messages.
     told_refusing: Cell<bool>,

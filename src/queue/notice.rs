@@ -13,7 +13,7 @@ use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Notify, Recipient};
 use crate::smtp::reply::EnhancedCode;
 use crate::spool::Message;
-use crate::spool::record::{Said, State as At};
+use crate::spool::record::{Said, State as At, Tagged};
 
 /// Octets of a content in which the part lies that a notice returns, where it does not return all.
 pub const RETURNED_HEADER_BYTES: u32 = bounce::RETURNED_HEADER_BYTES_MAX as u32 + 1;
@@ -128,14 +128,15 @@ impl Queue {
             about: about.message,
             id,
             arrival: about.row.arrival,
-            expiry: schedule::end_of_life(&config.retry, about.row.arrival),
+            expiry: schedule::end_of_life(&config.retry, about.row.begin()),
             now,
             sender: &about.row.sender,
             recipients: &recipients,
             content: about.content,
         })?;
         let bounce::Notice { envelope, content, .. } = notice;
-        Some(Message { id, arrival: now, envelope, account: None, client: None, screening: None, content })
+        let tagged = Tagged::default();
+        Some(Message { id, arrival: now, envelope, account: None, client: None, tagged, content })
     }
 
     /// Brings an appended notice into memory, and tells the log.

@@ -102,6 +102,7 @@ impl Queue {
             next_expiry: Cell::new(Timestamp::default()),
             next_delay: Cell::new(Timestamp::default()),
             looked_at_for_delay: Cell::new(None),
+            scheduled: RefCell::default(),
             life: Cell::new(Life::Open),
             told_refusing: Cell::new(false),
             broken: RefCell::new(None),

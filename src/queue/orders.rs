@@ -28,7 +28,7 @@ pub struct Selection {
     pub recipient: Option<Box<str>>,
     /// The reverse-path.
     pub sender: Option<Box<str>>,
-    /// due, held (leased recipients are shown as due).
+    /// due, held (leased recipients are shown as due, and scheduled ones are due).
     pub state: Option<Box<str>>,
 }
 
@@ -50,9 +50,10 @@ pub enum Order {
     Count(Selection),
     /// due → held.
     Hold(Selection),
-    /// held → due now.
+    /// held → due now, or at the time that the message is scheduled for.
     Release(Selection),
-    /// due later → due now, also at destinations that are left alone for a while.
+    /// due later → due now, also at destinations that are left alone for a while. Messages whose scheduled time is to
+    /// come only where the selection names them by id.
     Retry(Selection),
     /// due or held → failed, with its DSN.
     Bounce(Selection),
@@ -67,14 +68,16 @@ pub enum Order {
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
 ///   "account": "user@example.org", "client": "name [192.0.2.7]", "screening": "clean",
+///   "scheduled": "2026-11-30T08:00:00.000Z",
 ///   "recipients": [{ "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
 ///                    "status": "4.2.2", "why": "452 4.2.2 mailbox full", "remote": "mx.example.org [192.0.2.1]" }] }
 /// ```
 ///
 /// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `state` is due, held, delivered or
-/// failed; `next` belongs to due, the last three to the last attempt. Where the destination is left alone, `next` is not
-/// before the end of that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were
-/// selected. `Show` may add more, such as `subject` and `message_id`.
+/// failed, or scheduled: due at the Date that the message bears, which is the message's `scheduled`. `next` belongs to due
+/// and scheduled, the last three to the last attempt. Where the destination is left alone, `next` is not before the end of
+/// that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were selected. `Show`
+/// may add more, such as `subject` and `message_id`.
 #[derive(Clone, Debug)]
 pub enum Report {
     /// One JSON object a message.

@@ -8,7 +8,7 @@ use super::MessageId;
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::spool::Client;
 use crate::spool::encode::{self, Corrupt, Reader, put_bytes, put_number, put_optional};
-use crate::spool::record::{self, Accepted, RECIPIENTS_MAX, Standing, State};
+use crate::spool::record::{Accepted, RECIPIENTS_MAX, Standing, State, Tagged};
 
 /// The format of rows that this program writes. Version 1, which it still reads, had no tagged values.
 const VERSION: u8 = 2;
@@ -29,8 +29,8 @@ pub struct Row {
     pub account: Option<Box<str>>,
     /// The submitting client.
     pub client: Option<Client>,
-    /// What screening found.
-    pub screening: Option<Box<str>>,
+    /// What screening found, and before when it is not tried.
+    pub tagged: Tagged,
     /// Octets of content that it had when it was accepted.
     pub content_bytes: u32,
     /// What is left of the content.
@@ -64,18 +64,29 @@ pub struct Entry {
 impl Row {
     /// The row of a message that was just accepted, its content being in the frame at `position`.
     pub fn accepted(accepted: Accepted, position: Position) -> Row {
-        let due_s = seconds(accepted.arrival);
+        let due_s = seconds(begin(accepted.arrival, &accepted.tagged));
         let entry = |recipient| Entry { recipient, standing: Standing::fresh(due_s), noted: false, delay_told: false };
         Row {
             arrival: accepted.arrival,
             sender: accepted.envelope.sender,
             account: accepted.account,
             client: accepted.client,
-            screening: accepted.screening,
+            tagged: accepted.tagged,
             content_bytes: accepted.len,
             content: Content::Kept(Extent { position, skip: accepted.skip, len: accepted.len }),
             recipients: accepted.envelope.recipients.into_iter().map(entry).collect(),
         }
+    }
+
+    /// When it is due first, and its age begins to count: its arrival, or the later time that it is scheduled for.
+    pub fn begin(&self) -> Timestamp {
+        begin(self.arrival, &self.tagged)
+    }
+
+    /// Whether a recipient in that state waits for the time that the message is scheduled for.
+    pub fn waits_for_its_time(&self, state: State, now: Timestamp) -> bool {
+        let scheduled_s = self.tagged.scheduled.filter(|time| *time > now).map(seconds);
+        matches!(state, State::Due { at_s } if scheduled_s == Some(at_s))
     }
 
     /// When its last recipient ended, in seconds since the epoch; `None` while one is queued.
@@ -90,7 +101,7 @@ impl Row {
             size_of::<Entry>() + entry.recipient.path.as_str().len() + said
         };
         let header = if let Content::Removed(header) = &self.content { header.len() } else { 0 };
-        let screening = self.screening.as_ref().map_or(0, |screening| screening.len());
+        let screening = self.tagged.screening.as_ref().map_or(0, |screening| screening.len());
         size_of::<Row>() + 128 + header + screening + self.recipients.iter().map(entry).sum::<usize>()
     }
 
@@ -119,7 +130,7 @@ impl Row {
                 put_bytes(&mut out, header);
             }
         }
-        record::put_screening(&mut out, self.screening.as_deref());
+        self.tagged.put(&mut out);
         out
     }
 
@@ -141,11 +152,15 @@ impl Row {
                 0 => Content::Removed(reader.bytes()?.into()),
                 _ => return Err(Corrupt("a content is neither kept nor removed")),
             },
-            screening: if version == 1 { None } else { record::screening(&mut reader)? },
+            tagged: if version == 1 { Tagged::default() } else { Tagged::read(&mut reader)? },
         };
         reader.end()?;
         Ok(row)
     }
+}
+
+fn begin(arrival: Timestamp, tagged: &Tagged) -> Timestamp {
+    tagged.scheduled.map_or(arrival, |time| time.max(arrival))
 }
 
 /// What start-up needs of a queued row, read without making anything: when the message arrived; `visit` is told each
@@ -267,7 +282,10 @@ mod tests {
             },
             account: Some("user".into()),
             client: Some(Client { address: IpAddr::from([127, 0, 0, 1]), name: "client".into() }),
-            screening: Some("clean".into()),
+            tagged: Tagged {
+                screening: Some("clean".into()),
+                scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
+            },
             content_bytes: 1000,
             content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),
             recipients: vec![
@@ -287,7 +305,7 @@ mod tests {
 
     #[test]
     fn rows_of_the_first_version_are_read() {
-        let row = Row { screening: None, ..row() };
+        let row = Row { tagged: Tagged::default(), ..row() };
         let mut bytes = row.encode();
         assert_eq!(bytes.pop(), Some(0), "no tagged values");
         bytes[0] = 1;

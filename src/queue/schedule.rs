@@ -17,7 +17,7 @@ pub fn next(
     retry: &Retry,
     category: Option<Category>,
     attempts: u16,
-    arrival: Timestamp,
+    begin: Timestamp,
     now: Timestamp,
     random: u64,
 ) -> Timestamp {
@@ -28,12 +28,12 @@ pub fn next(
     };
     let step = usize::from(attempts.max(1)) - 1;
     let wait = schedule.get(step).or(schedule.last()).copied().unwrap_or(retry.lifetime);
-    (now + jittered(wait, random)).min(end_of_life(retry, arrival))
+    (now + jittered(wait, random)).min(end_of_life(retry, begin))
 }
 
-/// When a message that is still queued is given up.
-pub fn end_of_life(retry: &Retry, arrival: Timestamp) -> Timestamp {
-    arrival + retry.lifetime
+/// When a message that is still queued is given up; its life began at `begin`: when it arrived, or was scheduled for.
+pub fn end_of_life(retry: &Retry, begin: Timestamp) -> Timestamp {
+    begin + retry.lifetime
 }
 
 fn jittered(wait: Duration, random: u64) -> Duration {

@@ -295,7 +295,7 @@ fn returned_bytes(row: &Row, outcomes: &[(u16, Outcome)], config: &Config, now: 
     if row.sender.path == ReversePath::Null {
         return 0;
     }
-    let too_old = schedule::end_of_life(&config.retry, row.arrival) <= now;
+    let too_old = schedule::end_of_life(&config.retry, row.begin()) <= now;
     let of_failure = if row.sender.ret == Some(Return::Full) { u32::MAX } else { notice::RETURNED_HEADER_BYTES };
     let account = row.account.as_deref();
     let bytes = outcomes.iter().filter_map(|(index, outcome)| {
@@ -326,7 +326,7 @@ fn action(row: &Row, entry: &Entry, outcome: &Outcome, judged: &Judged, config: 
 /// What `outcome` means to a recipient. What is still queued at its end of life fails.
 fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timestamp, random: u64) -> Judged {
     let now_s = seconds(now);
-    let too_old = schedule::end_of_life(retry, row.arrival) <= now;
+    let too_old = schedule::end_of_life(retry, row.begin()) <= now;
     let attempts = entry.standing.attempts.saturating_add(1);
     let changed = |state: At, attempts: u16, answer: &Answer| {
         Judged::Changed(Standing { state, attempts, last: Some(Said::new(answer, now_s)) }, answer.clone())
@@ -346,7 +346,7 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
         Outcome::Deferred(answer) if entry.standing.state == At::Held => changed(At::Held, attempts, answer),
         Outcome::Deferred(answer) => {
             let category = answer.reason.as_ref().map(|reason| reason.category);
-            let next = schedule::next(retry, category, attempts, row.arrival, now, random);
+            let next = schedule::next(retry, category, attempts, row.begin(), now, random);
             changed(due_at(next), attempts, answer)
         }
         Outcome::Parked(answer, _) if entry.standing.state == At::Held => {
@@ -354,7 +354,7 @@ fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timest
         }
         Outcome::Parked(answer, delay_s) => {
             let next = now + Duration::from_secs(u64::from(*delay_s));
-            changed(due_at(next.min(schedule::end_of_life(retry, row.arrival))), entry.standing.attempts, answer)
+            changed(due_at(next.min(schedule::end_of_life(retry, row.begin()))), entry.standing.attempts, answer)
         }
         Outcome::Untried(delay_s) => {
             let from_s = now_s.saturating_add(*delay_s);

@@ -200,7 +200,7 @@ impl State {
             self.submitted.add(account, accepted.envelope.recipients.len() as u64, accepted.arrival);
         }
         let row = Row::accepted(accepted, position);
-        let due_s = seconds(row.arrival);
+        let due_s = seconds(row.begin());
         let mut slices: Vec<Slice> = Vec::with_capacity(1);
         for entry in &row.recipients {
             let domain = self.ready.enter(&domain_of(entry.recipient.path.as_str()), 1);

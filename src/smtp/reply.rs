@@ -315,6 +315,7 @@ pub const CLIENT_NOT_PERMITTED: Fixed =
 // Policy.
 
 const SENDER_NOT_ALLOWED: Codes = codes(553, 5, 7, 1);
+const SCHEDULED_TOO_LATE: Codes = codes(550, 5, 6, 0);
 const LOOP: Codes = codes(554, 5, 4, 6);
 /// A header that no mail has.
 pub const HEADER_TOO_LARGE: Fixed = codes(552, 5, 3, 4).fixed("The message's header is larger than 1 MiB");
@@ -335,6 +336,14 @@ pub fn author_unclear(name: &str, mailboxes: usize, allowed: &[Box<str>]) -> Rep
     SENDER_NOT_ALLOWED.say(format!(
         "The message needs exactly one {name} field with one address, one of: {}; it has {mailboxes}",
         list(allowed)
+    ))
+}
+
+/// The Date of a message is further ahead than it can be scheduled; `latest` is the last that can be.
+pub fn scheduled_too_late(date: &str, latest: &str) -> Reply {
+    SCHEDULED_TOO_LATE.say(format!(
+        "The message's Date, {date}, is more than 30 days ahead, and your account's mail waits for its Date; \
+         set one until {latest}, or send it later"
     ))
 }
 

@@ -131,6 +131,8 @@ impl<'a> Reader<'a> {
 
 /// Tag of a message's screening verdict, see [`put_tagged`].
 pub const SCREENING: u64 = 1;
+/// Tag of the time before which a message is not tried: milliseconds since the epoch, a number.
+pub const SCHEDULED: u64 = 2;
 
 /// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
 /// for anything else, so an older or a newer program reads the ones that it knows.

@@ -35,8 +35,8 @@ pub struct Message {
     pub account: Option<Box<str>>,
     /// The submitting client; `None` for our own notices.
     pub client: Option<Client>,
-    /// What screening found, in words for people; `None`: nothing was asked to look at it.
-    pub screening: Option<Box<str>>,
+    /// What screening found, and when it is scheduled for: `None` if nothing looked at it, or it is due on arrival.
+    pub tagged: record::Tagged,
     /// Trace fields and content as they go out: lines ended by CRLF, not dot-stuffed.
     pub content: Vec<u8>,
 }

@@ -141,6 +141,42 @@ pub struct Change {
     pub standing: Standing,
 }
 
+/// The tagged values of a message's record or row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tagged {
+    /// What screening found.
+    pub screening: Option<Box<str>>,
+    /// Before when it is not tried.
+    pub scheduled: Option<Timestamp>,
+}
+
+impl Tagged {
+    /// Reads what [`Tagged::put`] wrote.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Tagged, Corrupt> {
+        let mut tagged = Tagged::default();
+        encode::tagged(reader, |tag, value| {
+            match tag {
+                encode::SCREENING => tagged.screening = Some(encode::utf8(value)?.into()),
+                encode::SCHEDULED => tagged.scheduled = Some(Timestamp::from_millis(Reader::new(value).number()?)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(tagged)
+    }
+
+    /// Appends them.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let scheduled = self.scheduled.map(|time| {
+            let mut value = Vec::new();
+            put_number(&mut value, time.as_millis());
+            value
+        });
+        let screening = self.screening.as_deref().map(str::as_bytes);
+        encode::put_tagged(out, &[(encode::SCREENING, screening), (encode::SCHEDULED, scheduled.as_deref())]);
+    }
+}
+
 /// An accepted message as its record tells it: all but the content, and where that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -154,8 +190,8 @@ pub struct Accepted {
     pub account: Option<Box<str>>,
     /// The submitting client.
     pub client: Option<Client>,
-    /// What screening found.
-    pub screening: Option<Box<str>>,
+    /// What not every message has.
+    pub tagged: Tagged,
     /// Bytes of the payload before the content.
     pub skip: u32,
     /// Bytes of content.
@@ -255,20 +291,8 @@ fn one_accepted(reader: &mut Reader<'_>, version: u8) -> Result<Accepted, Corrup
     }
     let recipients = (0..count).map(|_| encode::recipient(reader)).collect::<Result<_, _>>()?;
     let len = reader.number_u32()?;
-    let screening = if version == 1 { None } else { screening(reader)? };
-    Ok(Accepted { id, arrival, envelope: Envelope { sender, recipients }, account, client, screening, skip: 0, len })
-}
-
-/// The one tagged value that there is so far.
-pub fn screening(reader: &mut Reader<'_>) -> Result<Option<Box<str>>, Corrupt> {
-    let mut screening = None;
-    encode::tagged(reader, |tag, value| {
-        if tag == encode::SCREENING {
-            screening = Some(encode::utf8(value)?.into());
-        }
-        Ok(())
-    })?;
-    Ok(screening)
+    let tagged = if version == 1 { Tagged::default() } else { Tagged::read(reader)? };
+    Ok(Accepted { id, arrival, envelope: Envelope { sender, recipients }, account, client, tagged, skip: 0, len })
 }
 
 /// The bytes before the content of a message's record.
@@ -331,10 +355,5 @@ fn put_message(out: &mut Vec<u8>, message: &Message) {
         encode::put_recipient(out, recipient);
     }
     put_number(out, message.content.len() as u64);
-    put_screening(out, message.screening.as_deref());
-}
-
-/// Appends the tagged values.
-pub fn put_screening(out: &mut Vec<u8>, screening: Option<&str>) {
-    encode::put_tagged(out, &[(encode::SCREENING, screening.map(str::as_bytes))]);
+    message.tagged.put(out);
 }

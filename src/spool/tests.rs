@@ -4,7 +4,7 @@ use crate::bounce::classify::{Category, Reason};
 use std::net::IpAddr;
 
 use super::encode::{Corrupt, Reader, SCREENING, put_number, put_tagged};
-use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standing, State};
+use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standing, State, Tagged};
 use super::*;
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
@@ -37,7 +37,10 @@ fn full_message(address: IpAddr) -> Message {
         },
         account: Some("user@sender.test".into()),
         client: Some(Client { address, name: "[127.0.1.1]".into() }),
-        screening: Some("rspamd:add header (7.1 of 15)".into()),
+        tagged: Tagged {
+            screening: Some("rspamd:add header (7.1 of 15)".into()),
+            scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
+        },
         content: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
     }
 }
@@ -52,7 +55,7 @@ fn plain_message() -> Message {
         envelope: Envelope { sender, recipients },
         account: None,
         client: None,
-        screening: None,
+        tagged: Tagged::default(),
         content: Vec::new(),
     }
 }
@@ -84,7 +87,7 @@ fn assert_same(accepted: &Accepted, message: &Message, payload: &[u8]) {
     assert_eq!(content, message.content);
     assert_eq!((accepted.id, accepted.arrival), (message.id, message.arrival));
     assert_eq!((&accepted.envelope, &accepted.account), (&message.envelope, &message.account));
-    assert_eq!((&accepted.client, &accepted.screening), (&message.client, &message.screening));
+    assert_eq!((&accepted.client, &accepted.tagged), (&message.client, &message.tagged));
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn a_message_comes_back_as_it_was() {
 
 #[test]
 fn records_of_the_first_version_are_read() {
-    let message = Message { screening: None, ..full_message(IpAddr::from([192, 0, 2, 7])) };
+    let message = Message { tagged: Tagged::default(), ..full_message(IpAddr::from([192, 0, 2, 7])) };
     let mut head = record::message_head(&message);
     assert_eq!(head.pop(), Some(0), "no tagged values");
     head[0] = 1;
@@ -116,7 +119,8 @@ fn records_of_the_first_version_are_read() {
 fn tags_of_a_newer_program_are_passed_over() {
     let mut bytes = Vec::new();
     put_tagged(&mut bytes, &[(999, Some(b"new")), (7, None), (SCREENING, Some(b"clean"))]);
-    assert_eq!(record::screening(&mut Reader::new(&bytes)), Ok(Some("clean".into())));
+    let expected = Tagged { screening: Some("clean".into()), scheduled: None };
+    assert_eq!(Tagged::read(&mut Reader::new(&bytes)), Ok(expected));
 }
 
 #[test]

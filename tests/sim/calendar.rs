@@ -154,7 +154,7 @@ async fn submit(reactor: &Reactor, queue: &Queue, to: &str) -> MessageId {
         envelope: Envelope { sender, recipients },
         account: None,
         client: None,
-        screening: None,
+        tagged: ringpost::spool::record::Tagged::default(),
         content: b"Subject: hi\r\n\r\nbody\r\n".to_vec(),
     };
     queue.accept(message, "<1@test>").await.expect("it is accepted").id()

@@ -113,7 +113,7 @@ impl Run {
                 envelope: Envelope { sender: mail::sender(), recipients: mail.envelope_recipients() },
                 account: None,
                 client: None,
-                screening: None,
+                tagged: ringpost::spool::record::Tagged::default(),
                 content: mail.content.to_vec(),
             };
             match queue.accept(message, "<id>").await {

@@ -23,6 +23,7 @@ mod greylisting_is_waited_for;
 mod old_tls_is_refused;
 mod operators_see_and_steer_the_queue;
 mod real_clients_submit;
+mod scheduled_messages_wait;
 mod senders_learn_what_became_of_it;
 mod smuggling_is_refused;
 mod submitted_messages_are_screened;

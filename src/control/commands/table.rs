@@ -56,6 +56,7 @@ fn sheet(message: &Value, now: Timestamp) -> String {
     for (name, value) in fields {
         let shown = match (name.as_str(), time(value)) {
             ("sender", _) => format!("<{}>", text(value)),
+            (_, Some(at)) if at > now => format!("{} (in {})", text(value), span(at.since(now))),
             (_, Some(at)) => format!("{} ({} ago)", text(value), span(now.since(at))),
             _ => text(value),
         };

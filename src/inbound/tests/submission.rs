@@ -98,6 +98,7 @@ fn account(name: &str, password: &str, daily_limit: Option<u64>) -> Account {
         senders: vec![name.into()],
         smtp: true,
         daily_limit,
+        scheduled_send: false,
         notify: Notices { failed: true, delayed: true, delivered: false },
     }
 }

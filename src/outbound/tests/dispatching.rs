@@ -85,7 +85,7 @@ impl Mesh {
             envelope: Envelope { sender, recipients: to.iter().map(recipient).collect() },
             account: None,
             client: None,
-            screening: None,
+            tagged: crate::spool::record::Tagged::default(),
             content: CONTENT.as_bytes().to_vec(),
         };
         self.queue.accept(message, "<m@here.test>").await.expect("accepted");

@@ -5,6 +5,7 @@ mod notices;
 mod orders;
 mod recovery;
 mod retention;
+mod scheduled;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -125,7 +126,7 @@ fn message(reactor: &Reactor, queue: &Queue, from: &str, to: &[&str]) -> Message
         envelope: Envelope { sender: sender(from), recipients: to.iter().map(|to| recipient(to)).collect() },
         account: None,
         client: None,
-        screening: None,
+        tagged: crate::spool::record::Tagged::default(),
         content: content(),
     }
 }

@@ -17,7 +17,15 @@ fn world() -> World {
 }
 
 fn account(notify: Notices) -> Account {
-    Account { name: "account".into(), password: "".into(), senders: Vec::new(), smtp: true, daily_limit: None, notify }
+    Account {
+        name: "account".into(),
+        password: "".into(),
+        senders: Vec::new(),
+        smtp: true,
+        daily_limit: None,
+        scheduled_send: false,
+        notify,
+    }
 }
 
 fn notify(words: &str) -> Notify {
