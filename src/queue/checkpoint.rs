@@ -3,7 +3,7 @@
 //! A checkpoint takes, in one synchronous step, everything that changed in memory and the journal's tail; waits until
 //! the journal is durable up to there; and commits the rows with that position in one batch. Recovery reads the index
 //! and replays the journal from the position. After the commit, and only then, nothing needs the segments before the
-//! position that hold no content, nor the contents that no row names any more.
+//! position that hold no content, nor the contents that no row names any more, nor what else [trimming](super::trim) finds.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,8 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const URGENT_BYTES: usize = 16 << 20;
 /// Rows encoded before other work gets its turn.
 const ROWS_PER_TURN: usize = 500;
-/// Contents erased in one round.
-const ERASURES_PER_ROUND: usize = 10_000;
+/// Contents erased in one round: each may read two blocks, and checkpoints wait for it.
+const ERASURES_PER_ROUND: usize = 2_000;
 /// The only key of the table `meta`.
 pub(super) const META_KEY: &[u8] = b"checkpoint";
 /// The format of the index.
@@ -121,7 +121,7 @@ impl Queue {
         }
     }
 
-    /// Makes a checkpoint if something changed, deletes segments and erases contents that nothing needs any more.
+    /// Makes a checkpoint if something changed; deletes and trims segments and erases contents that nothing needs any more.
     async fn checkpoint(&self) -> Result<(), Error> {
         if let Some(taken) = self.take() {
             self.core.journal.durable_until(taken.meta.position).await?;
@@ -137,6 +137,7 @@ impl Queue {
                 Err(why) => return Err(why.into()),
             }
         }
+        self.trim().await;
         self.erase().await;
         Ok(())
     }

@@ -23,7 +23,9 @@
 //! Limits: a queued slice costs 16 bytes of memory, a changed row stays there until the next checkpoint (at most
 //! `ROW_BYTES_MAX` in all before new messages are refused, twice that before delivery pauses), contents up to half of
 //! `limits.content_memory_bytes_max`. Orders work in pages of 1000 messages and frames of 400 recipients. A full disk
-//! refuses messages and delays settlements; it loses neither.
+//! refuses messages and delays settlements; it loses neither. Disk: once a checkpoint covers a segment of the journal, and
+//! seconds later, its contents that are needed occupy no more than twice the 4 KiB blocks that they touch, and another one
+//! for each that was released since; one that holds none is deleted. Two segments (16 MiB each) are always there.
 //!
 //! 250 is sent only after the batch is flushed. Each arrow is one batch. After a crash every lease is due again.
 //! A DSN is committed in the batch that fails its recipient, or that says that its delay was told: once for each.
@@ -54,6 +56,7 @@ mod state;
 pub mod submitted;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};

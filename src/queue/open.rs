@@ -204,7 +204,7 @@ fn load_index(index: &Index, state: &mut State, now_s: u32) -> Result<Position, 
     let mut result = Ok(());
     index.scan(SEGMENTS, &[], &mut |key, value| {
         let number = <[u8; 4]>::try_from(key).map(u32::from_be_bytes).unwrap_or(u32::MAX);
-        result = state.segments.load(number, value).map_err(damaged);
+        result = state.segments.load(number, value, meta.position).map_err(damaged);
         result.is_ok()
     })?;
     result?;

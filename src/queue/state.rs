@@ -211,7 +211,7 @@ impl State {
         self.tally.queued += row.recipients.len() as u64;
         self.tally.accepted_messages += 1;
         if let Content::Kept(extent) = &row.content {
-            self.segments.add(extent);
+            self.segments.add(extent, message);
         }
         self.rows.insert(message, row);
         slices

@@ -302,6 +302,25 @@ impl Journal {
         Ok(())
     }
 
+    /// Makes zeros of everything in a segment but `extents` and the header of its first frame, gives whole blocks back to
+    /// the file system and flushes: only for a segment that lies wholly before the position that the index covers.
+    pub async fn keep_only(&self, segment: u32, extents: Vec<Extent>) -> Result<(), Error> {
+        let shared = &self.0.shared;
+        shared.with(|state| state.check())?;
+        let file = shared.file(segment).await?;
+        let range = |Extent { position, skip, len }: Extent| payload_range(position, skip, len);
+        let mut kept: Vec<Range<u64>> = extents.into_iter().map(range).collect();
+        kept.sort_unstable_by_key(|range| range.start);
+        let mut needless = Vec::with_capacity(kept.len() + 1);
+        let mut kept_until = u64::from(frame::HEADER_BYTES);
+        for kept in kept {
+            needless.push(kept_until..kept.start.max(kept_until));
+            kept_until = kept.end.max(kept_until);
+        }
+        needless.push(kept_until..file.bytes().await?.max(kept_until));
+        Ok(file.erase(needless).await?)
+    }
+
     /// What it has done and how it is.
     pub fn statistics(&self) -> Statistics {
         self.0.shared.with(|state| state.statistics())

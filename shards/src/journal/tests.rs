@@ -340,6 +340,39 @@ fn erased_means_gone_from_the_disk() {
 }
 
 #[test]
+fn only_what_is_to_be_kept_stays_on_disk() {
+    let folder = Folder::new();
+    let positions = fill_segments(&folder);
+    let of_one: Vec<Position> = positions.iter().copied().filter(|position| position.segment == 1).collect();
+    let extent = |position, skip, len| Extent { position, skip, len };
+    // Out of order, two of one frame, and the first frame not among them.
+    let kept = [extent(of_one[5], 20_000, 100), extent(of_one[2], 9_000, 200), extent(of_one[2], 50, 300)];
+    for round in ["at first", "once more"] {
+        let byte_of = positions.clone();
+        folder.run(async move |reactor, path| {
+            let (journal, frames) = open(&reactor, &path, byte_of[29]).await.expect("a journal");
+            assert_eq!(frames.len(), 1, "{round}: replay is as before");
+            journal.keep_only(1, kept.to_vec()).await.expect("a trimmed segment");
+            for Extent { position, skip, len } in kept {
+                let number = byte_of.iter().position(|other| *other == position).expect("it was written") as u8;
+                let bytes = journal.read(position, skip, len).await.expect("bytes");
+                assert!(
+                    bytes.len() == len as usize && bytes.iter().all(|byte| *byte == number),
+                    "{round}: {position:?}"
+                );
+            }
+        });
+        let bytes = fs::read(folder.segment(1)).expect("a segment");
+        assert_eq!(bytes.len(), OPTIONS.segment_bytes as usize);
+        let left = bytes[frame::HEADER_BYTES as usize..].iter().filter(|byte| **byte != 0).count();
+        assert_eq!(left, 600, "{round}: what was to be kept and nothing else");
+        let blocks = fs::metadata(folder.segment(1)).expect("a segment").blocks();
+        assert!(blocks <= 7 * 8, "{round}: {blocks} units of 512 bytes");
+    }
+    assert_eq!(folder.replay(positions[29]).expect("a journal").len(), 1);
+}
+
+#[test]
 fn a_full_disk_refuses_ordinary_frames_first_and_recovers() {
     const MIB: usize = 1024 * 1024;
     let options = Options { segment_bytes: 4 * MIB as u32, reserve_bytes: MIB as u32, pending_bytes_max: 4 * MIB };

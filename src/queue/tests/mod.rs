@@ -6,6 +6,7 @@ mod orders;
 mod recovery;
 mod retention;
 mod scheduled;
+mod trimming;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -234,4 +235,35 @@ fn content_is_on_disk(directory: &std::path::Path) -> bool {
             memchr::memmem::find(&std::fs::read(&path).expect("a file"), MARKER.as_bytes()).is_some()
         }
     })
+}
+
+/// Longer than any of these takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `done`, looking after every round of the housekeeping.
+async fn until(reactor: &Reactor, queue: &Queue, what: &str, done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            let round = queue.core.kept.round();
+            queue.core.kept.after(round).await;
+        }
+    };
+    reactor.timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// The next lease at `domain`.
+async fn lease_at(queue: &Queue, domain: &str) -> Lease {
+    loop {
+        let offered = queue.next_ready().await;
+        if &*offered != domain {
+            // Left out of the rotation until its turn comes in this test.
+            queue.park(&offered, Duration::from_millis(1), &"".into());
+            continue;
+        }
+        let lease = queue.lease(domain);
+        queue.hand_back(domain);
+        if let Some(lease) = lease {
+            return lease;
+        }
+    }
 }

@@ -3,20 +3,6 @@
 use super::*;
 use crate::queue::orders::{Order, Report};
 
-/// Longer than any of these takes; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until `done`, looking after every round of the housekeeping.
-async fn until(reactor: &Reactor, queue: &Queue, what: &str, done: impl Fn() -> bool) {
-    let wait = async {
-        while !done() {
-            let round = queue.core.kept.round();
-            queue.core.kept.after(round).await;
-        }
-    };
-    reactor.timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
-}
-
 async fn show(queue: &Queue, id: MessageId) -> Option<serde_json::Value> {
     match queue.order(Order::Show(id)).await {
         Report::Message(message) => message,
@@ -56,22 +42,6 @@ async fn checkpoint_if_any(queue: &Queue) {
     let round = queue.core.kept.round();
     queue.core.work.give();
     queue.core.kept.after(round).await;
-}
-
-async fn lease_at(queue: &Queue, domain: &str) -> Lease {
-    loop {
-        let offered = queue.next_ready().await;
-        if &*offered != domain {
-            // Left out of the rotation until its turn comes in this test.
-            queue.park(&offered, Duration::from_millis(1), &"".into());
-            continue;
-        }
-        let lease = queue.lease(domain);
-        queue.hand_back(domain);
-        if let Some(lease) = lease {
-            return lease;
-        }
-    }
 }
 
 #[test]
