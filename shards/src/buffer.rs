@@ -1,6 +1,6 @@
-//! [pure] Bytes in memory that a device can take directly: aligned to the blocks of disks, and padded to them.
+//! Bytes in memory that a device can take directly: aligned to the blocks of disks, and padded to them.
 //!
-//! Owns: its memory, which it keeps when it is cleared. Never: reads or writes a file (`file` does).
+//! Pure. Owns: its memory, which it keeps when it is cleared. Never: reads or writes a file (`file` does).
 //! Limits: grows as a `Vec` does; who fills it bounds it.
 
 use std::ops::{Deref, DerefMut};
