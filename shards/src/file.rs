@@ -235,7 +235,12 @@ impl Real {
             && bytes.len().is_multiple_of(BLOCK_BYTES)
             && (bytes.as_ptr() as usize).is_multiple_of(BLOCK_BYTES);
         let direct = self.direct.as_ref().filter(|_| whole_blocks);
-        direct.unwrap_or(&self.file).write_all_at(bytes, offset)
+        match direct.map(|direct| direct.write_all_at(bytes, offset)) {
+            // It opens files so, but wants another alignment than ours.
+            Some(Err(error)) if error.raw_os_error() == Some(libc::EINVAL) => self.file.write_all_at(bytes, offset),
+            Some(written) => written,
+            None => self.file.write_all_at(bytes, offset),
+        }
     }
 }
 

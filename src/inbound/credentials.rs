@@ -110,6 +110,10 @@ impl Credentials {
         if let Some(rights) = self.remembered.borrow().find(fingerprint, reactor.now()) {
             return Verified::Right(rights);
         }
+        // Nor do guesses that came side by side get more tries than those that come one after the other.
+        if self.is_throttled(client, user, reactor.now()) {
+            return Verified::Throttled;
+        }
         let verdict = reactor.blocking(move || challenge.verify(password.as_bytes())).await;
         drop((turn, verifying));
         match verdict {
@@ -126,6 +130,11 @@ impl Credentials {
         let of_address = self.by_address.borrow_mut().add(neighbourhood(client), now);
         let of_name = self.by_name.borrow_mut().add(self.name(user), now);
         FAILURE_DELAY * 2_u32.pow((of_address.max(of_name) - 1).min(DOUBLINGS_MAX))
+    }
+
+    fn is_throttled(&self, client: IpAddr, user: &str, now: Instant) -> bool {
+        let max = self.max.get();
+        self.address_failures(client, now) >= max.per_address || self.name_failures(user, now) >= max.per_account
     }
 
     fn address_failures(&self, client: IpAddr, now: Instant) -> u32 {

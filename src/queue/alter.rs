@@ -77,14 +77,15 @@ impl Queue {
     }
 
     /// The domains of selected recipients that are due, now or later, and how many of these are due now but wait for the
-    /// end of their domain's pause. Those have slices that are ready from now on: an attempt that was put off left one
-    /// for later.
+    /// end of their domain's pause. Those get slices that are ready once what made them due is flushed: an attempt that
+    /// was put off left one for later.
     async fn held_up(&self, selection: &Selection) -> Result<(HashSet<Box<str>>, u64), Error> {
         let (mut domains, mut held_up) = (HashSet::new(), 0);
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             let now_s = self.now_s();
-            let state = &mut *self.core.state.borrow_mut();
+            let mut slices = Vec::new();
+            let state = self.core.state.borrow();
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
                 for (index, entry) in (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry))
                 {
@@ -92,11 +93,13 @@ impl Queue {
                     let domain = domain_of(entry.recipient.path.as_str());
                     if at_s <= now_s && state.ready.parked(&domain).is_some() && !state.leases.holds(*id, index) {
                         held_up += 1;
-                        state.push(*id, &domain, now_s, now_s);
+                        slices.extend(state.slice(*id, &domain, now_s));
                     }
                     domains.insert(domain.into());
                 }
             }
+            drop(state);
+            self.publish_when_durable(slices);
         }
         Ok((domains, held_up))
     }
@@ -109,6 +112,7 @@ impl Queue {
             let ids: Vec<MessageId> =
                 page.iter().filter(|(id, row)| selection.admits(*id, row)).map(|(id, _)| *id).collect();
             changed += self.alter_page(alter, selection, &ids).await?;
+            self.room_for_rows().await;
         }
         Ok(changed)
     }
@@ -144,7 +148,9 @@ impl Queue {
                 return Ok(changes);
             }
             if spool::append_settlement(&self.core.journal, &changes, &[]).is_ok() {
-                let slices = self.core.state.borrow_mut().change_all(changes.iter().cloned())?;
+                // The frame says so already: memory that cannot follow it is the storage's failure.
+                let slices = self.core.state.borrow_mut().change_all(changes.iter().cloned());
+                let Some(slices) = self.sound(slices) else { break };
                 self.publish_when_durable(slices);
                 return Ok(changes);
             }

@@ -187,7 +187,9 @@ impl Segments {
     /// checkpoint: [`Segments::trimmed`] or [`Segments::not_trimmed`].
     pub fn due_for_trim(&mut self, now_s: u32, segments_max: usize) -> Vec<Trim> {
         let due = self.0.iter_mut().filter_map(|(number, segment)| {
-            if segment.covered.contents == 0 || segment.covered.bytes * 2 > segment.held_bytes {
+            // Rows of the first format do not count blocks.
+            let Live { contents, bytes } = segment.covered;
+            if contents == 0 || bytes == 0 || bytes * 2 > segment.held_bytes {
                 return None;
             }
             let since_s = *segment.sparse_since_s.get_or_insert(now_s);

@@ -12,8 +12,8 @@ use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row, domain_of, seconds};
 use super::state::State;
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
-use crate::bounce::Action;
 use crate::bounce::classify::{Category, Reason};
+use crate::bounce::{self, Action};
 use crate::config::{Config, Retry};
 use crate::events::Event;
 use crate::events::event::Attempt;
@@ -296,7 +296,11 @@ fn returned_bytes(row: &Row, outcomes: &[(u16, Outcome)], config: &Config, now: 
         return 0;
     }
     let too_old = schedule::end_of_life(&config.retry, row.begin()) <= now;
-    let of_failure = if row.sender.ret == Some(Return::Full) { u32::MAX } else { notice::RETURNED_HEADER_BYTES };
+    let of_failure = match row.sender.ret {
+        // One more tells that it is too long to go back whole.
+        Some(Return::Full) => bounce::RETURNED_BYTES_MAX as u32 + 1,
+        _ => notice::RETURNED_HEADER_BYTES,
+    };
     let account = row.account.as_deref();
     let bytes = outcomes.iter().filter_map(|(index, outcome)| {
         let notify = row.recipients.get(usize::from(*index))?.recipient.notify;

@@ -259,9 +259,14 @@ impl State {
 
     /// Queues a slice.
     pub fn push(&mut self, message: MessageId, domain: &str, due_s: u32, now_s: u32) {
-        if let Some(domain) = self.ready.find(domain) {
-            self.ready.push(Slice { due_s, domain, message }, now_s);
+        if let Some(slice) = self.slice(message, domain, due_s) {
+            self.ready.push(slice, now_s);
         }
+    }
+
+    /// The slice of a message at a domain; `None` where nothing is queued for the domain.
+    pub fn slice(&self, message: MessageId, domain: &str, due_s: u32) -> Option<Slice> {
+        self.ready.find(domain).map(|domain| Slice { due_s, domain, message })
     }
 
     fn count(&mut self, before: At, after: At) {

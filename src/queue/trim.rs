@@ -37,7 +37,10 @@ impl Queue {
             }
             match self.core.journal.keep_only(trim.segment, extents).await {
                 Ok(()) => self.core.state.borrow_mut().segments.trimmed(trim.segment),
-                Err(why) => self.core.log.emit(&Event::Trouble(&why)),
+                Err(why) => {
+                    self.core.log.emit(&Event::Trouble(&why));
+                    self.core.state.borrow_mut().segments.not_trimmed(trim.segment);
+                }
             }
         }
     }
