@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,11 @@ use crate::{Failure, clock};
 const POLL: Duration = Duration::from_millis(10);
 /// How long a greeting may take once the connection is there.
 const GREETING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The ports for servers under test, below Linux's own choice for outgoing connections (from 32768).
+const FREE_PORTS: Range<u16> = 10_000..32_000;
+/// How many of them are tried.
+const FREE_PORT_TRIES: usize = 100;
 
 /// A child process, killed when dropped.
 pub(crate) struct Process {
@@ -88,10 +94,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A port of loopback on which nobody listens at the moment.
+/// A port of loopback that nobody uses, below those that Linux gives to outgoing connections: a server that is killed
+/// and started again finds it free.
 pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    free.map_err(|error| Failure::Failed(format!("no free port: {error}")))
+    let mut candidates =
+        (0..FREE_PORT_TRIES).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(FREE_PORTS))));
+    let free = candidates.find(|address| TcpListener::bind(address).is_ok());
+    free.ok_or_else(|| Failure::Failed(format!("no free port among {FREE_PORTS:?}")))
 }
 
 /// Waits until an SMTP server greets at `address`. `process` must not end meanwhile.

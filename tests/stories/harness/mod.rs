@@ -13,7 +13,7 @@ pub mod smtp;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a story fails: generous, because the machine may be busy.
@@ -41,10 +41,19 @@ pub fn full() -> bool {
     std::env::var_os("RINGPOST_FULL").is_some()
 }
 
-/// An address on loopback that nobody listens on now.
+/// An address on loopback that nobody else is given: a server that is killed finds it free when it starts again.
+///
+/// Its port lies below those that Linux gives to outgoing connections, one of which could else take it meanwhile.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+    let mut next = NEXT.lock().expect("no thread panicked in here");
+    let first = next.unwrap_or_else(|| PORTS.start + (std::process::id() % PORTS.len() as u32) as u16);
+    let mut candidates = (first..PORTS.end).chain(PORTS.start..first);
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = candidates.find(free).expect("a free port");
+    *next = Some(if port + 1 < PORTS.end { port + 1 } else { PORTS.start });
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Waits until `ready` gives something; fails the story with `what` when patience ends.
