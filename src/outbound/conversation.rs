@@ -1,6 +1,7 @@
 //! One connection and the session on it: moves the session's bytes and delivers tasks.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -85,6 +86,11 @@ impl Conversation {
         self.transactions
     }
 
+    /// The address that the peer sees us come from; none where it is translated on the way.
+    pub fn ours(&self) -> Option<IpAddr> {
+        seen_from(self.connection.peer().ip(), self.connection.local().ip())
+    }
+
     /// Whether the peer has ended a transaction in good order.
     pub fn has_worked(&self) -> bool {
         self.completed > 0
@@ -123,7 +129,7 @@ impl Conversation {
                 return Delivery::NotBegun;
             }
             let hop = if self.session.capabilities().dsn { Hop::WithDsn } else { Hop::WithoutDsn };
-            let ours = Some(self.connection.local().ip());
+            let ours = self.ours();
             let any_accepted = results.iter().any(|(_, result)| matches!(result, Result::Accepted(_)));
             for (at, result) in results {
                 if any_accepted && is_too_many(&result) {
@@ -212,6 +218,19 @@ impl Conversation {
     }
 }
 
+/// Our address as `theirs` sees it, if that can be told.
+fn seen_from(theirs: IpAddr, ours: IpAddr) -> Option<IpAddr> {
+    (!is_private(ours) || is_private(theirs)).then_some(ours)
+}
+
+/// Whether an address means something in its own network only (RFC 1918, RFC 4193).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    }
+}
+
 /// Nothing of the transaction was answered, or only with the 421 of a peer that has had enough of this connection.
 fn is_unheard(result: &Result) -> bool {
     match result {
@@ -236,5 +255,24 @@ pub(super) fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => error.to_string(),
         kind => kind.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_translation_nobody_knows_our_address() {
+        for (theirs, ours, known) in [
+            ("198.51.100.1", "192.0.2.1", true),
+            ("198.51.100.1", "10.0.0.5", false),
+            ("10.0.0.9", "10.0.0.5", true),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("2001:db8::1", "fd00::1", false),
+        ] {
+            let [theirs, ours]: [IpAddr; 2] = [theirs, ours].map(|address| address.parse().expect("an address"));
+            assert_eq!(seen_from(theirs, ours), known.then_some(ours), "{ours} at {theirs}");
+        }
     }
 }

@@ -13,7 +13,7 @@
 
 use std::net::IpAddr;
 
-use crate::bounce::classify::{Action, Category, Context, Reason, classify};
+use crate::bounce::classify::{Action, Category, Context, Reason, classify, names_address};
 use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
 use crate::smtp::client::{Failure, Phase, Result};
@@ -65,11 +65,16 @@ pub(super) enum Parking {
 }
 
 impl Parking {
-    /// What an outcome says about the path.
-    pub fn of(outcome: &Outcome) -> Option<Parking> {
+    /// What an outcome says about the path to a peer that sees us as `ours`. From RCPT on a block may be that of one
+    /// recipient, of one message, or of a domain in it: there it is about us only where our address is named.
+    pub fn of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Parking> {
         let Outcome::Deferred(answer) = outcome else { return None };
+        let is_about_us = || match answer.phase {
+            Phase::Rcpt | Phase::Data | Phase::Content | Phase::Dot => names_address(&answer.text, ours),
+            _ => true,
+        };
         match answer.reason.as_ref()?.category {
-            Category::Blocklist => Some(Parking::Block),
+            Category::Blocklist if is_about_us() => Some(Parking::Block),
             Category::Rate => Some(Parking::Rate),
             _ => None,
         }
@@ -77,8 +82,8 @@ impl Parking {
 }
 
 /// The same outcome, if it is one that parks the path: it costs the message no attempt.
-pub(super) fn parked(outcome: Outcome, pause_s: u32) -> Outcome {
-    let parks = Parking::of(&outcome).is_some();
+pub(super) fn parked(outcome: Outcome, ours: Option<IpAddr>, pause_s: u32) -> Outcome {
+    let parks = Parking::of(&outcome, ours).is_some();
     match outcome {
         Outcome::Deferred(answer) if parks => Outcome::Parked(answer, pause_s),
         other => other,
@@ -287,10 +292,30 @@ mod tests {
         ];
         for (outcome, expected, rule, parking) in cases {
             assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{outcome:?}");
-            assert_eq!(Parking::of(&outcome), parking, "{outcome:?}");
-            assert_eq!(matches!(parked(outcome.clone(), 60), Outcome::Parked(_, 60)), parking.is_some());
+            let ours = "192.0.2.1".parse().ok();
+            assert_eq!(Parking::of(&outcome, ours), parking, "{outcome:?}");
+            assert_eq!(matches!(parked(outcome.clone(), ours, 60), Outcome::Parked(_, 60)), parking.is_some());
             let (Outcome::Deferred(answer) | Outcome::Failed(answer)) = outcome else { panic!("{outcome:?}") };
             assert_eq!(answer.reason.expect("a reason").rule, rule);
+        }
+    }
+
+    #[test]
+    fn a_block_at_one_recipient_or_message_is_about_us_only_where_it_names_our_address() {
+        let ours = "192.0.2.1".parse().ok();
+        let cases = [
+            (Phase::Mail, "blocked using bl.test", true),
+            (Phase::Rcpt, "blocked using bl.test", false),
+            (Phase::Dot, "blocked using bl.test", false),
+            (Phase::Rcpt, "192.0.2.1 blocked using bl.test", true),
+            (Phase::Dot, "Client host [192.0.2.1] blocked using bl.test", true),
+            (Phase::Dot, "link to 192.0.2.77 blocked using bl.test", false),
+        ];
+        for (phase, text, parks) in cases {
+            let refused = Result::Refused(phase, Reply { text: text.into(), ..reply(550, Some((5, 7, 1))) });
+            let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn);
+            assert_eq!(shape(&outcome), ('r', "4.7.1".into()), "a block is tried again: {text}");
+            assert_eq!(Parking::of(&outcome, ours), parks.then_some(Parking::Block), "{phase:?} {text}");
         }
     }
 

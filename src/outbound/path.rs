@@ -42,6 +42,8 @@ pub(super) struct Path {
     why: Arc<str>,
     /// No connection is opened beside working ones before.
     enough_until: Option<Instant>,
+    /// Connections that may have a task at a time: after a rest one, then twice as many with each success.
+    trusted: u32,
 }
 
 /// How long a peer wants nothing of us.
@@ -67,6 +69,7 @@ impl Path {
             parked: None,
             why: Arc::from(""),
             enough_until: None,
+            trusted: u32::MAX,
         }
     }
 
@@ -144,11 +147,14 @@ impl Path {
         self.called.remove(&number);
     }
 
-    /// The idle connections that have work to do now: as many as tasks wait for which none was called yet.
+    /// The idle connections that have work to do now: as many as tasks wait for which none was called yet, and as the
+    /// path is trusted with.
     pub fn wake(&mut self) -> Vec<Waker> {
         let uncalled = self.waiting.len().saturating_sub(self.called.len());
-        let mut wakers = Vec::with_capacity(uncalled.min(self.idle.len()));
-        while wakers.len() < uncalled
+        let busy = ((self.live + self.opening) as usize).saturating_sub(self.idle.len());
+        let called_max = uncalled.min((self.trusted as usize).saturating_sub(busy)).min(self.idle.len());
+        let mut wakers = Vec::with_capacity(called_max);
+        while wakers.len() < called_max
             && let Some((number, waker)) = self.idle.pop_first()
         {
             self.called.insert(number);
@@ -163,7 +169,7 @@ impl Path {
     }
 
     /// Whether one more connection shall be opened now: tasks wait that the idle, called and opening ones do not cover,
-    /// there are fewer than `connections_max`, and the path is believed to work. As long as no connection stands only one
+    /// there are fewer than `connections_max` and than the path is trusted with, and it is believed to work. As long as no connection stands only one
     /// is tried at a time, so a dead destination costs one search per back-off, however much waits.
     pub fn wants_connection(&self, connections_max: u32, now: Instant) -> bool {
         let connections = self.live + self.opening;
@@ -173,7 +179,7 @@ impl Path {
             _ if self.parked_for(now).is_some() => false,
             _ => self.enough_until.is_none_or(|until| now >= until),
         };
-        uncovered && connections < connections_max && permitted
+        uncovered && connections < connections_max.min(self.trusted) && permitted
     }
 
     /// A connection is being opened; its number.
@@ -195,9 +201,13 @@ impl Path {
     }
 
     /// The peer takes mail.
-    pub fn works(&mut self) {
+    pub fn works(&mut self, now: Instant) {
         self.failures = 0;
         self.closed_until = None;
+        // What was under way when the peer had enough shows nothing of afterwards.
+        if self.parked_for(now).is_none() {
+            self.trusted = self.trusted.saturating_mul(2);
+        }
     }
 
     /// The peer has enough connections.
@@ -232,6 +242,7 @@ impl Path {
             Some(rest) if rest >= pause || parking == Parking::Rate => rest,
             _ => {
                 self.parked = Some(Parked { until: now + pause, pause, rate_steps });
+                self.trusted = 1;
                 pause
             }
         }
@@ -243,13 +254,18 @@ impl Path {
         let pause = step.copied().unwrap_or(BACK_OFF_MAX).min(BACK_OFF_MAX);
         self.failures = self.failures.saturating_add(1);
         self.closed_until = Some(now + pause);
+        self.trusted = 1;
         pause
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::outbound::tests::task;
+    use crate::outbound::waiting::Reply;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -264,13 +280,60 @@ mod tests {
         assert_eq!(path.park(Parking::Rate, &retry, start), MINUTE);
         let meanwhile = start + MINUTE / 2;
         assert_eq!(path.park(Parking::Rate, &retry, meanwhile), MINUTE / 2, "another connection hears the same");
-        path.works();
+        path.works(meanwhile);
         assert_eq!(path.closed_for(meanwhile), Some(MINUTE / 2), "a connection that works does not end it");
         let again = start + MINUTE + MINUTE / 2;
         assert_eq!(path.closed_for(again), None);
         assert_eq!(path.park(Parking::Rate, &retry, again), 5 * MINUTE);
         let much_later = again + 11 * MINUTE;
         assert_eq!(path.park(Parking::Rate, &retry, much_later), MINUTE);
+    }
+
+    /// Connections that are opened now.
+    fn opened(path: &mut Path, now: Instant) -> usize {
+        let connections = std::iter::from_fn(|| path.wants_connection(20, now).then(|| path.opening()));
+        connections.count()
+    }
+
+    fn wait(path: &mut Path) {
+        let reply: Reply = Rc::new(|_, _| {});
+        for number in 0..100 {
+            path.push(Waiting::new(task(&path.site, number, 1), 0, reply.clone(), Default::default()));
+        }
+    }
+
+    #[test]
+    fn after_a_rest_one_connection_probes_and_each_success_doubles_them() {
+        let (mut path, retry) = (path(), Retry::default());
+        let start = Instant::default();
+        wait(&mut path);
+        assert_eq!(opened(&mut path, start), 1, "the first one shows whether there is a host at all");
+        path.opened();
+        assert_eq!(opened(&mut path, start), 19);
+        (0..19).for_each(|_| path.opened());
+        path.park(Parking::Rate, &retry, start);
+        path.works(start);
+        let numbers: Vec<u64> = (1..=20).collect();
+        numbers.iter().for_each(|number| path.idles(*number, Waker::noop().clone()));
+        let after = start + MINUTE;
+        assert_eq!(path.closed_for(after), None);
+        assert_eq!(path.wake().len(), 1, "of those that stand too only one probes");
+        (1..=20).for_each(|number| {
+            path.idles_no_more(number);
+            path.ended(true);
+        });
+        let mut most = Vec::new();
+        for _ in 0..6 {
+            most.push(opened(&mut path, after));
+            (0..*most.last().expect("just pushed")).for_each(|_| path.opened());
+            path.works(after);
+        }
+        assert_eq!(most, [1, 1, 2, 4, 8, 4]);
+        (0..20).for_each(|_| path.ended(true));
+        path.close(&retry.schedule, after);
+        assert_eq!(opened(&mut path, after + BACK_OFF_MAX), 1);
+        path.opened();
+        assert_eq!(opened(&mut path, after + BACK_OFF_MAX), 0, "a connection is not yet a success");
     }
 
     #[test]

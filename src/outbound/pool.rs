@@ -10,12 +10,14 @@
 //! and the failures in a row, at most five minutes, until a transaction succeeds again. A peer that takes connections
 //! and then ends them without a single transaction is in the same trouble, but costs those who waited no attempt.
 //! A peer that has us on a block list, or was sent too much, is left alone for a while too, also by connections that stand;
-//! that costs no message an attempt.
+//! that costs no message an attempt. A block of one recipient or message is not of us: only they wait. After any rest one
+//! connection probes, and each transaction that succeeds lets twice as many go on.
 //! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
@@ -210,27 +212,29 @@ impl Inner {
             return path.borrow_mut().is_enough(self.dialer.timing().opening_pause, now);
         }
         let config = self.config.borrow().clone();
-        let pause = match Parking::of(outcome) {
+        // Whoever refuses a session speaks of us.
+        let pause = match Parking::of(outcome, None) {
             Some(parking) => path.borrow_mut().park(parking, &config.retry, now),
             None => path.borrow_mut().close(&config.retry.schedule, now),
         };
         let rest = path.borrow_mut().rests(pause, told(outcome).unwrap_or(USELESS));
         let outcome = match outcome {
             Outcome::Untried(_) => untried(pause),
-            other => parked(other.clone(), whole_seconds(pause)),
+            other => parked(other.clone(), None, whole_seconds(pause)),
         };
         let waiting = path.borrow_mut().take_waiting();
         waiting.into_iter().for_each(|waiting| waiting.answer_all(&outcome, Some(rest.clone())));
     }
 
-    /// Leaves the path alone if an outcome says so: its rest, which the outcomes then name too. What waits is given back.
-    fn heed(&self, path: &SharedPath, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
-        let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome)?, told(outcome)?)));
+    /// Leaves the path alone if an outcome at a peer that sees us as `ours` says so: its rest, which the outcomes then
+    /// name too. What waits is given back.
+    fn heed(&self, path: &SharedPath, ours: Option<IpAddr>, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
+        let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome, ours)?, told(outcome)?)));
         let (parking, why) = parkings.max_by_key(|(parking, _)| *parking)?;
         let pause = path.borrow_mut().park(parking, &self.config.borrow().retry, self.reactor.now());
         let rest = path.borrow_mut().rests(pause, why);
         for (_, outcome) in outcomes {
-            *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), whole_seconds(pause));
+            *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));
         }
         let waiting = path.borrow_mut().take_waiting();
         waiting.into_iter().for_each(|waiting| waiting.answer_all(&untried(pause), Some(rest.clone())));
@@ -295,7 +299,7 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
         match delivery {
             Delivery::Outcomes(mut outcomes) => {
-                let rest = pool.heed(path, &mut outcomes);
+                let rest = pool.heed(path, conversation.ours(), &mut outcomes);
                 let is_over = rest.is_some();
                 waiting.answer(outcomes, rest);
                 if is_over {
@@ -315,7 +319,7 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         if !conversation.has_worked() {
             return End::Useless;
         }
-        path.borrow_mut().works();
+        path.borrow_mut().works(pool.reactor.now());
     }
 }
 

@@ -37,6 +37,47 @@ fn what_is_blocked_waits_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_block_of_one_recipient_or_message_leaves_the_others_flowing() {
+    let (blocking, other) = (Mailbox::open(), Mailbox::open());
+    for (on, reply) in [
+        ("RCPT TO:<picky@", "550 5.7.1 blocked"),
+        (".", "554 5.7.1 Message rejected, sender domain is on our blocklist"),
+    ] {
+        let before = blocking.received().len();
+        blocking.fault(on, Effect::Reply(reply));
+        let routes = vec![("block.test".into(), blocking.address.to_string()), ("*".into(), other.address.to_string())];
+        let server = Server::start(&Setup { routes, schedule: r#"["1h"]"#.into(), ..Setup::default() });
+        let mut client = Client::greet(server.relay);
+        client.submit("a@sender.test", &["picky@block.test"], CONTENT);
+        let deferred = server.wait_log(&["event=deferred", "picky@block.test", "category=blocklist"]);
+        assert!(deferred.contains("attempt=1 "), "an attempt as any other: {deferred}");
+        for n in 0..5 {
+            client.submit("a@sender.test", &[&format!("x{n}@block.test")], CONTENT);
+        }
+        blocking.wait(before + 5);
+        (0..5).for_each(|n| _ = server.wait_log(&["event=delivered", &format!("x{n}@block.test")]));
+        assert_eq!(server.queued(), 1, "only the one that was refused waits");
+        assert!(!server.log().contains("event=failed"), "{}", server.log());
+    }
+}
+
+#[test]
+fn a_block_at_one_recipient_that_names_our_address_is_of_us() {
+    let (blocking, other) = (Mailbox::open(), Mailbox::open());
+    blocking.fault("RCPT", Effect::Reply(LISTED));
+    let server = setup(&blocking, &other, "1h");
+    let mut client = Client::greet(server.relay);
+    client.submit("a@sender.test", &["b@block.test"], CONTENT);
+    server.wait_log(&["event=deferred", "b@block.test", "category=blocklist", "attempt=0 "]);
+    for n in 0..5 {
+        client.submit("a@sender.test", &[&format!("x{n}@block.test")], CONTENT);
+    }
+    client.submit("a@sender.test", &["c@free.test"], CONTENT);
+    other.wait(1);
+    assert_eq!((blocking.connections(), server.queued()), (1, 6), "nothing more is tried at the destination");
+}
+
+#[test]
 fn after_the_pause_everything_is_delivered() {
     let (blocking, other) = (Mailbox::open(), Mailbox::open());
     for on in ["connect", "MAIL", "RCPT", "."] {

@@ -219,7 +219,7 @@ pub(super) fn push_words(words: &mut String, text: &str) {
 }
 
 /// Whether a text names `address`; any address at all where none is given.
-pub(super) fn names_address(text: &str, address: Option<IpAddr>) -> bool {
+pub fn names_address(text: &str, address: Option<IpAddr>) -> bool {
     let mut candidates = text.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
     candidates.any(|candidate| {
         let candidate = candidate.trim_matches('.').trim_end_matches(':');

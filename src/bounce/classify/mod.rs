@@ -31,6 +31,7 @@ use std::net::IpAddr;
 
 pub use category::{Action, Category};
 use diagnostic::Said;
+pub use diagnostic::names_address;
 use rules::Verdict;
 
 use crate::smtp::reply::{EnhancedCode, Reply};

@@ -124,37 +124,38 @@ fn except(beginning: &'static str, act: Act) -> impl Fn(Moment<'_>) -> Act {
     }
 }
 
+/// A task to `recipients` recipients r0@, r1@ …
+pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
+    let mailbox = |text: String| Mailbox::parse(&text, false).expect("a mailbox");
+    let recipient =
+        |index: u16| Recipient { path: mailbox(format!("r{index}@next.test")), notify: Notify::default(), orcpt: None };
+    Task {
+        lease,
+        message: MessageId(lease),
+        site: site.clone(),
+        sender: Sender {
+            path: ReversePath::Mailbox(mailbox("sender@here.test".into())),
+            body: Body::SevenBit,
+            smtputf8: false,
+            size: None,
+            ret: None,
+            envid: None,
+        },
+        recipients: (0..recipients).map(|index| (index, recipient(index))).collect(),
+        content: Arc::new(CONTENT.as_bytes().to_vec()),
+        insists: false,
+    }
+}
+
 impl World {
     fn peer(&self, script: impl Fn(Moment<'_>) -> Act + 'static) -> Peer {
         Peer::start(&self.reactor, script)
     }
 
-    /// Hands in a task to `recipients` recipients r0@, r1@ …; shard 3 wants to know.
+    /// Hands in a task to `recipients` recipients; shard 3 wants to know.
     fn give(&mut self, site: &Arc<Site>, recipients: u16) {
         self.leases += 1;
-        let mailbox = |text: String| Mailbox::parse(&text, false).expect("a mailbox");
-        let recipient = |index: u16| Recipient {
-            path: mailbox(format!("r{index}@next.test")),
-            notify: Notify::default(),
-            orcpt: None,
-        };
-        let task = Task {
-            lease: self.leases,
-            message: MessageId(self.leases),
-            site: site.clone(),
-            sender: Sender {
-                path: ReversePath::Mailbox(mailbox("sender@here.test".into())),
-                body: Body::SevenBit,
-                smtputf8: false,
-                size: None,
-                ret: None,
-                envid: None,
-            },
-            recipients: (0..recipients).map(|index| (index, recipient(index))).collect(),
-            content: Arc::new(CONTENT.as_bytes().to_vec()),
-            insists: false,
-        };
-        self.pool.take(3, task);
+        self.pool.take(3, task(site, self.leases, recipients));
     }
 
     /// The next task's end.
