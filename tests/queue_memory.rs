@@ -79,6 +79,7 @@ fn config(directory: &std::path::Path) -> Arc<Config> {
             message_bytes_max: 1 << 20,
             recipients_max: 1000,
             connections_per_address_max: 10,
+            connections_per_account_max: 10,
             auth_failures_per_address_max: 10,
             auth_failures_per_account_max: 100,
             content_memory_bytes_max: 1 << 20,

@@ -251,9 +251,11 @@ pub struct Limits {
     pub recipients_max: usize,
     /// Connections per client address (per shard: an address always meets the same shard).
     pub connections_per_address_max: usize,
+    /// Connections per account, on all shards together.
+    pub connections_per_account_max: usize,
     /// Wrong credentials of a client address in ten minutes, after which it gets 421.
     pub auth_failures_per_address_max: u32,
-    /// Wrong credentials about an account in ten minutes (per shard), after which nobody new is let in.
+    /// Wrong credentials about an account in ten minutes, on all shards together, after which nobody new is let in.
     pub auth_failures_per_account_max: u32,
     /// Content in memory, per shard, received or being delivered; at least `message_bytes_max`.
     pub content_memory_bytes_max: usize,

@@ -383,6 +383,7 @@ fn limits(document: &mut Section<'_>, reading: &mut Reading) -> Limits {
     let message_bytes = section.optional("message_bytes_max", reading, text(message_size));
     let recipients = section.optional("recipients_max", reading, number(1..=50_000));
     let connections = section.optional("connections_per_address_max", reading, number(1..=1_000_000));
+    let of_one_account = section.optional("connections_per_account_max", reading, number(1..=1_000_000));
     let of_address = section.optional("auth_failures_per_address_max", reading, number(1..=1_000_000));
     let of_account = section.optional("auth_failures_per_account_max", reading, number(1..=1_000_000));
     let memory = section.optional("content_memory_bytes_max", reading, text(units::size));
@@ -398,6 +399,7 @@ fn limits(document: &mut Section<'_>, reading: &mut Reading) -> Limits {
         message_bytes_max,
         recipients_max: recipients.map_or(1_000, |number| to_usize(number.value)),
         connections_per_address_max: connections.map_or(1_000, |number| to_usize(number.value)),
+        connections_per_account_max: of_one_account.map_or(1_000, |number| to_usize(number.value)),
         auth_failures_per_address_max: of_address.map_or(10, to_u32),
         auth_failures_per_account_max: of_account.map_or(100, to_u32),
         content_memory_bytes_max: to_usize(memory.map_or((64 << 20).max(message_bytes_max), |memory| memory.value)),

@@ -67,12 +67,17 @@ impl Conversation {
         let client = self.client.ip();
         match inner.credentials.verify(&inner.reactor, &accounts, client, user, password).await {
             Verified::Right(rights) => {
+                if let Some(account) = rights.account() {
+                    let current = inner.current.borrow();
+                    let connections_max = current.config.limits.connections_per_account_max;
+                    self.place = Some(current.quotas.enter(account, connections_max)?);
+                }
                 self.rights = Some(rights);
                 Ok(())
             }
             Verified::Wrong => {
                 inner.counts.note(|counts| counts.auth_failures += 1);
-                let delay = inner.credentials.failed(client, user, inner.reactor.now());
+                let delay = inner.credentials.failed(client, user, &inner.reactor);
                 inner.reactor.sleep(delay).await;
                 Err(reply::BAD_CREDENTIALS.reply())
             }

@@ -74,6 +74,7 @@ mod tests {
             message_bytes_max,
             recipients_max: 1,
             connections_per_address_max: 1,
+            connections_per_account_max: 10,
             auth_failures_per_address_max: 1,
             auth_failures_per_account_max: 1,
             content_memory_bytes_max,

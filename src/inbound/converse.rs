@@ -13,7 +13,7 @@ use shards::tls::{Connection, TlsFacts};
 
 use super::Inbound;
 use super::budget::Claim;
-use super::quota::Grant;
+use super::quota::{Grant, Place};
 use crate::events::Event;
 use crate::policy::Authorized;
 use crate::screening::Passed;
@@ -40,6 +40,8 @@ pub(super) struct Conversation {
     /// What the handshake agreed on.
     pub(super) encryption: Option<TlsFacts>,
     pub(super) rights: Option<Authorized>,
+    /// Among the connections of its account.
+    pub(super) place: Option<Place>,
     /// What block lists said of the client, for the transaction that runs.
     pub(super) client_screened: Passed,
     /// What the running transaction has been granted of its account's day.
@@ -87,6 +89,7 @@ impl Conversation {
             tls,
             encryption: None,
             rights,
+            place: None,
             client_screened: Passed::default(),
             grant: Grant::default(),
             memory,

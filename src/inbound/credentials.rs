@@ -5,21 +5,23 @@
 //! never remembered, and answered the later the more often it came from the same address or named the same account.
 //! After `[limits] auth_failures_per_address_max` failures of an address, or `auth_failures_per_account_max` about an
 //! account, in [`FAILURE_COUNTS`], everything is answered 421, right or wrong, so that trying on tells nothing. Failures
-//! count by the name that was tried, whether or not there is such an account. Who has just logged in from an address
+//! count by the name that was tried, whether or not there is such an account, on all shards together ([`Guesses`]): no
+//! more are verified than the limit, and one that each other shard is about to. Who has just logged in from an address
 //! goes on to do so there though others attack the account.
-//! All of it is the shard's own: an address always meets the same shard; an account's failures are counted by each.
-//! Limits: [`REMEMBERED_MAX`] entries, [`VERIFYING_MAX`] verifications waiting, one at a time; [`COUNTED_MAX`] addresses
-//! and as many names.
+//! The rest is the shard's own, as an address always meets the same shard.
+//! Limits: [`REMEMBERED_MAX`] entries, [`VERIFYING_MAX`] verifications waiting, one at a time; [`COUNTED_MAX`] addresses.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shards::{Instant, Reactor};
 
 use super::admit::neighbourhood;
+use super::guesses::{FAILURE_COUNTS, Guesses};
 use crate::config::Limits;
 use crate::policy::{Accounts, Authorized};
 
@@ -29,10 +31,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const REMEMBERED_MAX: usize = 1024;
 /// Verifications that may be under way or waiting; each takes the memory that its hash demands.
 pub(super) const VERIFYING_MAX: usize = 64;
-/// How long a failure counts against its address.
-const FAILURE_COUNTS: Duration = Duration::from_secs(10 * 60);
-/// Addresses, and names, whose failures are counted. When there are more, those with a single failure are forgotten
-/// first, then all.
+/// Addresses whose failures are counted. When there are more, those with a single failure are forgotten first, then all.
 const COUNTED_MAX: usize = 4096;
 /// How long the 421 of someone who is throttled waits.
 pub(super) const THROTTLED_DELAY: Duration = Duration::from_secs(8);
@@ -48,9 +47,8 @@ pub(super) struct Credentials {
     verifying: Cell<usize>,
     /// One verification at a time: the threads that do them also flush the journal.
     turn: futures::lock::Mutex<()>,
-    by_address: RefCell<Failures<IpAddr>>,
-    by_name: RefCell<Failures<u64>>,
-    name_key: RandomState,
+    by_address: RefCell<Failures>,
+    by_name: Arc<Guesses>,
     max: Cell<FailuresMax>,
 }
 
@@ -72,6 +70,11 @@ pub(super) enum Verified {
 }
 
 impl Credentials {
+    /// Knows nothing yet but what all shards know of `guesses`.
+    pub(super) fn new(guesses: Arc<Guesses>) -> Credentials {
+        Credentials { by_name: guesses, ..Credentials::default() }
+    }
+
     /// Uses these limits from now on, and remembers nothing any more: the accounts may have changed.
     pub(super) fn configure(&self, limits: &Limits) {
         self.max.set(FailuresMax {
@@ -97,7 +100,7 @@ impl Credentials {
         if let Some(rights) = self.remembered.borrow().find(fingerprint, reactor.now()) {
             return Verified::Right(rights);
         }
-        if self.name_failures(user, reactor.now()) >= self.max.get().per_account {
+        if self.by_name.recent(user, reactor.wall()) >= self.max.get().per_account {
             return Verified::Throttled;
         }
         if self.verifying.get() >= VERIFYING_MAX {
@@ -111,7 +114,7 @@ impl Credentials {
             return Verified::Right(rights);
         }
         // Nor do guesses that came side by side get more tries than those that come one after the other.
-        if self.is_throttled(client, user, reactor.now()) {
+        if self.is_throttled(client, user, reactor) {
             return Verified::Throttled;
         }
         let verdict = reactor.blocking(move || challenge.verify(password.as_bytes())).await;
@@ -126,46 +129,34 @@ impl Credentials {
     }
 
     /// Counts a failure of `client` about `user`; how long its reply must wait.
-    pub(super) fn failed(&self, client: IpAddr, user: &str, now: Instant) -> Duration {
-        let of_address = self.by_address.borrow_mut().add(neighbourhood(client), now);
-        let of_name = self.by_name.borrow_mut().add(self.name(user), now);
+    pub(super) fn failed(&self, client: IpAddr, user: &str, reactor: &Reactor) -> Duration {
+        let of_address = self.by_address.borrow_mut().add(neighbourhood(client), reactor.now());
+        let of_name = self.by_name.add(user, reactor.wall());
         FAILURE_DELAY * 2_u32.pow((of_address.max(of_name) - 1).min(DOUBLINGS_MAX))
     }
 
-    fn is_throttled(&self, client: IpAddr, user: &str, now: Instant) -> bool {
+    fn is_throttled(&self, client: IpAddr, user: &str, reactor: &Reactor) -> bool {
         let max = self.max.get();
-        self.address_failures(client, now) >= max.per_address || self.name_failures(user, now) >= max.per_account
+        self.address_failures(client, reactor.now()) >= max.per_address
+            || self.by_name.recent(user, reactor.wall()) >= max.per_account
     }
 
     fn address_failures(&self, client: IpAddr, now: Instant) -> u32 {
         self.by_address.borrow().recent(&neighbourhood(client), now)
     }
-
-    fn name_failures(&self, user: &str, now: Instant) -> u32 {
-        self.by_name.borrow().recent(&self.name(user), now)
-    }
-
-    fn name(&self, user: &str) -> u64 {
-        self.name_key.hash_one(user.to_ascii_lowercase())
-    }
 }
 
-/// How often each of some things has failed lately, and when last.
-struct Failures<K>(HashMap<K, (u32, Instant)>);
+/// How often each of some addresses has failed lately, and when last.
+#[derive(Default)]
+struct Failures(HashMap<IpAddr, (u32, Instant)>);
 
-impl<K> Default for Failures<K> {
-    fn default() -> Self {
-        Failures(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq> Failures<K> {
-    fn recent(&self, key: &K, now: Instant) -> u32 {
+impl Failures {
+    fn recent(&self, key: &IpAddr, now: Instant) -> u32 {
         self.0.get(key).filter(|(_, last)| now.since(*last) <= FAILURE_COUNTS).map_or(0, |(count, _)| *count)
     }
 
     /// One more; how many that makes.
-    fn add(&mut self, key: K, now: Instant) -> u32 {
+    fn add(&mut self, key: IpAddr, now: Instant) -> u32 {
         let count = self.recent(&key, now).saturating_add(1);
         if self.0.len() >= COUNTED_MAX && !self.0.contains_key(&key) {
             self.0.retain(|_, (count, last)| *count > 1 && now.since(*last) <= FAILURE_COUNTS);
@@ -273,31 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_an_address_or_about_a_name_are_answered_ever_later() {
-        let credentials = Credentials::default();
-        let client = |last| IpAddr::from([192, 0, 2, last]);
-        let delays: Vec<u64> = (0..6).map(|_| credentials.failed(client(1), "a", at(0)).as_secs()).collect();
-        assert_eq!(delays, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(credentials.failed(client(2), "b", at(0)).as_secs(), 1);
-        assert_eq!(credentials.failed(client(3), "A", at(0)).as_secs(), 8);
-        assert_eq!(credentials.failed(client(1), "c", at(0)).as_secs(), 8);
-        assert_eq!(credentials.failed(client(1), "a", at(601)).as_secs(), 1);
-        assert_eq!((credentials.address_failures(client(1), at(601)), credentials.name_failures("a", at(601))), (1, 1));
-    }
-
-    #[test]
     fn what_is_counted_is_bounded_and_who_fails_often_stays() {
         let mut failures = Failures::default();
-        failures.add(u64::MAX, at(0));
-        failures.add(u64::MAX, at(0));
-        for number in 0..3 * COUNTED_MAX as u64 {
-            failures.add(number, at(0));
+        let client = |number: usize| IpAddr::from((number as u32).to_be_bytes());
+        failures.add(client(usize::MAX), at(0));
+        failures.add(client(usize::MAX), at(0));
+        for number in 0..3 * COUNTED_MAX {
+            failures.add(client(number), at(0));
             assert!(failures.0.len() <= COUNTED_MAX);
         }
-        assert_eq!(failures.recent(&u64::MAX, at(0)), 2);
-        for number in 0..2 * COUNTED_MAX as u64 {
-            failures.add(number, at(0));
-            failures.add(number, at(0));
+        assert_eq!(failures.recent(&client(usize::MAX), at(0)), 2);
+        for number in 0..2 * COUNTED_MAX {
+            failures.add(client(number), at(0));
+            failures.add(client(number), at(0));
             assert!(failures.0.len() <= COUNTED_MAX);
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! Owns: a shard's doors (listeners with what they offer), who is inside ([`admit`]), each conversation ([`converse`])
 //! with its questions ([`answer`], [`screen`]), the memory that arriving content may take ([`budget`]), recently verified
-//! credentials ([`credentials`]) and what accounts have used of their day ([`quota`]).
+//! credentials ([`credentials`]), wrong ones ([`guesses`]) and what accounts use ([`quota`]).
 //! Never: the protocol (`smtp::server`), who may do what (`policy`), what scanners say (`screening`), what is on disk
 //! (`queue`).
 //! After a crash: whoever had no 250 sends again; credentials are verified anew; quotas are what the queue says.
 //! RFC: 5321 §4.5.3.2.7, §4.2.5, 3207, 4954, 6409, 8314.
-//! Limits: [`admit::CONNECTIONS_MAX`] connections and `[limits] connections_per_address_max`; content memory
+//! Limits: [`admit::CONNECTIONS_MAX`] connections, `[limits] connections_per_address_max` and
+//! `connections_per_account_max`; content memory
 //! `[limits] content_memory_bytes_max` / [`budget::SHARE`]; every wait has a patience.
 //!
 //! A panic in a conversation is caught, logged and counted: a defect costs one peer, not the shard.
@@ -17,6 +18,7 @@ mod answer;
 mod budget;
 mod converse;
 mod credentials;
+mod guesses;
 mod quota;
 mod screen;
 #[cfg(test)]
@@ -131,7 +133,7 @@ impl Inbound {
         log: Log,
     ) -> Inbound {
         let (stop, stopped) = oneshot::channel();
-        let credentials = Credentials::default();
+        let credentials = Credentials::new(quotas.guesses());
         credentials.configure(&config.limits);
         quotas.hear(&Quotas::default(), reactor.wall(), |account| queue.submitted_today(account));
         Inbound(Rc::new(Inner {

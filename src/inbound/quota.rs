@@ -1,11 +1,12 @@
-//! `daily_limit`: recipients that an account may have in a day (UTC).
+//! What accounts use, on all shards together: recipients of the day (`daily_limit`, UTC), connections at a time
+//! (`[limits] connections_per_account_max`), and wrong credentials ([`Guesses`]).
 //!
-//! One counter per account, shared by all shards: an atomic number, no lock. A recipient is reserved at RCPT, so that
+//! Counters are shared by all shards: atomic numbers, no lock. A connection counts from its login to its end. A recipient is reserved at RCPT, so that
 //! sessions side by side cannot exceed the limit together; what a transaction does not spend is given back at its end.
 //! The final dot makes sure of the reservation: it counts for the day of acceptance, also over midnight.
 //! At the start every shard adds what its queue accepted today (`queue::submitted`, which survives crashes); until all
 //! have, accounts with a limit are put off. A reload keeps the counters, and those of accounts that it takes away.
-//! Limits: one counter per account that was configured since the start.
+//! Limits: two counters per account that was configured since the start.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,17 +14,24 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use shards::Timestamp;
 
+use super::guesses::Guesses;
 use crate::config::{Account, Config};
 use crate::queue::submitted::{day_of, goes_on};
 use crate::smtp::reply::{self, Reply};
 
-/// The counters of all accounts, by their names as they are configured.
+/// The counters of all accounts.
 #[derive(Debug, Default)]
-pub struct Quotas(HashMap<Box<str>, Arc<Quota>>);
+pub struct Quotas {
+    /// By their names as they are configured.
+    accounts: HashMap<Box<str>, Arc<Quota>>,
+    guesses: Arc<Guesses>,
+}
 
-/// What an account has used of its day.
+/// What an account has used of its day, and uses now.
 #[derive(Debug)]
 struct Quota {
+    /// Connections that are logged in.
+    connections: AtomicUsize,
     /// The day in the upper half, its recipients in the lower: both change in one step.
     used: AtomicU64,
     /// Shards that have not yet said what they accepted before.
@@ -38,16 +46,30 @@ impl Quotas {
 
     /// The same counters, and new ones for new accounts.
     pub fn follow(&self, config: &Config) -> Arc<Quotas> {
-        let mut quotas = self.0.clone();
+        let mut accounts = self.accounts.clone();
         for account in &config.accounts {
-            quotas.entry(account.name.clone()).or_insert_with(|| Arc::new(Quota::unheard_of(config.shards)));
+            accounts.entry(account.name.clone()).or_insert_with(|| Arc::new(Quota::unheard_of(config.shards)));
         }
-        Arc::new(Quotas(quotas))
+        Arc::new(Quotas { accounts, guesses: self.guesses.clone() })
+    }
+
+    /// Wrong credentials.
+    pub(super) fn guesses(&self) -> Arc<Guesses> {
+        self.guesses.clone()
+    }
+
+    /// A place for one more connection of `account`, which may have `connections_max`.
+    pub(super) fn enter(&self, account: &Account, connections_max: usize) -> Result<Place, Reply> {
+        let quota = self.accounts.get(&account.name).ok_or_else(|| reply::STARTING.reply())?;
+        let one_more = |open| (open < connections_max).then_some(open + 1);
+        let entered = quota.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        entered.map_err(|_| reply::account_connections(connections_max))?;
+        Ok(Place(quota.clone()))
     }
 
     /// A shard adds what it accepted before, `submitted`, to every counter that it does not know yet.
     pub(super) fn hear(&self, known: &Quotas, now: Timestamp, submitted: impl Fn(&str) -> u64) {
-        for (account, quota) in self.0.iter().filter(|(account, _)| !known.0.contains_key(*account)) {
+        for (account, quota) in self.accounts.iter().filter(|(account, _)| !known.accounts.contains_key(*account)) {
             quota.reserve(submitted(account), (0, 0), None, day_of(now));
             quota.unheard.fetch_sub(1, Ordering::Release);
         }
@@ -56,7 +78,8 @@ impl Quotas {
 
 impl Quota {
     fn unheard_of(shards: usize) -> Quota {
-        Quota { used: AtomicU64::new(0), unheard: AtomicUsize::new(shards) }
+        let connections = AtomicUsize::new(0);
+        Quota { connections, used: AtomicU64::new(0), unheard: AtomicUsize::new(shards) }
     }
 
     /// Makes what `held` holds a grant of `recipients` unless that exceeds `limit`; the day on which they count.
@@ -81,6 +104,16 @@ impl Quota {
         };
         // An error says that the day is over.
         let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, after);
+    }
+}
+
+/// A connection's place among those of its account; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Quota>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -114,7 +147,7 @@ impl Grant {
         account: &Account,
         now: Timestamp,
     ) -> Result<(), Reply> {
-        let quota = quotas.0.get(&account.name).ok_or_else(|| reply::STARTING.reply())?;
+        let quota = quotas.accounts.get(&account.name).ok_or_else(|| reply::STARTING.reply())?;
         if account.daily_limit.is_some() && quota.unheard.load(Ordering::Acquire) > 0 {
             return Err(reply::STARTING.reply());
         }
@@ -151,6 +184,10 @@ mod tests {
     use super::*;
     use crate::config::Notices;
 
+    /// A configuration without accounts.
+    const TEXT: &str = "[server]\nhostname = \"mta.test\"\ndata_dir = \"/data\"\nshards = 1\n[[listener]]\n\
+                        kind = \"relay\"\naddress = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n";
+
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
     fn account(daily_limit: Option<u64>) -> Account {
@@ -166,7 +203,8 @@ mod tests {
     }
 
     fn quotas(shards: usize) -> Quotas {
-        Quotas(HashMap::from([(account(None).name, Arc::new(Quota::unheard_of(shards)))]))
+        let accounts = HashMap::from([(account(None).name, Arc::new(Quota::unheard_of(shards)))]);
+        Quotas { accounts, ..Quotas::default() }
     }
 
     fn at(day: u64) -> Timestamp {
@@ -175,7 +213,7 @@ mod tests {
 
     /// What the only account has used.
     fn used(quotas: &Quotas) -> (u32, u64) {
-        unpack(quotas.0["user@example.org"].used.load(Ordering::Acquire))
+        unpack(quotas.accounts["user@example.org"].used.load(Ordering::Acquire))
     }
 
     #[test]
@@ -219,6 +257,41 @@ mod tests {
         }
         assert_eq!(grant.one_more(&quotas, &limited, at(7)), Ok(()));
         assert_eq!(grant.one_more(&quotas, &limited, at(7)), Err(reply::daily_limit(10)));
+    }
+
+    #[test]
+    fn connections_are_bounded_over_all_threads_and_places_come_back() {
+        const MAX: usize = 3;
+        let (quotas, account) = (quotas(0), account(None));
+        let most = AtomicUsize::new(0);
+        let session = || {
+            let mut refused = 0;
+            for _ in 0..10_000 {
+                match quotas.enter(&account, MAX) {
+                    Ok(place) => {
+                        most.fetch_max(place.0.connections.load(Ordering::Relaxed), Ordering::Relaxed);
+                    }
+                    Err(reply) => {
+                        assert_eq!(reply, reply::account_connections(MAX));
+                        refused += 1;
+                    }
+                }
+            }
+            refused
+        };
+        let refused: usize = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(session));
+            threads.map(|thread| thread.join().expect("it ends")).iter().sum()
+        });
+        println!("{refused} of 40000 found no place");
+        assert!(most.into_inner() <= MAX);
+        let places: Vec<Place> = std::iter::from_fn(|| quotas.enter(&account, MAX).ok()).collect();
+        assert_eq!(places.len(), MAX, "all places came back");
+        assert!(
+            quotas.follow(&Config::parse(TEXT, std::path::Path::new("/")).expect("good")).enter(&account, MAX).is_err()
+        );
+        drop(places);
+        assert!(quotas.enter(&account, MAX).is_ok());
     }
 
     #[test]

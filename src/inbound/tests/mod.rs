@@ -45,27 +45,49 @@ struct World {
 
 /// Runs a story: `change` makes its configuration of the usual one.
 fn story<F: Future<Output = ()> + 'static>(change: impl FnOnce(&mut Config), tell: impl FnOnce(World) -> F + 'static) {
-    let simulation = Simulation::new(7);
-    let (server, client) = (simulation.node("mta"), simulation.node("client"));
-    let mut config = config(server.address());
-    change(&mut config);
-    let tls = certificate();
-    let opened = Rc::new(RefCell::new(None));
-    start(&server, Arc::new(config), tls, opened.clone());
-    let ready = || opened.borrow().is_some();
-    simulation.run_until("the doors are open", PATIENCE, ready).expect("the server starts");
-    let world = opened.borrow_mut().take().expect("it was opened");
-    simulation.run(&client, |reactor| async move { tell(World { reactor, ..world }).await });
+    story_of_shards(change, |[world]| tell(world));
 }
 
-fn start(node: &Node, config: Arc<Config>, tls: Arc<rustls::ServerConfig>, opened: Rc<RefCell<Option<World>>>) {
+/// As [`story`], with shards that share what accounts use. A client's address does not choose between them here: the
+/// test does.
+fn story_of_shards<const N: usize, F: Future<Output = ()> + 'static>(
+    change: impl FnOnce(&mut Config),
+    tell: impl FnOnce([World; N]) -> F + 'static,
+) {
+    let simulation = Simulation::new(7);
+    let servers: [Node; N] = std::array::from_fn(|shard| simulation.node(["mta", "mta-1"][shard]));
+    let client = simulation.node("client");
+    let mut config = config(servers[0].address());
+    change(&mut config);
+    let quotas = Quotas::new(&config);
+    let tls = certificate();
+    let opened: [Rc<RefCell<Option<World>>>; N] = std::array::from_fn(|_| Rc::default());
+    for (server, opened) in servers.iter().zip(&opened) {
+        let mut config = config.clone();
+        config.listeners.iter_mut().for_each(|listener| listener.address.set_ip(server.address()));
+        start(server, Arc::new(config), quotas.clone(), tls.clone(), opened.clone());
+    }
+    let ready = || opened.iter().all(|opened| opened.borrow().is_some());
+    simulation.run_until("the doors are open", PATIENCE, ready).expect("the server starts");
+    let worlds = opened.map(|opened| opened.borrow_mut().take().expect("it was opened"));
+    simulation.run(&client, |reactor| async move {
+        tell(worlds.map(|world| World { reactor: reactor.clone(), ..world })).await;
+    });
+}
+
+fn start(
+    node: &Node,
+    config: Arc<Config>,
+    quotas: Arc<Quotas>,
+    tls: Arc<rustls::ServerConfig>,
+    opened: Rc<RefCell<Option<World>>>,
+) {
     let server = node.clone();
     node.spawn(|reactor| async move {
         let channel = Channel::new(Style::Logfmt);
         let log = Log::new(&reactor, 0, channel.clone());
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
-        let quotas = Quotas::new(&config);
         let inbound = Inbound::new(&reactor, config, Some(tls.clone()), quotas, queue.clone(), screening, log.clone());
         assert_eq!(inbound.open().expect("the doors open").len(), 3);
         *opened.borrow_mut() = Some(World { reactor, server, inbound, queue, log, channel, tls });

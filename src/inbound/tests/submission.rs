@@ -314,6 +314,55 @@ fn an_attacked_account_lets_in_only_who_was_there_before() {
 }
 
 #[test]
+fn failures_about_an_account_count_on_all_shards_together() {
+    story_of_shards(
+        |config| config.limits.auth_failures_per_account_max = 4,
+        |[one, other]| async move {
+            let wrong = format!("AUTH PLAIN {}", plain_response("user@accept.test", "a-guess"));
+            let right = format!("AUTH PLAIN {}", plain_response("user@accept.test", PASSWORD));
+            for world in [&one, &other] {
+                let mut client = world.greeted(SUBMISSIONS).await;
+                client.says(&wrong, "535 5.7.8").await;
+                client.says(&wrong, "535 5.7.8").await;
+            }
+            for world in [&one, &other] {
+                let mut client = world.greeted(SUBMISSIONS).await;
+                client.says(&right, "421 4.7.0").await;
+                client.hears_no_more().await;
+            }
+            one.reactor.sleep(Duration::from_secs(601)).await;
+            other.authenticated().await;
+        },
+    );
+}
+
+#[test]
+fn an_account_has_so_many_connections_on_all_shards_together() {
+    story_of_shards(
+        |config| config.limits.connections_per_account_max = 3,
+        |[one, other]| async move {
+            let right = format!("AUTH PLAIN {}", plain_response("User@accept.test", PASSWORD));
+            let first = one.authenticated().await;
+            let _others = (one.authenticated().await, other.authenticated().await);
+            for world in [&one, &other] {
+                let mut client = world.greeted(SUBMISSIONS).await;
+                let refusal = client.says(&right, "421 4.7.0").await;
+                assert!(refusal.contains("3 connections open"), "{refusal}");
+                client.hears_no_more().await;
+            }
+            // Who has not logged in has no place among them, whoever they say they are.
+            let mut wrong = other.greeted(SUBMISSIONS).await;
+            wrong.says(&format!("AUTH PLAIN {}", plain_response("user@accept.test", "a-guess")), "535 5.7.8").await;
+            drop(first);
+            while one.inbound.counts().open > 1 {
+                one.reactor.sleep(Duration::from_millis(10)).await;
+            }
+            wrong.says(&right, "235 2.7.0").await;
+        },
+    );
+}
+
+#[test]
 fn blind_copies_are_nobodys_business() {
     story(
         |_| (),
