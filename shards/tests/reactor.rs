@@ -2,6 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use shards::launch;
@@ -88,6 +91,28 @@ fn blocking_work_leaves_the_shard_running() {
         assert_eq!(futures::join!(work, saying).0, Ok(42));
     });
     story.expect("the ring starts");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the work blocks a thread of the pool")]
+fn blocking_work_ends_before_its_executor_does() {
+    const JOBS: usize = 10;
+    let done = Arc::new(AtomicUsize::new(0));
+    let counted = done.clone();
+    let story = launch::run(|reactor| async move {
+        for _ in 0..JOBS {
+            let (working, done) = (reactor.clone(), counted.clone());
+            let work = move || {
+                std::thread::sleep(MOMENT);
+                done.fetch_add(1, Relaxed);
+            };
+            reactor.spawn(async move { working.blocking(work).await }).detach();
+        }
+        // Now they are in line, more of them than there are threads.
+        reactor.yield_now().await;
+    });
+    story.expect("the ring starts");
+    assert_eq!((done.load(Relaxed), Arc::strong_count(&done)), (JOBS, 1), "nothing is left behind");
 }
 
 #[test]

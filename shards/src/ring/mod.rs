@@ -4,6 +4,7 @@
 //! Limits: one executor a thread; [`BLOCKING_THREADS`] blocking jobs at a time for each shard, the rest wait in line.
 
 mod alarm;
+mod blocking;
 mod eventfd;
 mod listener;
 mod net;
@@ -22,12 +23,15 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
+use futures::future::select;
+use glommio::timer::Timer;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 
 use crate::reactor::Elapsed;
 use crate::time::{Instant, Timestamp};
 
 use self::alarm::Alarms;
+use self::blocking::Blocking;
 use self::net::Network;
 use self::pass::Passes;
 
@@ -37,6 +41,8 @@ pub(crate) use self::stream::Stream;
 
 /// Threads of a shard for blocking work. More than one, so that a slow computation does not delay a flush.
 const BLOCKING_THREADS: usize = 4;
+/// How long an executor that ends waits for blocking work that goes on.
+const BLOCKING_PATIENCE: Duration = Duration::from_secs(10);
 /// Memory that glommio registers for direct I/O; counts against RLIMIT_MEMLOCK, and we do little direct I/O.
 const REGISTERED_BYTES: usize = 256 * 1024;
 /// Entries of each of glommio's rings; sockets do not use them.
@@ -63,6 +69,7 @@ struct Shard {
     alarms: Alarms,
     passes: Passes,
     network: Network,
+    blocking: Blocking,
 }
 
 /// A shard's place among its peers.
@@ -95,7 +102,7 @@ impl Executor {
         let network = Network::new(alarms.clone(), passes.clone())?;
         let random = RefCell::new(fastrand::Rng::new());
         let Place { number, shards, on_panic, .. } = place;
-        let shard = Shard { number, shards, on_panic, random, alarms, passes, network };
+        let shard = Shard { number, shards, on_panic, random, alarms, passes, network, blocking: Blocking::default() };
         Ok(Executor { glommio, shard: Handle(Rc::new(shard)) })
     }
 
@@ -114,17 +121,22 @@ impl Executor {
             let output = shard.guard(body).await;
             drop((closing, ringing));
             driving.await;
+            let idle = shard.0.blocking.idle();
+            // What takes longer is left to the end of the process.
+            select(pin!(idle), pin!(Timer::new(BLOCKING_PATIENCE))).await;
             output
         })
     }
 }
 
-/// Closes a shard's network when its body has ended, also in a panic, and lets go of the tasks that still wait.
+/// Closes a shard's network when its body has ended, also in a panic, starts no more blocking work and lets go of the tasks
+/// that still wait.
 struct ShutDown(Handle);
 
 impl Drop for ShutDown {
     fn drop(&mut self) {
         self.0.0.network.shut_down();
+        self.0.0.blocking.close();
         self.0.0.alarms.stop();
     }
 }
@@ -162,7 +174,7 @@ impl Handle {
     }
 
     pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        glommio::executor().spawn_blocking(work).await
+        self.0.blocking.run(work).await
     }
 
     pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
