@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use ringpost::config::{Config, Delivery, Limits, Retention, Retry, Uncertain};
+use ringpost::config::Config;
 use ringpost::events::Log;
 use ringpost::events::log::{Channel, Style};
 use ringpost::queue::Queue;
@@ -40,44 +40,29 @@ fn bytes_max(live: usize) -> u64 {
     3 * SEGMENT + live as u64 * (2 * touched + 1) * BLOCK
 }
 
+/// What is delivered goes at once.
+const CONFIG: &str = r#"
+[server]
+hostname = "mta.test"
+data_dir = "."
+shards = 1
+[[listener]]
+kind = "relay"
+address = "127.0.0.1:2525"
+tls = "off"
+networks = ["127.0.0.0/8"]
+[retry]
+schedule = ["1h"]
+delay_notice_after = "24h"
+[retention]
+content = "0s"
+placeholder = "0s"
+[limits]
+message_bytes_max = "1MiB"
+"#;
+
 fn config(directory: &Path) -> Arc<Config> {
-    Arc::new(Config {
-        hostname: "mta.test".into(),
-        data_dir: directory.to_path_buf(),
-        shards: 1,
-        tls: None,
-        listeners: Vec::new(),
-        accounts: Vec::new(),
-        dns_servers: Vec::new(),
-        routes: Vec::new(),
-        delivery: Delivery {
-            port: 25,
-            connections_max: 1,
-            messages_per_connection_max: 1,
-            connect_timeout: Duration::from_secs(30),
-            reply_timeout: Duration::from_secs(300),
-            final_dot_timeout: Duration::from_secs(600),
-            uncertain: Uncertain::Retry,
-        },
-        retry: Retry {
-            schedule: vec![Duration::from_secs(3600)],
-            lifetime: Duration::from_secs(5 * 24 * 3600),
-            delay_notice_after: Duration::from_secs(24 * 3600),
-            ..Retry::default()
-        },
-        retention: Retention { content: Duration::ZERO, placeholder: Duration::ZERO },
-        limits: Limits {
-            message_bytes_max: 1 << 20,
-            recipients_max: 1000,
-            connections_per_address_max: 10,
-            connections_per_account_max: 10,
-            auth_failures_per_address_max: 10,
-            auth_failures_per_account_max: 100,
-            content_memory_bytes_max: 1 << 20,
-        },
-        screening: ringpost::config::Screening::default(),
-        http: None,
-    })
+    Arc::new(Config::parse(CONFIG, directory).expect("a good configuration"))
 }
 
 fn message(reactor: &Reactor, queue: &Queue, number: usize) -> Message {

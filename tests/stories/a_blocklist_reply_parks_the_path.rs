@@ -117,7 +117,7 @@ fn the_lifetime_ends_it_all_the_same() {
     blocking.fault("MAIL", Effect::Reply(LISTED));
     let server = Server::start(&Setup {
         routes: vec![("block.test".into(), blocking.address.to_string()), ("*".into(), other.address.to_string())],
-        lifetime: "3s".into(),
+        lifetime: "10s".into(),
         ..Setup::default()
     });
     let mut client = Client::greet(server.relay);

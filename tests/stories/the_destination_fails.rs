@@ -181,7 +181,7 @@ fn too_old_is_failed_with_its_notice() {
     for _ in 0..40 {
         mailbox.fault("RCPT TO:<b@sink.test>", Effect::Reply("450 4.2.1 not now"));
     }
-    let setup = Setup { lifetime: "4s".into(), more: String::new(), ..Setup::relay_to(mailbox.address) };
+    let setup = Setup { lifetime: "10s".into(), more: String::new(), ..Setup::relay_to(mailbox.address) };
     let server = Server::start(&setup);
     Client::greet(server.relay).submit("a@sender.test", &["b@sink.test"], CONTENT);
     let notice = &mailbox.wait(1)[0];

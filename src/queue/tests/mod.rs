@@ -16,7 +16,7 @@ use shards::Reactor;
 
 use super::outcome::{Answer, Hop, Outcome};
 use super::{Error, Lease, MessageId, Queue};
-use crate::config::{Config, Delivery, Limits, Retention, Retry, Uncertain};
+use crate::config::Config;
 use crate::events::Log;
 use crate::events::log::{Channel, Style};
 use crate::smtp::client::Phase;
@@ -28,6 +28,27 @@ use crate::spool::Message;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// In no header and no path, so that finding it on disk is finding content.
 const MARKER: &str = "tU7vGq9XkW2mPz4bRs";
+
+/// What is delivered goes at once; nothing is told before a day has passed.
+const CONFIG: &str = r#"
+[server]
+hostname = "mta.test"
+data_dir = "."
+shards = 1
+[[listener]]
+kind = "relay"
+address = "127.0.0.1:2525"
+tls = "off"
+networks = ["127.0.0.0/8"]
+[retry]
+schedule = ["1m"]
+delay_notice_after = "24h"
+[retention]
+content = "0s"
+placeholder = "0s"
+[limits]
+message_bytes_max = "1MiB"
+"#;
 
 /// A data directory that goes away, and a configuration for it.
 struct World {
@@ -57,8 +78,7 @@ impl World {
         let config = Arc::new(self.config.clone());
         let run = shards::launch::run(|reactor| async move {
             let log = Log::new(&reactor, shard, Channel::new(Style::Logfmt));
-            let open = async || Queue::open(&reactor, config.clone(), shard, log.clone()).await;
-            let queue = once_it_is_free(&reactor, open).await.expect("the queue opens");
+            let queue = Queue::open(&reactor, config, shard, log).await.expect("the queue opens");
             story(reactor, queue).await;
         });
         run.expect("an executor");
@@ -66,43 +86,7 @@ impl World {
 }
 
 fn config(directory: &std::path::Path) -> Config {
-    Config {
-        hostname: "mta.test".into(),
-        data_dir: directory.to_path_buf(),
-        shards: 1,
-        tls: None,
-        listeners: Vec::new(),
-        accounts: Vec::new(),
-        dns_servers: Vec::new(),
-        routes: Vec::new(),
-        delivery: Delivery {
-            port: 25,
-            connections_max: 1,
-            messages_per_connection_max: 1,
-            connect_timeout: Duration::from_secs(30),
-            reply_timeout: Duration::from_secs(300),
-            final_dot_timeout: Duration::from_secs(600),
-            uncertain: Uncertain::Retry,
-        },
-        retry: Retry {
-            schedule: vec![Duration::from_secs(60)],
-            lifetime: 5 * DAY,
-            delay_notice_after: DAY,
-            ..Retry::default()
-        },
-        retention: Retention { content: Duration::ZERO, placeholder: Duration::ZERO },
-        limits: Limits {
-            message_bytes_max: 1 << 20,
-            recipients_max: 1000,
-            connections_per_address_max: 10,
-            connections_per_account_max: 10,
-            auth_failures_per_address_max: 10,
-            auth_failures_per_account_max: 100,
-            content_memory_bytes_max: 1 << 20,
-        },
-        screening: crate::config::Screening::default(),
-        http: None,
-    }
+    Config::parse(CONFIG, directory).expect("a good configuration")
 }
 
 fn recipient(address: &str) -> Recipient {
@@ -211,19 +195,6 @@ async fn lease_all(reactor: &Reactor, queue: &Queue) -> Vec<Lease> {
         leases.push(lease);
     }
     leases
-}
-
-/// Opens what an executor before this one had open: its last commit may still run on another thread.
-async fn once_it_is_free<T>(reactor: &Reactor, open: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    for _ in 0..1000 {
-        match open().await {
-            Err(Error::Index(why)) if why.to_string().contains("already open") => {
-                reactor.sleep(Duration::from_millis(5)).await;
-            }
-            opened => return opened,
-        }
-    }
-    panic!("the index stays open");
 }
 
 /// Whether any file of the data directory holds content.

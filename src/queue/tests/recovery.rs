@@ -6,6 +6,7 @@ use std::rc::Rc;
 use futures::FutureExt;
 
 use super::*;
+use crate::config::Uncertain;
 use crate::queue::Claim;
 use crate::queue::orders::{Order, Selection};
 
