@@ -15,6 +15,7 @@ use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
 use shards::Reactor;
 use shards::mesh::Port;
+use shards::passed::Passed;
 
 use crate::config::Config;
 use crate::crossing::{Certificate, Crossing, Quotas};
@@ -41,6 +42,8 @@ pub struct Start {
     pub dns: mpsc::Sender<Query>,
     /// The way to the log's writer.
     pub log: Arc<Channel>,
+    /// Listening sockets that the service manager opened.
+    pub passed: Arc<[Passed]>,
     /// All delivery is suspended at first.
     pub suspended: bool,
 }
@@ -93,7 +96,7 @@ struct Shard {
 
 impl Shard {
     async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
-        let Start { config, certificate, quotas, port, dns, log, suspended } = start;
+        let Start { config, certificate, quotas, port, dns, log, passed, suspended } = start;
         let port = Rc::new(port);
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
@@ -111,7 +114,7 @@ impl Shard {
         let timing = Timing::default().with(&config.delivery);
         let pool = Pool::new(reactor.clone(), config.clone(), dns, timing, metrics.clone(), reply);
         let inbound = Inbound::new(&reactor, config, tls, quotas, queue.clone(), screening.clone(), log.clone());
-        inbound.open()?;
+        inbound.open(&passed)?;
         let dispatching = dispatcher.clone();
         reactor.spawn(async move { dispatching.run().await }).detach();
         Ok(Rc::new(Shard { reactor, port, queue, inbound, screening, dispatcher, pool, metrics, log }))
@@ -235,7 +238,8 @@ mod tests {
         let config = Arc::new(Config::parse(&text, folder).expect("a good configuration"));
         let (dns, _) = mpsc::channel(1);
         let quotas = Quotas::new(&config);
-        Start { config, certificate: None, quotas, port, dns, log: Channel::new(Style::Logfmt), suspended: false }
+        let log = Channel::new(Style::Logfmt);
+        Start { config, certificate: None, quotas, port, dns, log, passed: Arc::default(), suspended: false }
     }
 
     /// Whether nobody accepts connections at `address` any more.

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod launch;
 pub mod mesh;
 pub mod net;
+pub mod passed;
 pub mod probe;
 pub mod reactor;
 mod ring;

@@ -34,6 +34,18 @@ impl Listener {
         }))
     }
 
+    /// Accepts no more, and gives the connections that nobody had fetched yet. Those that the kernel had not accepted
+    /// wait in the backlog of a passed socket, and are refused where the socket is our own.
+    pub async fn stop(self) -> Vec<Stream> {
+        match self.0 {
+            listener::Backend::Ring(ring) => {
+                ring.stop().await.into_iter().map(|stream| Stream(stream::Backend::Ring(stream))).collect()
+            }
+            #[cfg(feature = "sim")]
+            listener::Backend::Sim(_) => Vec::new(),
+        }
+    }
+
     /// The address that it is bound to.
     pub fn address(&self) -> SocketAddr {
         match &self.0 {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::net::{Listener, Stream, listener, stream};
+use crate::passed::Passed;
 use crate::ring;
 #[cfg(feature = "sim")]
 use crate::sim;
@@ -148,6 +149,16 @@ impl Reactor {
             Backend::Ring(ring) => listener::Backend::Ring(ring.listen(address)?),
             #[cfg(feature = "sim")]
             Backend::Sim(sim) => listener::Backend::Sim(sim.listen(address)?),
+        }))
+    }
+
+    /// Listens on a socket that a service manager passed on, together with all other shards; each source address meets
+    /// the shard that [`Reactor::listen`] would have steered it to. A simulated machine has no service manager.
+    pub fn listen_on(&self, passed: &Passed) -> io::Result<Listener> {
+        Ok(Listener(match &self.0 {
+            Backend::Ring(ring) => listener::Backend::Ring(ring.listen_on(passed)?),
+            #[cfg(feature = "sim")]
+            Backend::Sim(_) => return Err(io::ErrorKind::Unsupported.into()),
         }))
     }
 

@@ -1,6 +1,6 @@
 //! Several shards on the real machine: the mesh between them, steering, and what a panic does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use shards::launch;
 use shards::mesh::{Port, mesh};
 use shards::net::Listener;
+use shards::passed::Passed;
 
 const PATIENT: Duration = Duration::from_secs(30);
 const SHARDS: usize = 2;
@@ -69,6 +70,13 @@ async fn ask(port: &Port<u32>, rounds: u32, credits: usize, answers: &AtomicUsiz
 
 #[test]
 fn one_source_always_meets_one_shard() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let passed = Passed::new(listener.into(), SHARDS).expect("a listening socket");
+    assert_eq!(steered(None), steered(Some(Arc::new(passed))), "the kernel and we choose alike");
+}
+
+/// Which shard each source met, on sockets of the shards' own or on one that was passed to all.
+fn steered(passed: Option<Arc<Passed>>) -> BTreeMap<IpAddr, usize> {
     const SOURCES: u8 = 16;
     const CONNECTIONS_PER_SOURCE: usize = 4;
     const CONNECTIONS: usize = SOURCES as usize * CONNECTIONS_PER_SOURCE;
@@ -76,13 +84,16 @@ fn one_source_always_meets_one_shard() {
     let meetings = Arc::new(ArrayQueue::new(CONNECTIONS));
     let met = meetings.clone();
     let running = launch::launch(SHARDS, move |reactor, _| {
-        let (ports, met) = (ports.clone(), met.clone());
+        let (ports, met, passed) = (ports.clone(), met.clone(), passed.clone());
         async move {
             let port = ports.pop().expect("one for each shard");
             let (other, credit) = (1 - port.shard(), port.credit(1 - port.shard()).expect("all are in"));
             // Shard 0 lets the kernel pick the port and names it to shard 1; shard 1 says when it listens too.
             let address = if port.shard() == 0 { (Ipv4Addr::LOCALHOST, 0).into() } else { port.receive().await.1 };
-            let listener = reactor.listen(address).expect("listens");
+            let listener = match &passed {
+                Some(passed) => reactor.listen_on(passed).expect("listens"),
+                None => reactor.listen(address).expect("listens"),
+            };
             let address = listener.address();
             port.request(other, &credit, address);
             let accepting = reactor.spawn(note_sources(listener, port.shard(), met.clone()));
@@ -107,6 +118,7 @@ fn one_source_always_meets_one_shard() {
         assert!(meetings.iter().filter(|other| other.0 == *source).all(|other| other.1 == *shard));
     }
     assert!((0..SHARDS).all(|shard| meetings.iter().any(|one| one.1 == shard)), "each shard meets someone");
+    meetings.into_iter().collect()
 }
 
 /// Notes for every connection where it came from and which shard it met.

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod desk;
 pub mod http;
 pub mod log;
+pub mod notify;
 pub mod reload;
 pub mod resolver;
 pub mod serve;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam::atomic::AtomicCell;
 use futures::channel::mpsc as channel;
 use shards::mesh::{Port, mesh};
+use shards::passed::{self, Passed};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -20,9 +21,10 @@ use super::commands::Failure;
 use super::desk::Desk;
 use super::http::{self, Access, Bounded, Token};
 use super::log::Writer;
+use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
 use super::{certificate, clock, reload, resolver, socket};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::crossing::{Certificate, Crossing, Quotas};
 use crate::dns::Query;
 use crate::events::log::Channel;
@@ -89,9 +91,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         .enable_all()
         .build()
         .map_err(|error| failed("the control thread", &error))?;
-    for listener in &options.config.listeners {
-        must_be_free(listener.address)?;
-    }
+    let passed = passed_sockets(&options.config)?;
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let certificate = certificate::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let plane = Plane::bind(&options.config, &runtime)?;
@@ -101,8 +101,10 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let (dns, questions) = channel::channel(DNS_QUESTIONS);
     let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
     let quotas = Quotas::new(&options.config);
+    complain_of_unused(&passed, &options.config, &log);
     let start = Starting {
         config: options.config.clone(),
+        passed,
         certificate,
         quotas: quotas.clone(),
         suspended: options.suspended,
@@ -112,7 +114,15 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     };
     let running = start.launch(ports)?;
 
-    let control = Control { config: options.config, quotas, file: options.file, log, desk: Desk::new(inlet), telling };
+    let control = Control {
+        config: options.config,
+        quotas,
+        file: options.file,
+        log,
+        desk: Desk::new(inlet),
+        telling,
+        notifier: Notifier::from_environment(),
+    };
     let result = runtime.block_on(control.run(plane, questions, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
@@ -126,6 +136,30 @@ fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
     Failure::Failed(format!("{what}: {why}"))
 }
 
+/// The sockets that a service manager passed; the other listeners' addresses are free.
+fn passed_sockets(config: &Config) -> Result<Arc<[Passed]>, Failure> {
+    let passed = passed::take(config.shards).map_err(|error| Failure::Failed(error.to_string()))?;
+    let is_passed = |listener: &&Listener| passed.iter().any(|passed| passed.address() == listener.address);
+    for listener in config.listeners.iter().filter(|listener| !is_passed(listener)) {
+        must_be_free(listener.address)?;
+    }
+    Ok(passed.into())
+}
+
+/// Whoever connects to a passed socket that no listener names would wait for ever.
+fn complain_of_unused(passed: &[Passed], config: &Config, log: &Channel) {
+    for passed in passed {
+        let address = passed.address();
+        if config.listeners.iter().all(|listener| listener.address != address) {
+            let why = format!(
+                "a socket for {address} was passed by the service manager, and no [[listener]] has that address: \
+                 add one, or disable the socket unit"
+            );
+            log.say(clock::now(), &Event::Trouble(&why));
+        }
+    }
+}
+
 /// The shards listen with SO_REUSEPORT, with which two programs of one user can share a port and its connections
 /// unawares. So ask first without it.
 /// A process that was killed a moment ago may still hold it: the kernel takes a ring apart after its process is gone.
@@ -134,6 +168,11 @@ pub(super) fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
     loop {
         match std::net::TcpListener::bind(address) {
             Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Failure::Failed(format!(
+                    "{address}: ports below 1024 need a socket unit that passes them, or CAP_NET_BIND_SERVICE"
+                )));
+            }
             Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
                 return Err(failed(&address.to_string(), &error));
             }
@@ -166,6 +205,7 @@ fn probe(config: &Config) -> Result<(), Failure> {
 /// What the shards are started with.
 struct Starting {
     config: Arc<Config>,
+    passed: Arc<[Passed]>,
     certificate: Option<Arc<Certificate>>,
     quotas: Arc<Quotas>,
     suspended: bool,
@@ -192,6 +232,7 @@ impl Starting {
                     port,
                     dns: starting.dns.clone(),
                     log: starting.log.clone(),
+                    passed: starting.passed.clone(),
                     suspended: starting.suspended,
                 };
                 drop(starting);
@@ -240,6 +281,7 @@ struct Control {
     log: Arc<Channel>,
     desk: Desk,
     telling: mpsc::UnboundedReceiver<News>,
+    notifier: Notifier,
 }
 
 impl Control {
@@ -264,6 +306,8 @@ impl Control {
             token = Some(its_token);
         }
         self.say(&Event::Ready { shards: self.config.shards });
+        self.notifier.ready();
+        tokio::spawn(self.notifier.clone().watch(self.desk.clone()));
         when_ready(token.as_deref());
         self.go_on(&mut signals, &servers).await
     }
@@ -295,7 +339,9 @@ impl Control {
                 request = signals.next() => match request {
                     Request::Stop => return self.drain(signals).await,
                     Request::Reload => {
+                        self.notifier.reloading();
                         self.reload(servers).await;
+                        self.notifier.ready();
                         seen = self.config.tls.as_ref().map(certificate::changed);
                     }
                 },
@@ -351,6 +397,7 @@ impl Control {
 
     /// Lets what runs come to its end. A second request to stop ends it at once: what is not done is on disk.
     async fn drain(mut self, signals: &mut Signals) -> Result<(), Failure> {
+        self.notifier.stopping();
         self.say(&Event::Draining(DRAIN_PATIENCE.as_secs()));
         let all_end = async {
             self.desk.tell_all(|| Crossing::Drain(DRAIN_PATIENCE)).await.map_err(|trouble| trouble.to_string())?;

@@ -1,5 +1,6 @@
 //! One conversation: a session on a connection.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ const SEND_PATIENCE: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads in that time.
 const LINGER_READS_MAX: u32 = 64;
+/// How long whoever has no message accepted yet, or is in the middle of one, may take for it once we stop: it connected
+/// while we still served.
+const LAST_MESSAGE_PATIENCE: Duration = Duration::from_secs(3);
 /// Reads after which a peer that sends without a pause lets others have their turn.
 const READS_PER_TURN_MAX: u32 = 32;
 
@@ -49,9 +53,20 @@ pub(super) struct Conversation {
     pub(super) memory: Claim,
     deadline: Deadline,
     reads: u32,
-    /// Ends when the shard drains; not asked again once `stopping`.
+    /// Ends when the shard drains; not asked again then.
     stopped: Shared<oneshot::Receiver<()>>,
-    stopping: bool,
+    departure: Departure,
+}
+
+/// Whether the shard drains, and what that means here.
+#[derive(Clone, Copy)]
+enum Departure {
+    /// It does not.
+    NotYet,
+    /// What has begun may come to its end until then.
+    By(Instant),
+    /// The session has been told.
+    Now,
 }
 
 /// When the peer must have got on.
@@ -96,7 +111,7 @@ impl Conversation {
             deadline,
             reads: 0,
             stopped,
-            stopping: false,
+            departure: Departure::NotYet,
         }
     }
 
@@ -179,22 +194,34 @@ impl Conversation {
             self.session.expire();
             return Some(());
         }
+        if let Departure::By(until) = self.departure
+            && (reactor.now() >= until || !self.session.has_message_to_come())
+        {
+            self.departure = Departure::Now;
+            self.session.shut_down();
+            return Some(());
+        }
         self.reads += 1;
         if self.reads.is_multiple_of(READS_PER_TURN_MAX) {
             reactor.yield_now().await;
         }
-        let receive = pin!(connection.receive(left));
-        let received = if self.stopping || self.session.takes_content() {
-            receive.await
-        } else {
-            match select(receive, &mut self.stopped).await {
+        let received = match self.departure {
+            _ if self.session.takes_content() => connection.receive(left).await,
+            Departure::NotYet => match select(pin!(connection.receive(left)), &mut self.stopped).await {
                 Either::Left((received, _)) => received,
                 Either::Right(_) => {
-                    self.stopping = true;
-                    self.session.shut_down();
+                    self.departure = Departure::By(reactor.now() + LAST_MESSAGE_PATIENCE);
                     return Some(());
                 }
+            },
+            Departure::By(until) => {
+                let left_here = until.since(reactor.now());
+                match connection.receive(left.min(left_here)).await {
+                    Err(error) if left_here < left && error.kind() == ErrorKind::TimedOut => return Some(()),
+                    received => received,
+                }
             }
+            Departure::Now => connection.receive(left).await,
         };
         match received {
             Ok(bytes) => {
@@ -203,7 +230,7 @@ impl Conversation {
                 self.account_for_content();
                 Some(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
                 self.session.expire();
                 Some(())
             }

@@ -36,8 +36,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
-use shards::Reactor;
 use shards::net::{Listener, Stream};
+use shards::passed::Passed;
+use shards::{Reactor, Task};
 
 use crate::config::{self, Config, ListenerKind, ListenerTls};
 use crate::events::{Event, Log};
@@ -69,6 +70,8 @@ struct Inner {
     credentials: Credentials,
     screening: Screening,
     counts: Tally,
+    /// What accepts at each door.
+    serving: RefCell<Vec<Task<()>>>,
     /// Fires when the shard drains.
     stop: RefCell<Option<oneshot::Sender<()>>>,
     stopped: Shared<oneshot::Receiver<()>>,
@@ -146,6 +149,7 @@ impl Inbound {
             credentials,
             screening,
             counts: Tally::default(),
+            serving: RefCell::default(),
             stop: RefCell::new(Some(stop)),
             stopped: stopped.shared(),
         }))
@@ -161,15 +165,21 @@ impl Inbound {
         *current.borrow_mut() = Current::new(config, tls, quotas);
     }
 
-    /// Opens every configured listener and serves it in tasks of their own.
+    /// Opens every configured listener and serves it in tasks of their own. One whose address was `passed` on listens
+    /// on that socket.
     ///
     /// # Errors
     /// The address that cannot be listened on, and why. Nothing is served then.
-    pub fn open(&self) -> io::Result<Vec<SocketAddr>> {
+    pub fn open(&self, passed: &[Passed]) -> io::Result<Vec<SocketAddr>> {
         let listeners = self.0.current.borrow().config.listeners.clone();
         let mut opened = Vec::with_capacity(listeners.len());
         for listener in listeners {
-            let socket = self.0.reactor.listen(listener.address).map_err(|error| {
+            let passed = passed.iter().find(|passed| passed.address() == listener.address);
+            let listen = |reactor: &Reactor| match passed {
+                Some(passed) => reactor.listen_on(passed),
+                None => reactor.listen(listener.address),
+            };
+            let socket = listen(&self.0.reactor).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listener.address))
             })?;
             opened.push((socket, listener));
@@ -177,19 +187,25 @@ impl Inbound {
         let addresses = opened.iter().map(|(socket, _)| socket.address()).collect();
         for (socket, listener) in opened {
             self.0.log.emit(&Event::Listening(socket.address()));
-            self.0.reactor.spawn(self.clone().serve(socket, listener.address)).detach();
+            let serving = self.0.reactor.spawn(self.clone().serve(socket, listener.address));
+            self.0.serving.borrow_mut().push(serving);
         }
         Ok(addresses)
     }
 
-    /// Stops accepting, says 421 to idle sessions, lets content in transit end; returns when all are gone or `patience`
-    /// is over. Who is left then ends with the shard, and sends again.
+    /// Stops accepting, says 421 to idle sessions, lets content in transit and first messages come to their end; returns
+    /// when all are gone or `patience` is over. Who is left then ends with the shard, and sends again.
     pub async fn drain(&self, patience: Duration) {
         if let Some(stop) = self.0.stop.borrow_mut().take() {
             // Nobody may be listening any more; then there is nobody to stop.
             let _ = stop.send(());
         }
-        let _ = self.0.reactor.timeout(patience, self.0.admissions.emptied()).await;
+        let serving = self.0.serving.take();
+        let all_gone = async {
+            futures::future::join_all(serving).await;
+            self.0.admissions.emptied().await;
+        };
+        let _ = self.0.reactor.timeout(patience, all_gone).await;
     }
 
     /// What has happened so far.
@@ -197,18 +213,27 @@ impl Inbound {
         Counts { open: self.0.admissions.inside() as u64, ..self.0.counts.0.get() }
     }
 
-    /// Accepts until the shard drains or the listener ends.
+    /// Accepts until the shard drains or the listener ends. Whoever was accepted by then is let in: it came in time.
     async fn serve(self, socket: Listener, configured: SocketAddr) {
-        loop {
-            let accept = pin!(socket.accept());
-            match select(accept, self.0.stopped.clone()).await {
-                Either::Left((Ok(stream), _)) => self.admit(stream, configured),
-                Either::Left((Err(error), _)) => {
-                    let why = format!("{configured} takes no more connections: {error}");
-                    return self.0.log.emit(&Event::Trouble(&why));
-                }
-                Either::Right(_) => return,
+        while let Some(stream) = self.accept(&socket, configured).await {
+            self.admit(stream, configured);
+        }
+        for stream in socket.stop().await {
+            self.admit(stream, configured);
+        }
+    }
+
+    /// The next connection, while there are to be more.
+    async fn accept(&self, socket: &Listener, configured: SocketAddr) -> Option<Stream> {
+        let accept = pin!(socket.accept());
+        match select(accept, self.0.stopped.clone()).await {
+            Either::Left((Ok(stream), _)) => Some(stream),
+            Either::Left((Err(error), _)) => {
+                let why = format!("{configured} takes no more connections: {error}");
+                self.0.log.emit(&Event::Trouble(&why));
+                None
             }
+            Either::Right(_) => None,
         }
     }
 

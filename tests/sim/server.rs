@@ -113,6 +113,7 @@ impl Server {
                 port,
                 dns: dns.clone(),
                 log: self.log.clone(),
+                passed: Arc::default(),
                 suspended: false,
             };
             let (ready, has_failed) = (self.ready.clone(), self.has_failed.clone());

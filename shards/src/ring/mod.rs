@@ -27,6 +27,7 @@ use futures::future::select;
 use glommio::timer::Timer;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 
+use crate::passed::Passed;
 use crate::reactor::Elapsed;
 use crate::time::{Instant, Timestamp};
 
@@ -179,6 +180,10 @@ impl Handle {
 
     pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         Listener::new(self.clone(), socket::listening(address, self.0.shards)?)
+    }
+
+    pub(crate) fn listen_on(&self, passed: &Passed) -> io::Result<Listener> {
+        Listener::passed(self.clone(), passed)
     }
 
     pub(crate) async fn connect(

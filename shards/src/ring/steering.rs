@@ -5,6 +5,7 @@
 //! group is still smaller than that, the kernel falls back to its own hash.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use libc::{
@@ -32,6 +33,22 @@ pub(super) fn by_source(socket: &Socket, shards: usize) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The shard that [`by_source`] would have chosen for a connection, for sockets that it cannot steer. One whose peer is
+/// gone already is anyone's.
+pub(super) fn home(connection: &Socket, shards: usize) -> usize {
+    let peer = connection.peer_addr().ok().and_then(|peer| peer.as_socket());
+    peer.map_or(0, |peer| index(peer.ip(), shards))
+}
+
+/// What the program computes.
+fn index(source: IpAddr, shards: usize) -> usize {
+    let customer = match source.to_canonical() {
+        IpAddr::V4(address) => address.to_bits(),
+        IpAddr::V6(address) => ((address.to_bits() >> 96) ^ (address.to_bits() >> 64)) as u32,
+    };
+    (customer.wrapping_mul(GOLDEN) >> 16) as usize % shards
 }
 
 /// Offsets are those of the IPv4 (RFC 791 §3.1) and IPv6 (RFC 8200 §3) headers.

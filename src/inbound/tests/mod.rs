@@ -89,7 +89,7 @@ fn start(
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
         let inbound = Inbound::new(&reactor, config, Some(tls.clone()), quotas, queue.clone(), screening, log.clone());
-        assert_eq!(inbound.open().expect("the doors open").len(), 3);
+        assert_eq!(inbound.open(&[]).expect("the doors open").len(), 3);
         *opened.borrow_mut() = Some(World { reactor, server, inbound, queue, log, channel, tls });
     });
 }

@@ -190,7 +190,7 @@ fn while_credentials_are_verified_others_converse() {
         let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
         let quotas = Quotas::new(&config);
         let inbound = Inbound::new(&reactor, config, Some(certificate()), quotas, queue, screening, log);
-        let address = inbound.open().expect("the door opens")[0];
+        let address = inbound.open(&[]).expect("the door opens")[0];
         let connect = async || {
             let stream = reactor.connect(address, None, PATIENCE).await.expect("it connects");
             let connection = Some(Connection::plain(stream));

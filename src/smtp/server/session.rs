@@ -171,6 +171,11 @@ impl Session {
         self.shutting_down = true;
     }
 
+    /// Whether the peer is in the middle of a transaction, or has not had one yet.
+    pub fn has_message_to_come(&self) -> bool {
+        self.context.peer.messages == 0 || self.sender().is_some()
+    }
+
     /// EHLO's argument, once said.
     pub fn client_name(&self) -> Option<&str> {
         self.context.peer.name.as_deref()

@@ -15,7 +15,7 @@ use super::{ACCEPTED_MAX, Arming, Slot, State};
 pub(super) struct Acceptor {
     socket: Socket,
     arming: Arming,
-    accepted: VecDeque<Socket>,
+    pub(super) accepted: VecDeque<Socket>,
     /// The error number of a failed accept, until someone is told.
     trouble: Option<i32>,
     waiting: Vec<Waker>,
@@ -74,6 +74,22 @@ impl State {
             acceptor.arming = Arming::Ending;
             self.cancel(Operation::Accept(slot));
         }
+    }
+
+    pub(super) fn stop_accepting(&mut self, slot: usize) {
+        if self.acceptors[slot].arming == Arming::Armed {
+            self.acceptors[slot].arming = Arming::Ending;
+            self.cancel(Operation::Accept(slot));
+        }
+    }
+
+    pub(super) fn poll_stopped(&mut self, slot: usize, context: &mut Context<'_>) -> Poll<Vec<Socket>> {
+        let Some(acceptor) = self.acceptors.get_mut(slot).filter(|_| !self.stopped) else { return Poll::Pending };
+        if !acceptor.arming.in_kernel() {
+            return Poll::Ready(acceptor.accepted.drain(..).collect());
+        }
+        acceptor.waiting.push(context.waker().clone());
+        Poll::Pending
     }
 
     pub(super) fn stop_listening(&mut self, slot: usize) {

@@ -165,6 +165,16 @@ impl Network {
         self.with(|state| state.poll_accept(listener.0, context))
     }
 
+    /// Accepts no more; [`Network::poll_stopped`] tells what was accepted until then.
+    pub(super) fn stop_accepting(&self, listener: Slot) {
+        self.with(|state| state.stop_accepting(listener.0));
+    }
+
+    /// What a listener that was stopped accepted and nobody fetched, once the kernel accepts no more.
+    pub(super) fn poll_stopped(&self, listener: Slot, context: &mut Context<'_>) -> Poll<Vec<Socket>> {
+        self.with(|state| state.poll_stopped(listener.0, context))
+    }
+
     /// Closes a listener and what it accepted but nobody fetched.
     pub(super) fn stop_listening(&self, listener: Slot) {
         self.with(|state| state.stop_listening(listener.0));

@@ -45,6 +45,31 @@ async fn emptied(reactor: &Reactor, network: &Network) {
 }
 
 #[test]
+fn a_listener_that_stops_gives_what_it_has_accepted() {
+    on_a_shard(|reactor, network| async move {
+        let listener = reactor.listen(loopback()).expect("listens");
+        let address = listener.address();
+        let mut peers: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).expect("connects")).collect();
+        let fetched = listener.accept().await.expect("accepts");
+        while network.state.borrow().acceptors.iter().map(|(_, one)| one.accepted.len()).sum::<usize>() < 2 {
+            reactor.yield_now().await;
+        }
+        let mut rest = listener.stop().await;
+        assert_eq!(rest.len(), 2);
+        assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+        rest.push(fetched);
+        for peer in &mut peers {
+            peer.write_all(b"hello").expect("writes");
+        }
+        for stream in &mut rest {
+            assert_eq!(&*stream.receive(PATIENT).await.expect("receives"), b"hello");
+        }
+        drop((rest, peers));
+        emptied(&reactor, &network).await;
+    });
+}
+
+#[test]
 fn a_unix_socket_is_a_stream_like_others() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("socket");
