@@ -8,6 +8,7 @@
 //! Unknown keys, wrong types, bad addresses and contradictions are errors. What is here is valid: nothing above checks
 //! it again. Relative paths are relative to the file.
 
+mod machine;
 mod read;
 pub mod screening;
 mod units;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use screening::Screening;
+
+/// The reference configuration: every key, with its default and what it means.
+pub const REFERENCE: &str = include_str!("reference.toml");
 
 /// Everything that `ringpost serve -c FILE` was told.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::read::{Placed, Reading, Section, number, text, truth, word};
-use super::validate::{KINDS, path, positive_duration, to_usize, values};
-use super::{ListenerKind, Network, units};
+use super::validate::{KINDS, positive_duration, to_usize, values};
+use super::{ListenerKind, Network, machine, units};
 
 /// Port of clamd, as its packages set it.
 const CLAMD_PORT: u16 = 3310;
@@ -162,7 +162,7 @@ fn clamav(mut section: Section<'_>, reading: &mut Reading) -> Option<Scanner> {
 
 fn rspamd(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<Rspamd> {
     let address = section.required("url", reading, text(rspamd_url));
-    let password_file = section.optional("password_file", reading, path(base_dir));
+    let password_file = section.optional("password_file", reading, machine::secret(base_dir));
     let scanner = scanner(&mut section, address, reading);
     let actions = actions(section.section_or_empty("actions", reading), reading);
     section.end(reading);

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use super::*;
 
-const REFERENCE: &str = include_str!("reference.toml");
-
 /// The smallest good configuration; nine lines.
 const SMALLEST: &str = "\
 [server]

@@ -15,7 +15,7 @@ use super::{
     Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
     Retention, Retry, Route, TlsFiles, Uncertain,
 };
-use super::{screening, units};
+use super::{machine, screening, units};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -111,7 +111,7 @@ fn server(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) ->
         reading.missing(document.line, "[server] is missing: it needs hostname and data_dir");
         return None;
     };
-    let hostname = section.required("hostname", reading, text(units::hostname));
+    let hostname = section.required("hostname", reading, text(machine::hostname));
     let data_dir = section.required("data_dir", reading, path(base_dir));
     let shards = section.optional("shards", reading, |value| match text(|word| Ok(word == "auto"))(value) {
         Ok(true) => Ok(None),
@@ -129,8 +129,8 @@ fn server(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) ->
 }
 
 fn tls_files(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<TlsFiles> {
-    let certificate = section.required("certificate", reading, path(base_dir));
-    let private_key = section.required("private_key", reading, path(base_dir));
+    let certificate = section.required("certificate", reading, machine::secret(base_dir));
+    let private_key = section.required("private_key", reading, machine::secret(base_dir));
     section.end(reading);
     let (certificate, private_key) = (certificate?, private_key?);
     let lines = [certificate.line, private_key.line];
@@ -424,7 +424,7 @@ fn http(
 ) -> Option<Http> {
     let mut section = document.section("http", reading)?;
     let address = section.required("address", reading, text(units::socket_address));
-    let token_file = section.required("token_file", reading, path(base_dir));
+    let token_file = section.required("token_file", reading, machine::secret(base_dir));
     section.end(reading);
     let address = address?;
     if let Some(listener) = listeners.iter().find(|listener| listener.value.address == address.value)

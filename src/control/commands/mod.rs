@@ -5,6 +5,7 @@
 mod account;
 mod check;
 mod classify;
+mod pages;
 mod queue;
 mod table;
 
@@ -41,6 +42,9 @@ enum Command {
     /// Show what the bounce classifier makes of a reply: action, category, code, status, rule
     #[command(after_help = "Example:\n  ringpost classify '552 5.2.2 Mailbox full'")]
     Classify(classify::Arguments),
+    /// Write the manual pages and shell completions, as packages install them
+    #[command(after_help = "Example:\n  ringpost pages /usr/local/share/ringpost")]
+    Pages(pages::Arguments),
     /// Make what an account needs
     #[command(subcommand)]
     Account(account::Command),
@@ -104,6 +108,7 @@ impl CommandLine {
             }
             Command::Check(config) => check::run(&config.file),
             Command::Classify(arguments) => classify::run(&arguments),
+            Command::Pages(arguments) => pages::run(&arguments),
             Command::Account(command) => account::run(&command),
             Command::Queue(command) => queue::run(&command),
         }
