@@ -1,7 +1,5 @@
 //! Operators' changes: hold, release, retry, bounce.
 
-use std::collections::HashSet;
-
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row, domain_of, seconds};
@@ -54,6 +52,9 @@ pub(super) const CHANGES_PER_FRAME_MAX: usize = 400;
 const _: () =
     assert!(HEAD_BYTES_MAX + CHANGES_PER_FRAME_MAX * CHANGE_BYTES_MAX <= open::JOURNAL.reserve_bytes as usize);
 
+/// Domains that a retry looks at before other work gets its turn.
+const DOMAINS_PER_TURN: u32 = 10_000;
+
 /// The status of a recipient that the operator has given up.
 const CANCELLED: EnhancedCode = EnhancedCode(5, 0, 0);
 
@@ -68,24 +69,27 @@ impl Queue {
     /// Makes the selected recipients due now, and has their domains tried even where a next hop is left alone. Counts
     /// those that waited for either.
     pub(super) async fn retry(&self, selection: &Selection) -> Result<u64, Error> {
-        let (domains, held_up) = self.held_up(selection).await?;
-        let changed = held_up + self.alter_pages(Alter::Retry, selection).await?;
-        domains.iter().for_each(|domain| self.core.state.borrow_mut().ready.insist(domain));
+        let changed = self.choose_domains(selection).await? + self.alter_pages(Alter::Retry, selection).await?;
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.core.state.borrow_mut().ready.insist_on_chosen(from, DOMAINS_PER_TURN);
+            self.core.reactor.yield_now().await;
+        }
         self.slices_changed();
         self.core.log.emit(&Event::Ordered { order: Alter::Retry.name(), recipients: changed });
         Ok(changed)
     }
 
-    /// The domains of selected recipients that are due, now or later, and how many of these are due now but wait for the
-    /// end of their domain's pause. Those get slices that are ready once what made them due is flushed: an attempt that
-    /// was put off left one for later.
-    async fn held_up(&self, selection: &Selection) -> Result<(HashSet<Box<str>>, u64), Error> {
-        let (mut domains, mut held_up) = (HashSet::new(), 0);
+    /// Chooses the domains of selected recipients that are due, now or later, to be tried. Gives how many of these are due
+    /// now but wait for the end of their domain's pause. Those get slices that are ready once what made them due is
+    /// flushed: an attempt that was put off left one for later.
+    async fn choose_domains(&self, selection: &Selection) -> Result<u64, Error> {
+        let mut held_up = 0;
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             let now_s = self.now_s();
             let mut slices = Vec::new();
-            let state = self.core.state.borrow();
+            let state = &mut *self.core.state.borrow_mut();
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
                 for (index, entry) in (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry))
                 {
@@ -95,13 +99,12 @@ impl Queue {
                         held_up += 1;
                         slices.extend(state.slice(*id, &domain, now_s));
                     }
-                    domains.insert(domain.into());
+                    state.ready.choose(&domain);
                 }
             }
-            drop(state);
             self.publish_when_durable(slices);
         }
-        Ok((domains, held_up))
+        Ok(held_up)
     }
 
     /// Changes the selected recipients, a page of messages after the other.

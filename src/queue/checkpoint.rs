@@ -81,10 +81,10 @@ impl Queue {
         while !self.has_failed() {
             let round = self.core.work.round();
             let closing = self.core.life.get() == Life::Closing;
-            self.expire().await;
+            let more = self.expire().await;
             // What an abandoned checkpoint gave back comes first.
             let gave_back = !self.core.state.borrow().expired.is_empty();
-            let more = self.tell_delays().await;
+            let more = self.tell_delays().await || more;
             let more = (!gave_back && self.retain().await) || more;
             let result = self.checkpoint().await;
             self.sound(result);

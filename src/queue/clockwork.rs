@@ -74,10 +74,10 @@ impl Queue {
         while self.is_open() {
             let tail = self.core.journal.tail();
             let page = self.core.state.borrow().rows.page(after, SLICES_PER_TURN)?;
-            let Some((last, _)) = page.last() else { break };
+            let Some((last, _)) = page.rows.last() else { break };
             after = Some(*last);
             self.core.journal.durable_until(tail).await?;
-            for (message, row) in &page {
+            for (message, row) in &page.rows {
                 self.push_slices(*message, row);
             }
             self.slices_changed();

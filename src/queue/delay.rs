@@ -61,8 +61,7 @@ impl Queue {
         let Some(page) = self.sound(page) else { return Round::Until(now + after) };
         let until =
             |time: Timestamp| Round::Until(self.next_scheduled_delay(after).map_or(time, |next| next.min(time)));
-        let more = page.len() == MESSAGES_PER_ROUND;
-        for (message, row) in page {
+        for (message, row) in page.rows {
             if row.begin() + after > now {
                 if row.tagged.scheduled.is_none() {
                     return until(row.arrival + after);
@@ -78,7 +77,7 @@ impl Queue {
             looked_at = Some(message);
             self.core.looked_at_for_delay.set(looked_at);
         }
-        if more { Round::More } else { until(now + after) }
+        if page.more { Round::More } else { until(now + after) }
     }
 
     /// When the first of the scheduled messages that the walk has passed over is delayed.

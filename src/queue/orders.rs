@@ -6,6 +6,7 @@
 use super::alter::Alter;
 use super::describe::{self, Pause};
 use super::row::{Content, Entry, Row, domain_of};
+use super::rows::Page;
 use super::state::{HEADER_BYTES_MAX, header_of};
 use super::{Error, MessageId, Queue};
 use crate::events::Event;
@@ -267,7 +268,7 @@ pub(super) struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// The next page; never empty.
+    /// The next page; never empty. Few messages with many recipients are a page, too.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<(MessageId, Row)>>, Error> {
         if self.ended {
             return Ok(None);
@@ -276,12 +277,15 @@ impl Pages<'_> {
             self.queue.core.reactor.yield_now().await;
         }
         let state = self.queue.core.state.borrow();
-        let page = match self.only {
-            Some(id) => state.rows.read(id, Row::clone)?.map(|row| (id, row)).into_iter().collect(),
+        let Page { rows, more } = match self.only {
+            Some(id) => {
+                let row = state.rows.read(id, Row::clone)?;
+                Page { rows: row.map(|row| (id, row)).into_iter().collect(), more: false }
+            }
             None => state.rows.page(self.after, PAGE_MESSAGES)?,
         };
-        self.ended = page.len() < PAGE_MESSAGES;
-        self.after = page.last().map(|(id, _)| *id);
-        Ok((!page.is_empty()).then_some(page))
+        self.ended = !more;
+        self.after = rows.last().map(|(id, _)| *id);
+        Ok((!rows.is_empty()).then_some(rows))
     }
 }

@@ -60,6 +60,8 @@ struct Domain {
     why: Arc<str>,
     /// An operator wants it tried, however its next hop is.
     insists: bool,
+    /// An order that is being carried out will want that.
+    chosen: bool,
 }
 
 /// All queued slices of a shard.
@@ -93,6 +95,7 @@ impl Ready {
             turn: Turn::Idle,
             why: Arc::from(""),
             insists: false,
+            chosen: false,
         };
         let id = DomainId(u32::try_from(self.domains.insert(domain)).expect("fewer than 2^32 domains fit in memory"));
         self.names.insert(name, id);
@@ -225,10 +228,14 @@ impl Ready {
         }
     }
 
-    /// Puts a domain aside until `until`, wherever it is, for the reason `why`.
+    /// Puts a domain aside until `until`, wherever it is, for the reason `why`; unless an operator wants it tried: the
+    /// order is newer than what made for the pause.
     pub fn park(&mut self, name: &str, until: Instant, why: &Arc<str>) {
         let Some(id) = self.find(name) else { return };
         let domain = &mut self.domains[id.0 as usize];
+        if domain.insists {
+            return self.hand_back(name);
+        }
         if domain.turn == Turn::Waiting {
             self.rotation.retain(|waiting| *waiting != id);
         }
@@ -252,14 +259,28 @@ impl Ready {
         }
     }
 
-    /// An operator wants a domain tried at once, parked or not.
-    pub fn insist(&mut self, name: &str) {
-        let Some(id) = self.find(name) else { return };
-        let domain = &mut self.domains[id.0 as usize];
-        domain.insists = true;
-        if matches!(domain.turn, Turn::Parked(_)) {
-            self.rejoin(id);
+    /// An operator wants a domain tried: [`Ready::insist_on_chosen`] says when.
+    pub fn choose(&mut self, name: &str) {
+        if let Some(id) = self.find(name) {
+            self.domains[id.0 as usize].chosen = true;
         }
+    }
+
+    /// Those of the next `domains_max` domains from number `from` on that were chosen are to be tried at once, parked or
+    /// not. Gives the number to go on from; `None`: that was all.
+    pub fn insist_on_chosen(&mut self, from: u32, domains_max: u32) -> Option<u32> {
+        let end = from.saturating_add(domains_max);
+        for number in from..end {
+            let Some(domain) = self.domains.get_mut(number as usize) else { continue };
+            if !std::mem::take(&mut domain.chosen) {
+                continue;
+            }
+            domain.insists = true;
+            if matches!(domain.turn, Turn::Parked(_)) {
+                self.rejoin(DomainId(number));
+            }
+        }
+        ((end as usize) < self.domains.capacity()).then_some(end)
     }
 
     /// Whether that is so; true once.
@@ -301,6 +322,14 @@ mod tests {
     fn push(ready: &mut Ready, name: &str, message: u64, due_s: u32, now_s: u32) {
         let slice = slice(ready, name, message, due_s);
         ready.push(slice, now_s);
+    }
+
+    fn insist(ready: &mut Ready, name: &str) {
+        ready.choose(name);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = ready.insist_on_chosen(from, 2);
+        }
     }
 
     #[test]
@@ -367,13 +396,32 @@ mod tests {
         assert!(ready.is_aside("a.test"));
         ready.park("a.test", until, &"refused".into());
         assert_eq!(ready.parked("a.test"), Some((until, "refused".into())));
-        ready.insist("a.test");
+        insist(&mut ready, "a.test");
         assert_eq!(ready.parked("a.test"), None);
         assert!(!ready.is_aside("a.test"), "a pause that is told late does not undo the order");
         assert_eq!(ready.take_domain().as_deref(), Some("a.test"));
         assert!(ready.takes_insistence("a.test") && !ready.takes_insistence("a.test"));
         ready.unpark(until);
         assert_eq!(ready.take_domain(), None, "it is taken");
+    }
+
+    #[test]
+    fn a_pause_that_is_told_after_an_order_does_not_undo_it() {
+        let mut ready = Ready::default();
+        for name in ["a.test", "b.test", "c.test", "d.test"] {
+            push(&mut ready, name, 1, 0, 0);
+        }
+        assert_eq!(ready.take_domain().as_deref(), Some("a.test"));
+        ["a.test", "b.test", "d.test"].iter().for_each(|name| ready.choose(name));
+        assert_eq!(ready.insist_on_chosen(0, 2), Some(2));
+        let until = Instant::from_nanos(10);
+        ["a.test", "b.test", "c.test"].iter().for_each(|name| ready.park(name, until, &"refused".into()));
+        let waiting: Vec<String> = std::iter::from_fn(|| ready.take_domain()).map(|name| name.to_string()).collect();
+        assert_eq!(waiting, ["b.test", "d.test", "a.test"], "c.test is parked, d.test not yet insisted on");
+        assert!(ready.takes_insistence("a.test") && ready.takes_insistence("b.test"));
+        assert!(!ready.takes_insistence("d.test"));
+        ready.park("a.test", until, &"refused again".into());
+        assert_eq!(ready.parked("a.test"), Some((until, "refused again".into())), "an order counts once");
     }
 
     #[test]

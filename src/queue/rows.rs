@@ -27,6 +27,9 @@ pub const SEGMENTS: Table = Table(4);
 /// Account → what it has submitted today.
 pub const SUBMITTED: Table = Table(5);
 
+/// Bytes of rows that each of the three places gives to a page, about: the last one may exceed it.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
 /// What a row has become.
 pub enum Slot {
     /// A recipient is queued.
@@ -48,6 +51,38 @@ pub struct Dirty {
 
 /// A checkpoint's rows.
 pub type Batch = BTreeMap<MessageId, Dirty>;
+
+/// Queued messages in the order of ids.
+pub struct Page {
+    /// Each with its row.
+    pub rows: Vec<(MessageId, Row)>,
+    /// Whether there may be more behind them.
+    pub more: bool,
+}
+
+/// What one place, in memory or in the index, gives to a page: rows in the order of ids.
+#[derive(Default)]
+struct Part {
+    rows: Vec<(MessageId, Row)>,
+    bytes: usize,
+    /// There may be more behind the last one.
+    is_cut: bool,
+}
+
+impl Part {
+    /// Takes a row in. False: there is no room for another one.
+    fn add(&mut self, id: MessageId, row: Row, limit: usize) -> bool {
+        self.bytes += row.weight();
+        self.rows.push((id, row));
+        self.is_cut = self.rows.len() >= limit || self.bytes >= PAGE_BYTES_MAX;
+        !self.is_cut
+    }
+
+    /// The last row up to which it has all; `None`: it has all.
+    fn whole_until(&self) -> Option<MessageId> {
+        if self.is_cut { self.rows.last().map(|(id, _)| *id) } else { None }
+    }
+}
 
 /// All rows of a shard.
 pub struct Rows {
@@ -158,37 +193,41 @@ impl Rows {
         }
     }
 
-    /// The first `limit` queued messages after `after`, in order.
-    pub fn page(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<(MessageId, Row)>, Error> {
-        let mut page = self.stored_page(after, limit)?;
+    /// Queued messages after `after`: the first `limit`, or fewer where these are large, but one if there is any.
+    pub fn page(&self, after: Option<MessageId>, limit: usize) -> Result<Page, Error> {
         let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let queued = |(id, dirty): (&MessageId, &Dirty)| match &dirty.slot {
-            Slot::Queued(row) => Some((*id, (**row).clone())),
-            Slot::Done(_) | Slot::Gone => None,
-        };
-        page.extend(self.dirty.range(from).filter_map(queued).take(limit));
         let only_writing = self.writing.range(from).filter(|(id, _)| !self.dirty.contains_key(id));
-        page.extend(only_writing.filter_map(queued).take(limit));
-        page.sort_unstable_by_key(|(id, _)| *id);
-        page.truncate(limit);
-        Ok(page)
+        let parts = [
+            self.stored_part(after, limit)?,
+            part_in_memory(self.dirty.range(from), limit),
+            part_in_memory(only_writing, limit),
+        ];
+        let whole_until = parts.iter().filter_map(Part::whole_until).min();
+        let mut rows: Vec<(MessageId, Row)> = parts.into_iter().flat_map(|part| part.rows).collect();
+        rows.retain(|(id, _)| whole_until.is_none_or(|end| *id <= end));
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let more = whole_until.is_some() || rows.len() > limit;
+        rows.truncate(limit);
+        Ok(Page { rows, more })
     }
 
     /// The part of a page that the index alone has.
-    fn stored_page(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<(MessageId, Row)>, Error> {
-        let mut page = Vec::new();
-        let Some(from) = after.map_or(Some(0), |after| after.0.checked_add(1)) else { return Ok(page) };
+    fn stored_part(&self, after: Option<MessageId>, limit: usize) -> Result<Part, Error> {
+        let mut part = Part::default();
+        let Some(from) = after.map_or(Some(0), |after| after.0.checked_add(1)) else { return Ok(part) };
         let mut corrupt = None;
-        self.index.scan(QUEUED, &row::key(MessageId(from)), &mut |key, value| {
-            match row::id_of(key).and_then(|id| Ok((id, Row::decode(value)?))) {
-                Ok((id, _)) if self.in_memory(id).is_some() => {}
-                Ok(found) => page.push(found),
-                Err(why) => corrupt = Some(why),
+        self.index.scan(QUEUED, &row::key(MessageId(from)), &mut |key, value| match row::id_of(key)
+            .and_then(|id| Ok((id, Row::decode(value)?)))
+        {
+            Ok((id, _)) if self.in_memory(id).is_some() => true,
+            Ok((id, row)) => part.add(id, row, limit),
+            Err(why) => {
+                corrupt = Some(why);
+                false
             }
-            corrupt.is_none() && page.len() < limit
         })?;
         match corrupt {
-            None => Ok(page),
+            None => Ok(part),
             Some(why) => Err(Error::Damaged(why.to_string())),
         }
     }
@@ -218,4 +257,17 @@ impl Rows {
             }
         }
     }
+}
+
+/// The part of a page that is among rows in memory.
+fn part_in_memory<'a>(rows: impl Iterator<Item = (&'a MessageId, &'a Dirty)>, limit: usize) -> Part {
+    let mut part = Part::default();
+    for (id, dirty) in rows {
+        if let Slot::Queued(row) = &dirty.slot
+            && !part.add(*id, (**row).clone(), limit)
+        {
+            break;
+        }
+    }
+    part
 }

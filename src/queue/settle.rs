@@ -29,6 +29,10 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// Delivery time expired (RFC 3463 §3.5).
 const EXPIRED: EnhancedCode = EnhancedCode(5, 4, 7);
 
+/// The disk has no room for so many bytes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoRoom(usize);
+
 /// What a settlement says, before it is appended.
 struct Plan {
     arrival: Timestamp,
@@ -91,14 +95,36 @@ impl Queue {
     ) -> usize {
         let original = self.original_for_notice(message, &outcomes).await;
         while self.is_open() {
-            let plan = self.plan(message, lease, &outcomes, original.as_deref().map_or(&[], |content| content));
-            let Some(plan) = self.sound(plan) else { break };
-            match self.append_plan(&plan) {
-                Some(places) => return self.carry_out(message, lease, plan, places),
-                None => self.wait_for_room(plan.bytes()).await,
+            match self.conclude_if_room(message, lease, &outcomes, original.as_deref().map_or(&[], |content| content)) {
+                Ok(changed) => return changed,
+                Err(NoRoom(bytes)) => self.wait_for_room(bytes).await,
             }
         }
         0
+    }
+
+    /// As [`Queue::conclude`] for recipients that are not leased, but waits for nothing: an error where the disk has no
+    /// room now.
+    pub(super) async fn try_to_conclude(
+        &self,
+        message: MessageId,
+        outcomes: &[(u16, Outcome)],
+    ) -> Result<usize, NoRoom> {
+        let original = self.original_for_notice(message, outcomes).await;
+        self.conclude_if_room(message, None, outcomes, original.as_deref().map_or(&[], |content| content))
+    }
+
+    fn conclude_if_room(
+        &self,
+        message: MessageId,
+        lease: Option<u64>,
+        outcomes: &[(u16, Outcome)],
+        original: &[u8],
+    ) -> Result<usize, NoRoom> {
+        let plan = self.plan(message, lease, outcomes, original);
+        let Some(plan) = self.sound(plan) else { return Ok(0) };
+        let places = self.append_plan(&plan).ok_or_else(|| NoRoom(plan.bytes()))?;
+        Ok(self.carry_out(message, lease, plan, places))
     }
 
     /// Appends a plan's frame; nothing is appended where nothing changes. `None`: no room.

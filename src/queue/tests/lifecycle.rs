@@ -146,3 +146,21 @@ fn a_queue_whose_storage_failed_accepts_nothing() {
         assert_eq!(queue.failure().await.to_string(), "queue: told by a test");
     });
 }
+
+#[test]
+fn so_many_messages_end_for_their_age_in_a_round_and_then_come_the_next() {
+    const MESSAGES: u64 = 1200;
+    let world = World::new();
+    let mut config = world.config.clone();
+    world.run(|reactor, queue| async move {
+        let accepted = (0..MESSAGES).map(|_| accept(&reactor, &queue, "", &["x@one.test"]));
+        futures::future::join_all(accepted).await;
+        config.retry.lifetime = Duration::ZERO;
+        queue.configure(std::sync::Arc::new(config));
+        assert!(queue.expire().await, "there are more");
+        // The housekeeping may have done a round of its own beside it.
+        let left = counts(&queue).0;
+        assert!((MESSAGES - 1000..=MESSAGES - 500).contains(&left), "{left}");
+        until(&reactor, &queue, "all end", || counts(&queue).0 == 0).await;
+    });
+}

@@ -309,3 +309,36 @@ fn suspended_delivery_waits_and_resumes() {
         assert_eq!(metric("queued_recipients"), Some(0));
     });
 }
+
+#[test]
+fn a_page_is_bounded_by_its_bytes_too_wherever_the_rows_are() {
+    World::new().run(|reactor, queue| async move {
+        let to: Vec<String> = (0..1000).map(|number| format!("{number}@one.test")).collect();
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        let mut ids = Vec::new();
+        for number in 0..50 {
+            ids.push(accept(&reactor, &queue, "a@sender.test", &to).await);
+            if number == 20 {
+                checkpoint(&queue).await;
+            }
+        }
+        let (mut after, mut found, mut pages) = (None, Vec::new(), 0);
+        loop {
+            let page = queue.core.state.borrow().rows.page(after, 1000).expect("rows");
+            found.extend(page.rows.iter().map(|(id, _)| *id));
+            pages += 1;
+            if !page.more {
+                break;
+            }
+            after = found.last().copied();
+        }
+        assert_eq!(found, ids, "all of them, once, in order");
+        assert!(pages >= 2, "{pages} pages of 50,000 recipients");
+        let mut walk = queue.pages(None, None);
+        let mut walked = 0;
+        while let Some(page) = walk.next().await.expect("rows") {
+            walked += page.len();
+        }
+        assert_eq!((walked, count(&queue, Order::Count(in_state("due"))).await), (50, 50_000));
+    });
+}

@@ -91,7 +91,7 @@ fn every_state_outlives_a_crash_with_and_without_a_checkpoint() {
             domains.sort_unstable();
             assert_eq!(domains, ["a.test", "sender.test"]);
             let page = queue.core.state.borrow().rows.page(None, 10).expect("the index");
-            let attempts: Vec<u16> = page[0].1.recipients.iter().map(|entry| entry.standing.attempts).collect();
+            let attempts: Vec<u16> = page.rows[0].1.recipients.iter().map(|entry| entry.standing.attempts).collect();
             assert_eq!(attempts, [0, 1, 0, 1, 1]);
         });
     }
