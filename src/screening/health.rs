@@ -21,6 +21,11 @@ pub(super) struct Health {
 }
 
 impl Health {
+    /// Whether it is left alone now.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+
     /// Whether it may be asked now. Whoever is the first after a rest finds out for the others: their rest begins anew.
     pub(super) fn may_ask(&mut self, now: Instant) -> bool {
         match self.rests_until {
@@ -62,7 +67,8 @@ mod tests {
         health.was_silent(at(0));
         assert!(health.may_ask(at(1)), "two in a row are not enough");
         health.was_silent(at(1));
-        assert!(!health.may_ask(at(10)));
+        assert!(health.rests(at(10)) && !health.may_ask(at(10)));
+        assert!(!health.rests(at(11)));
         assert!(health.may_ask(at(11)), "the rest is over");
         assert!(!health.may_ask(at(11)), "for one");
         health.was_silent(at(15));

@@ -23,6 +23,10 @@ pub(super) const PIECE_BYTES: usize = 64 * 1024;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses of one host that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// The part of its time that must be left of a scan when its turn comes, or the scanner is not asked …
+const ASKING_SHARE: u32 = 8;
+/// … and the part after which it was silent: who was given no time to answer was not.
+const SILENT_SHARE: u32 = 2;
 /// Octets of a password's file.
 const PASSWORD_BYTES_MAX: u64 = 1024;
 
@@ -126,12 +130,20 @@ impl Scanner {
     ) -> Result<Finding, Failure> {
         let (reactor, patience) = (&self.tools.reactor, self.settings.timeout);
         let deadline = reactor.now() + patience;
-        let may_ask = || if self.health.borrow_mut().may_ask(reactor.now()) { Ok(()) } else { Err(Failure::Resting) };
-        let _pass = reactor.timeout(patience, self.gate.enter()).await.map_err(|_| Failure::Busy)?;
-        may_ask()?;
+        if self.health.borrow().rests(reactor.now()) {
+            return Err(Failure::Resting);
+        }
+        let turn = reactor.timeout(patience - patience / ASKING_SHARE, self.gate.enter()).await;
+        let _pass = turn.map_err(|_| Failure::Busy)?;
+        // Those before may have found out.
+        if !self.health.borrow_mut().may_ask(reactor.now()) {
+            return Err(Failure::Resting);
+        }
         let scanned = async { scan(self.connect().await?, patience).await };
-        let answer = reactor.timeout(deadline.since(reactor.now()), scanned).await.unwrap_or(Err(Failure::TimedOut));
-        match &answer {
+        let left = deadline.since(reactor.now());
+        let answer = reactor.timeout(left, scanned).await.unwrap_or(Err(Failure::TimedOut));
+        match answer {
+            Err(Failure::TimedOut) if left < patience / SILENT_SHARE => return Err(Failure::Busy),
             Err(Failure::TimedOut) => self.health.borrow_mut().was_silent(reactor.now()),
             _ => self.health.borrow_mut().answered(),
         }
@@ -253,8 +265,8 @@ impl Counts {
         let mut count = cell.get();
         count.scans += 1;
         match answer {
-            Ok(Finding::Clean) => {}
-            Ok(Finding::Noted(_) | Finding::Marked(_) | Finding::Refuse(..)) => count.hits += 1,
+            Ok(Finding::Clean | Finding::Noted(_)) => {}
+            Ok(Finding::Marked(_) | Finding::Refuse(..)) => count.hits += 1,
             Err(failure) => {
                 count.failures += 1;
                 count.timeouts += u64::from(*failure == Failure::TimedOut);
@@ -281,5 +293,29 @@ impl Tools {
         {
             self.log.emit(&Event::ScannerFailed { scanner: kind.name(), why: failure });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screening::Refusal;
+
+    #[test]
+    fn what_is_only_noted_is_no_hit() {
+        let counts = Counts::default();
+        for answer in [
+            Ok(Finding::Clean),
+            Ok(Finding::Noted("no_action(3.2)".into())),
+            Ok(Finding::Marked("add_header(7.0)".into())),
+            Ok(Finding::Refuse(Refusal::Spam("".into()), "reject(20.0)".into())),
+            Err(Failure::Busy),
+            Err(Failure::TimedOut),
+        ] {
+            counts.note(Kind::Rspamd, &answer);
+        }
+        let of_rspamd: Vec<u64> =
+            counts.list().filter(|(name, _)| name.contains("rspamd")).map(|(_, count)| count).collect();
+        assert_eq!(of_rspamd, [6, 2, 2, 1], "scans, hits, failures, timeouts");
     }
 }

@@ -344,6 +344,61 @@ fn scans_have_their_turns() {
 }
 
 #[test]
+fn an_overload_of_ours_is_not_the_scanners_silence() {
+    let narrow = |config: &mut Config| {
+        with_clamav(config);
+        config.screening.clamav.as_mut().expect("a scanner").connections_max = 1;
+    };
+    story(narrow, |world| async move {
+        let clamd = Fake::open(&world.reactor, CLAMD, [Act::Hang, Act::Hang, Act::Answer(CLEAN.to_vec())]);
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let mut client = world.authenticated().await;
+            client.begins("user@accept.test", "b@next.test").await;
+            client.sends(format!("{MESSAGE}\r\n").as_bytes()).await;
+            clients.push(client);
+        }
+        for client in &mut clients {
+            client.hears("451 4.7.1").await;
+        }
+        let log = world.logged();
+        assert_eq!((clamd.asked(), log.matches("no answer in time").count()), (1, 1), "{log}");
+        assert_eq!(log.matches("too many scans at a time").count(), 3, "{log}");
+        // Another silence is the second in a row, not the fifth: the scanner is not left alone.
+        clients[0].submits("451 4.7.1").await;
+        clients[1].submits("250 2.6.0").await;
+        assert_eq!(clamd.asked(), 3);
+    });
+}
+
+#[test]
+fn who_comes_while_the_scanner_rests_does_not_wait_for_a_turn() {
+    let narrow = |config: &mut Config| {
+        with_clamav(config);
+        config.screening.clamav.as_mut().expect("a scanner").connections_max = 1;
+    };
+    story(narrow, |world| async move {
+        let clamd = Fake::open(&world.reactor, CLAMD, [Act::Hang]);
+        let mut client = world.authenticated().await;
+        for _ in 0..3 {
+            client.submits("451 4.7.1").await;
+        }
+        // One message finds out whether it is back, and takes the only turn for a while.
+        world.reactor.sleep(Duration::from_secs(11)).await;
+        let mut finds_out = world.authenticated().await;
+        finds_out.begins("user@accept.test", "b@next.test").await;
+        finds_out.sends(format!("{MESSAGE}\r\n").as_bytes()).await;
+        while clamd.asked() < 4 {
+            world.reactor.sleep(Duration::from_millis(1)).await;
+        }
+        let began = world.reactor.now();
+        client.submits("451 4.7.1").await;
+        assert!(world.reactor.now().since(began) < Duration::from_secs(1), "it is told at once");
+        assert_eq!(clamd.asked(), 4);
+    });
+}
+
+#[test]
 fn what_is_too_large_for_a_scanner_is_not_given_to_it() {
     let small = |config: &mut Config| {
         with_clamav(config);
