@@ -22,6 +22,7 @@ enum Command {
     Sink(sink::Options),
     Verify(verify::Options),
     Run(run::Options),
+    Compare(run::compare::Options),
     Report(report::Options),
 }
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Sink(options) => sink::main(&options),
         Command::Verify(options) => verify::main(&options),
         Command::Run(options) => run::main(&options),
+        Command::Compare(options) => run::compare::main(&options),
         Command::Report(options) => report::main(&options),
     };
     match done {

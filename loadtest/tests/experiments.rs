@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "the tests' names and bodies are the documentation")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -111,6 +112,39 @@ fn a_lost_reply_after_the_dot_is_seen_as_a_duplicate() {
     let run = run(&[&name, "--repeat", "1"], &folder.path().join("run"));
     let account = &run.servers[0].repetitions[0].account;
     assert_eq!((account.accepted, account.lost, account.duplicated), (50, 0, 3), "{account:?}");
+}
+
+#[test]
+fn servers_are_compared_in_turn() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
+    let out = folder.path().join("run");
+    let mut compare = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    compare.args(["compare", "accept-keep", "relay", "--servers", "ringpost,postfix", "--scale", "0.01"]);
+    compare.args(["--repeat", "2", "--ringpost"]).arg(ringpost()).arg("--out").arg(&out);
+    let output = compare.output().expect("ringload runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("how many times as good ringpost is") && said.contains("postfix"), "{said}");
+
+    let text = std::fs::read_to_string(out.join("ratios.json")).expect("the ratios");
+    let ratios: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let rows = ratios[1]["rows"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["step"] == "relay" && row["figure"] == "messages_per_cpu_second");
+    let row = row.expect("the figure of merit");
+    let (own, other) = (&row["value"], &row["others"]["postfix"]);
+    let ratio = other["times_as_good"]["median"].as_f64().expect("a ratio");
+    assert!(ratio > 0.0 && own["median"].as_f64() > Some(0.0) && other["value"]["median"].as_f64() > Some(0.0));
+    let run = Run::load(&out.join("relay")).expect("the record of one of them");
+    assert_eq!(run.servers.iter().map(|server| server.repetitions.len()).collect::<Vec<_>>(), [2, 2]);
+    let page = std::fs::read_to_string(out.join("report.html")).expect("the page");
+    assert!(page.contains("How many times as good ringpost is") && page.contains("Accepting over kept-alive sessions"));
+
+    let again = compare.output().expect("ringload runs");
+    assert_eq!(again.status.code(), Some(2), "a folder that exists is not written to");
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    let output = alone.args(["compare", "relay", "--servers", "ringpost,ringpost"]).output().expect("ringload runs");
+    assert_eq!(output.status.code(), Some(2), "nobody is compared with himself");
 }
 
 #[test]

@@ -64,6 +64,10 @@ impl Drop for Counted {
 impl Open {
     /// Connects, and goes on to the first `Ready`.
     pub(super) async fn new(thread: &Thread, number: u32) -> std::result::Result<Self, NotOpen> {
+        let _pass = match &thread.door {
+            Some(door) => Some(door.enter().await),
+            None => None,
+        };
         let (reactor, plan) = (&thread.reactor, &thread.plan);
         let began = reactor.now();
         let patience = plan.settings.patience.greeting;

@@ -28,6 +28,9 @@ pub struct Options {
     /// Connections at a time
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub connections: u32,
+    /// Connections of a thread that are on their way from TCP to EHLO's reply at a time [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub opening: Option<u32>,
     /// Messages of one connection; 0: keep it
     #[arg(long, value_name = "N", default_value = "0")]
     pub messages_per_connection: u32,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringpost::message::date;
+use shards::gate::Gate;
 use shards::{Instant, Reactor};
 
 use super::pace::{Pace, Ticket};
@@ -25,6 +26,8 @@ pub(super) struct Thread {
     pub(super) number: u8,
     /// Tells this run's ids from those of others.
     pub(super) run: u32,
+    /// Where connections wait to be opened, if only so many may be at a time.
+    pub(super) door: Option<Gate>,
     templates: Vec<Template>,
     /// Messages of each template that no one sends at the moment: at most as many as there are connections.
     spare: RefCell<Vec<Vec<Arc<Vec<u8>>>>>,
@@ -83,6 +86,7 @@ pub(super) async fn run(reactor: Reactor, number: usize, plan: Arc<Plan>) -> io:
         number: u8::try_from(number).unwrap_or(u8::MAX),
         // Runs that follow each other within a second are told apart, for three days.
         run: (reactor.wall().as_millis() >> 4) as u32,
+        door: plan.opening.map(|opening| Gate::new(opening as usize)),
         templates: plan.sizes.sizes().map(template).collect(),
         spare: RefCell::new(plan.sizes.sizes().map(|_| Vec::new()).collect()),
         luck: RefCell::new(fastrand::Rng::with_seed(number as u64)),

@@ -59,6 +59,22 @@ pub(crate) fn finish(folder: &Path, run: &Run) -> Result<String, Failure> {
     Ok(format!("{}page: {}\n", text::of(run), page.display()))
 }
 
+/// How a run's servers compare, as text.
+pub(crate) fn comparison(run: &Run) -> String {
+    text::comparison(run)
+}
+
+/// Writes one page about several runs, each with its folder; its path.
+///
+/// # Errors
+/// [`Failure::Failed`] where the page cannot be written.
+pub(crate) fn page(folder: &Path, runs: &[(PathBuf, Run)]) -> Result<PathBuf, Failure> {
+    let page = folder.join(PAGE);
+    let runs: Vec<(&Path, Run)> = runs.iter().map(|(folder, run)| (folder.as_path(), run.clone())).collect();
+    write(&runs, &page)?;
+    Ok(page)
+}
+
 fn write(runs: &[(&Path, Run)], page: &Path) -> Result<(), Failure> {
     let html = page::html(runs)?;
     fs::write(page, html).map_err(|error| Failure::Failed(format!("{}: {error}", page.display())))

@@ -162,6 +162,7 @@ fn tiles(run: &Run, page: &mut String) {
 /// Bars for each step and figure, the servers below each other, with their ratio to the first.
 fn comparison(run: &Run, page: &mut String) {
     let Some(first) = run.servers.first() else { return };
+    tables::ratios(run, page);
     for step in first.steps() {
         let plots: Vec<String> = COMPARED
             .iter()
@@ -210,8 +211,7 @@ pub(super) fn ratio(first: f64, other: f64, better: Better) -> String {
     if !ratio.is_finite() {
         return String::new();
     }
-    let digits = if ratio >= 10.0 { 1 } else { 2 };
-    format!("({ratio:.digits$}×)")
+    text::times_as_good(ratio)
 }
 
 /// User and kernel time per message, a bar for each step of each server.

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::page::{escaped, ratio};
-use crate::run::figure::{Better, FIGURES, grouped};
-use crate::run::{Account, Run, ServerResult};
+use super::text::{caveats, times_as_good};
+use crate::run::figure::{Better, FIGURES, Figure, grouped};
+use crate::run::ratios::Ratios;
+use crate::run::{Account, Run, ServerResult, Spread};
 
 /// Every figure: the servers beside each other, step by step; of one server, the steps beside each other.
 pub(super) fn figures(run: &Run, page: &mut String) {
@@ -25,6 +27,57 @@ pub(super) fn figures(run: &Run, page: &mut String) {
         }
     }
     page.push_str("</table></div>\n");
+}
+
+/// What a reader of a comparison looks for first.
+const RATIOS: [&str; 8] = [
+    "messages_per_cpu_second",
+    "messages_per_second",
+    "dot_p99_ms",
+    "flush_calls_per_message",
+    "written_bytes_per_message",
+    "memory_peak_bytes",
+    "memory_bytes_per_connection",
+    "start_s",
+];
+
+/// How many times as good the first server is as each other one, repetition by repetition.
+pub(super) fn ratios(run: &Run, page: &mut String) {
+    let Some(Ratios { first, rows, .. }) = Ratios::of(run) else { return };
+    let _ = write!(
+        page,
+        "<h3>How many times as good {} is</h3>\n<div class=\"table\"><table><tr><th></th>",
+        escaped(&first)
+    );
+    run.servers[1..].iter().for_each(|server| {
+        let _ = write!(page, "<th>{}</th>", escaped(&server.server));
+    });
+    page.push_str("</tr>\n");
+    for row in rows.iter().filter(|row| RATIOS.contains(&row.figure)) {
+        let Some(figure) = Figure::of(row.figure) else { continue };
+        let _ = write!(page, "<tr><td>{}: {}</td>", escaped(&row.step), escaped(figure.label));
+        for server in &run.servers[1..] {
+            let times = row.others.get(&server.server).and_then(|other| other.times_as_good);
+            let cell = times.map_or_else(
+                || "–".to_owned(),
+                |Spread { median, min, max }| {
+                    let write = |ratio: f64| times_as_good(ratio).trim_matches(['(', ')']).to_owned();
+                    let spread = if max > min {
+                        format!("<small>{} – {}</small>", write(min), write(max))
+                    } else {
+                        String::new()
+                    };
+                    format!("<b>{}</b>{spread}", write(median))
+                },
+            );
+            let _ = write!(page, "<td>{cell}</td>");
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table></div>\n");
+    caveats(run).for_each(|caveat| {
+        let _ = writeln!(page, "<p class=\"soft\">{}</p>", escaped(&caveat));
+    });
 }
 
 /// A heading, and the server and step below it.

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::run::figure::FIGURES;
+use crate::run::figure::{FIGURES, Figure};
+use crate::run::ratios::Ratios;
 use crate::run::{Run, ServerResult};
+use crate::server::Kind;
 
 /// The whole record, for a terminal.
 pub(super) fn of(run: &Run) -> String {
@@ -26,7 +28,60 @@ pub(super) fn of(run: &Run) -> String {
         machine.load_before,
     );
     run.servers.iter().for_each(|server| of_server(server, &mut text));
+    if run.servers.len() > 1 {
+        let _ = write!(text, "\n{}", comparison(run));
+    }
     text
+}
+
+/// Octets of a column of the comparison.
+const COLUMN: usize = 20;
+
+/// The servers beside each other: values, and how many times as good the first is.
+pub(super) fn comparison(run: &Run) -> String {
+    let Some(Ratios { first, rows, .. }) = Ratios::of(run) else { return String::new() };
+    let mut text = format!("{} ({}): in parentheses, how many times as good {first} is\n", run.title, run.scenario);
+    let mut last_step = "";
+    for row in &rows {
+        if last_step != row.step {
+            last_step = &row.step;
+            let _ = write!(text, "\n  {:<40}", row.step);
+            run.servers.iter().for_each(|server| {
+                let _ = write!(text, "{:>COLUMN$}", server.server);
+            });
+            text.push('\n');
+        }
+        let Some(figure) = Figure::of(row.figure) else { continue };
+        let _ = write!(text, "  {:<40}{:>COLUMN$}", figure.label, figure.write(row.value.median));
+        for server in &run.servers[1..] {
+            let cell = row.others.get(&server.server).map_or_else(
+                || "–".to_owned(),
+                |other| {
+                    let times = other.times_as_good.map(|times| format!(" {}", times_as_good(times.median)));
+                    figure.write(other.value.median) + &times.unwrap_or_default()
+                },
+            );
+            let _ = write!(text, "{cell:>COLUMN$}");
+        }
+        text.push('\n');
+    }
+    caveats(run).for_each(|caveat| {
+        let _ = writeln!(text, "  {caveat}");
+    });
+    text + "\n"
+}
+
+/// What must be known of the servers whose 250 does not wait for the disk.
+pub(super) fn caveats(run: &Run) -> impl Iterator<Item = String> {
+    let caveat =
+        |server: &ServerResult| Some(format!("{} {}", server.server, Kind::of_name(&server.server)?.caveat()?));
+    run.servers.iter().filter_map(caveat)
+}
+
+/// A ratio: `(15.3×)`.
+pub(super) fn times_as_good(ratio: f64) -> String {
+    let digits = if ratio >= 10.0 { 1 } else { 2 };
+    format!("({ratio:.digits$}×)")
 }
 
 fn of_server(server: &ServerResult, text: &mut String) {

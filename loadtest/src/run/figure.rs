@@ -62,6 +62,7 @@ pub const FIGURES: &[Figure] = &[
     figure("system_us_per_message", "… in the kernel", Unit::Micros, Lower),
     figure("cpu_us_per_connection", "server CPU per connection", Unit::Micros, Lower),
     figure("flushes_per_message", "flushes per message (server's count)", Unit::Ratio, Lower),
+    figure("flush_calls_per_message", "flushes per message (kernel's count)", Unit::Ratio, Lower),
     figure("disk_flushes_per_message", "flushes per message (disk's count)", Unit::Ratio, Lower),
     figure("written_bytes_per_message", "disk bytes per message", Unit::Bytes, Lower),
     figure("dot_p50_ms", "dot to 250, p50", Unit::Millis, Lower),

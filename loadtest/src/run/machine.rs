@@ -61,12 +61,17 @@ impl Machine {
             system: value(&read("/etc/os-release"), "PRETTY_NAME").trim_matches('"').to_owned(),
             load_before: read("/proc/loadavg").split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0),
             disk: Disk::below(folder)?.map(|disk| disk.name),
-            file_system: file_system(&read("/proc/self/mounts"), folder),
+            file_system: file_system_of(folder),
             flush_p50_us: flushes.value_at_quantile(0.5),
             flush_p99_us: flushes.value_at_quantile(0.99),
             ringload: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
+}
+
+/// The kind of the file system below a folder.
+pub(super) fn file_system_of(folder: &Path) -> String {
+    file_system(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), folder)
 }
 
 /// The kind of the file system that is mounted closest above `folder`.

@@ -5,9 +5,12 @@
 //! not its.
 //! Servers take turns within each repetition, so that what changes on the machine meanwhile touches all of them alike.
 
+pub mod compare;
 pub mod figure;
+mod flush_calls;
 mod machine;
 mod place;
+pub mod ratios;
 mod record;
 mod sample;
 mod scenario;
@@ -100,6 +103,8 @@ struct Plan {
     keep_ids: bool,
     certificate: PathBuf,
     key: PathBuf,
+    /// The kind of the one that the queues lie on.
+    file_system: String,
 }
 
 /// The command.
@@ -130,6 +135,11 @@ pub fn measure(scenario: Scenario, servers: &[Kind], how: &How) -> Result<(), Fa
     } else {
         print!("{text}");
     }
+    unclean(&run)
+}
+
+/// The failure of a run in which anything went wrong that must not.
+fn unclean(run: &Run) -> Result<(), Failure> {
     let results = run.servers.iter().flat_map(|server| &server.repetitions);
     let unclean: Vec<_> = results.filter(|result| !result.account.is_clean()).collect();
     match unclean.first().map(|result| &result.account) {
@@ -145,9 +155,7 @@ impl Plan {
     fn new(scenario: Scenario, how: &How) -> Result<Self, Failure> {
         const QUICK: f64 = 0.01;
         let (repeat, scale) = if how.quick { (1, QUICK) } else { (how.repeat, how.scale) };
-        let stamp = date::rfc3339(Timestamp::from_millis(clock::wall_us() / 1000));
-        let stamp: String = stamp.chars().filter(char::is_ascii_alphanumeric).take("20261123T074640".len()).collect();
-        let folder = how.out.clone().unwrap_or_else(|| format!("runs/{}-{stamp}", scenario.name).into());
+        let folder = how.out.clone().unwrap_or_else(|| format!("runs/{}-{}", scenario.name, stamp()).into());
         if folder.exists() {
             return Err(Failure::Usage(format!("{} exists already", folder.display())));
         }
@@ -167,6 +175,7 @@ impl Plan {
         }
         Ok(Self {
             scenario: scenario.scaled(scale),
+            file_system: machine::file_system_of(&folder),
             scale,
             repeat,
             folder,
@@ -181,9 +190,7 @@ impl Plan {
 
     /// The program that was named for a server.
     fn program(&self, kind: Kind) -> Option<PathBuf> {
-        match kind {
-            Kind::Ringpost => self.ringpost.clone(),
-        }
+        self.ringpost.clone().filter(|_| kind == Kind::Ringpost)
     }
 
     /// All repetitions; the record is written after each, so that one that fails does not cost the others.
@@ -214,6 +221,12 @@ impl Plan {
         }
         Ok(run)
     }
+}
+
+/// The present moment, for a folder's name.
+fn stamp() -> String {
+    let stamp = date::rfc3339(Timestamp::from_millis(clock::wall_us() / 1000));
+    stamp.chars().filter(char::is_ascii_alphanumeric).take("20261123T074640".len()).collect()
 }
 
 /// This program, which is the generator and the sinks too.

@@ -22,7 +22,7 @@ use super::machine::Machine;
 use crate::Failure;
 
 /// An experiment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
     /// The scenario's name.
     pub scenario: String,
@@ -62,6 +62,9 @@ pub struct Repetition {
     pub account: Account,
     /// The sinks' reports by name.
     pub sinks: BTreeMap<String, Value>,
+    /// Where the server's CPU time was read.
+    #[serde(default)]
+    pub cpu_from: String,
 }
 
 /// One step.
@@ -136,10 +139,13 @@ impl Spread {
 impl ServerResult {
     /// A figure of a step over the repetitions.
     pub fn spread(&self, step: &str, figure: &str) -> Option<Spread> {
+        Spread::of(self.values(step, figure))
+    }
+
+    /// A figure of a step in each repetition that has it.
+    pub(super) fn values(&self, step: &str, figure: &str) -> Vec<f64> {
         let steps = self.repetitions.iter().flat_map(|repetition| &repetition.steps);
-        Spread::of(
-            steps.filter(|known| known.name == step).filter_map(|known| known.figures.get(figure).copied()).collect(),
-        )
+        steps.filter(|known| known.name == step).filter_map(|known| known.figures.get(figure).copied()).collect()
     }
 
     /// The steps' names, in order.
@@ -178,7 +184,7 @@ impl Run {
     }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
     let failed = |why: &dyn std::fmt::Display| Failure::Failed(format!("{}: {why}", path.display()));
     let text = serde_json::to_string_pretty(value).map_err(|error| failed(&error))?;
     fs::write(path, text + "\n").map_err(|error| failed(&error))

@@ -29,12 +29,14 @@ const COLUMNS: [&str; 7] =
 
 /// A repetition under way.
 pub(super) struct Stage {
+    pub(super) kind: Kind,
     pub(super) server: Box<dyn Server>,
     pub(super) sinks: Sinks,
     pub(super) folder: PathBuf,
     /// The server as it was when it had just started, empty.
     pub(super) fresh: Moment,
     disk: Option<Disk>,
+    pub(super) file_system: String,
     samples: series::Writer,
     sampled: Stopwatch,
     /// The most memory since [`Stage::look`] was told to begin anew.
@@ -68,6 +70,7 @@ pub(super) fn perform(plan: &Plan, kind: Kind, folder: &Path) -> Result<(String,
     let last = stage.look()?;
     let ids = stage.sinks.ids();
     let data = stage.server.data().to_owned();
+    let cpu_from = stage.server.group().name().map_or("/proc of its processes", |_| "its control group").to_owned();
     stage.server.stop()?;
     let sinks = stage.sinks.stop()?;
     let account = account(&loads, &ids, &last, unexpected, &sinks)?;
@@ -78,7 +81,7 @@ pub(super) fn perform(plan: &Plan, kind: Kind, folder: &Path) -> Result<(String,
         fs::remove_dir_all(&data).map_err(|error| Failure::Failed(format!("{}: {error}", data.display())))?;
     }
     let folder = folder.strip_prefix(&plan.folder).unwrap_or(folder).to_owned();
-    Ok((version, Repetition { folder, steps, account, sinks }))
+    Ok((version, Repetition { folder, steps, account, sinks, cpu_from }))
 }
 
 fn remove(path: &Path) -> Result<(), Failure> {
@@ -131,6 +134,8 @@ impl Stage {
         server.start()?;
         let mut stage = Self {
             disk: Disk::below(server.data())?,
+            file_system: plan.file_system.clone(),
+            kind,
             server,
             sinks,
             folder: folder.to_owned(),
@@ -154,7 +159,10 @@ impl Stage {
         if pids.is_empty() {
             return Err(Failure::Failed("the server does not run".into()));
         }
-        let usage = Usage::of(&pids);
+        let mut usage = Usage::of(&pids);
+        if let Some((user_s, system_s)) = self.server.group().cpu() {
+            (usage.user_s, usage.system_s) = (user_s, system_s);
+        }
         let disk_flushes = self.disk.as_ref().map_or(0.0, Disk::flushes);
         let queued = self.server.queued()? as f64;
         let counters = self.server.counters()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::flush_calls::FlushCalls;
 use super::record::StepResult;
 use super::scenario::{Action, Step};
 use super::stage::{Moment, Stage};
@@ -29,6 +30,8 @@ type Figures = BTreeMap<String, f64>;
 /// Runs a step and measures it.
 pub(super) fn run(stage: &mut Stage, step: &Step) -> Result<StepResult, Failure> {
     stage.peak_bytes = 0.0;
+    let counted = stage.path(&format!("flushes-{}", step.name));
+    let flush_calls = FlushCalls::start(stage.server.group(), &stage.file_system, counted);
     let before = stage.look()?;
     let mut figures = Figures::new();
     let load = match &step.action {
@@ -51,6 +54,7 @@ pub(super) fn run(stage: &mut Stage, step: &Step) -> Result<StepResult, Failure>
         stage.watch(&what, step.patience, |stage| Ok(stage.server.queued()? == 0))?;
     }
     let after = stage.look()?;
+    let flush_calls = flush_calls.and_then(FlushCalls::stop);
     let mut ended_ms = after.unix_ms;
     match (&load, &step.action) {
         (Some(report), _) => {
@@ -67,6 +71,9 @@ pub(super) fn run(stage: &mut Stage, step: &Step) -> Result<StepResult, Failure>
             work(&mut figures, &before, &after, messages, seconds(&before, ended_ms));
         }
         (None, _) => {}
+    }
+    if let (Some(calls), Some(messages)) = (flush_calls, figures.get("messages").filter(|messages| **messages > 0.0)) {
+        figures.insert("flush_calls_per_message".into(), calls / messages);
     }
     of_memory(&mut figures, stage, &after);
     // Only a process that has done nothing but read its queue has no other use of its memory.
@@ -115,6 +122,9 @@ fn generator(stage: &Stage, step: &Step, words: &[String]) -> Result<Process, Fa
     let door = if implicit { Door::Tls } else { Door::Plain };
     let mut command = Command::new(own_program()?);
     command.args(["generate", "--json", "--to", &stage.server.address(door).to_string()]).args(words);
+    if let Some(opening_max) = stage.kind.opening_max() {
+        command.arg("--opening").arg(opening_max.to_string());
+    }
     command.arg("--series").arg(path("csv"));
     command.arg("--per-recipient").arg("--ids").arg(stage.path(&format!("sent-{}.ids", step.name)));
     command.stdout(create("json")?).stderr(create("log")?);

@@ -4,6 +4,12 @@
 //! Never: measures (`run` does, from outside); installs a server.
 //! Each instance lives in a folder of its own, listens on loopback ports of its own, and ends with its owner.
 
+mod exim;
+mod foreign;
+pub mod group;
+mod haraka;
+mod opensmtpd;
+mod postfix;
 pub(crate) mod process;
 mod ringpost;
 
@@ -13,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Failure;
+use foreign::Foreign;
+use group::Group;
 
 /// How long a server may take to accept connections: one that reads a full queue first needs its time.
 pub const START_PATIENCE: Duration = Duration::from_secs(300);
@@ -24,7 +32,19 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(120);
 pub enum Kind {
     /// Ringpost, `ringpost serve`
     Ringpost,
+    /// Postfix, of Debian
+    Postfix,
+    /// Exim, of Debian
+    Exim,
+    /// OpenSMTPD, of Debian
+    #[value(name = "opensmtpd")]
+    OpenSmtpd,
+    /// Haraka, of npm
+    Haraka,
 }
+
+/// All servers.
+pub const KINDS: [Kind; 5] = [Kind::Ringpost, Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::Haraka];
 
 /// What an experiment wants of the server.
 #[derive(Clone, Debug)]
@@ -89,13 +109,16 @@ pub trait Server {
     /// All its processes at this moment; none when it does not run.
     fn pids(&self) -> Vec<u32>;
 
+    /// What holds its processes together, and knows their CPU time.
+    fn group(&self) -> &Group;
+
     /// The folder with its queue, whose disk is watched.
     fn data(&self) -> &Path;
 
     /// Lets it deliver what it was told to hold.
     fn release(&mut self) -> Result<(), Failure>;
 
-    /// Recipients that it has neither delivered nor given up.
+    /// Recipients that it has neither delivered nor given up; messages, where a server's queue tells no more.
     fn queued(&self) -> Result<u64, Failure>;
 
     /// What it counts itself; empty where it counts nothing. An experiment knows [`FLUSHES`] and [`FAILED`].
@@ -112,7 +135,58 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Ringpost => "ringpost",
+            Kind::Postfix => "postfix",
+            Kind::Exim => "exim",
+            Kind::OpenSmtpd => "opensmtpd",
+            Kind::Haraka => "haraka",
         }
+    }
+
+    /// What a reader of its figures must know; nothing where its 250 waits for the disk.
+    pub fn caveat(self) -> Option<&'static str> {
+        match self {
+            Kind::Ringpost | Kind::Postfix | Kind::Exim => None,
+            Kind::OpenSmtpd => Some(
+                "answers 250 without waiting for the disk, and has no setting for it; its listen backlog of 5 is spared \
+                 crowds of new connections",
+            ),
+            Kind::Haraka => Some("flushes the message before 250, but not the folder that holds its name"),
+        }
+    }
+
+    /// Connections that it can take at a time, if a crowd is lost: what does not fit into a listener's backlog, Linux
+    /// drops, and a client whose connection seems open waits for a greeting that never comes.
+    pub fn opening_max(self) -> Option<u32> {
+        // The backlog of 5 is built in.
+        (self == Kind::OpenSmtpd).then_some(4)
+    }
+
+    /// The server of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is there to be started.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] with the way to install it, where it is not.
+    pub fn check_installed(self) -> Result<(), Failure> {
+        let program = match self {
+            Kind::Ringpost => return Ok(()),
+            Kind::Postfix => postfix::Postfix::find().program(),
+            Kind::Exim => exim::Exim::find().program(),
+            Kind::OpenSmtpd => opensmtpd::OpenSmtpd::find().program(),
+            Kind::Haraka => haraka::Haraka::find().program(),
+        };
+        if program.exists() {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "{} is not installed ({} is missing): run loadtest/servers/install as root on Debian, or leave it out with \
+             --servers",
+            self.name(),
+            program.display()
+        )))
     }
 
     /// Writes its configuration; it does not run yet.
@@ -120,8 +194,13 @@ impl Kind {
     /// # Errors
     /// [`Failure`] where it is not installed, or cannot be set up.
     pub fn prepare(self, setting: &Setting) -> Result<Box<dyn Server>, Failure> {
-        match self {
-            Kind::Ringpost => Ok(Box::new(ringpost::Ringpost::prepare(setting)?)),
-        }
+        self.check_installed()?;
+        Ok(match self {
+            Kind::Ringpost => Box::new(ringpost::Ringpost::prepare(setting)?),
+            Kind::Postfix => Box::new(Foreign::prepare(postfix::Postfix::find(), setting)?),
+            Kind::Exim => Box::new(Foreign::prepare(exim::Exim::find(), setting)?),
+            Kind::OpenSmtpd => Box::new(Foreign::prepare(opensmtpd::OpenSmtpd::find(), setting)?),
+            Kind::Haraka => Box::new(Foreign::prepare(haraka::Haraka::find(), setting)?),
+        })
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::group::Group;
 use super::process::{Process, free_address, output, program, wait_greeting};
 use super::{Door, FAILED, FLUSHES, START_PATIENCE, STOP_PATIENCE, Server, Setting};
 use crate::Failure;
@@ -29,6 +30,7 @@ pub(super) struct Ringpost {
     hold: bool,
     plain: SocketAddr,
     tls: SocketAddr,
+    group: Group,
     process: Option<Process>,
 }
 
@@ -42,6 +44,7 @@ impl Ringpost {
             hold: setting.hold,
             plain: free_address()?,
             tls: free_address()?,
+            group: Group::make(),
             process: None,
         };
         let config = setting.folder.join(CONFIG);
@@ -124,7 +127,9 @@ impl Server for Ringpost {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.map_err(|error| Failure::Failed(format!("{}: {error}", log.display())))?;
         let hold: &[&str] = if self.hold { &["--hold"] } else { &[] };
-        let mut process = Process::start(self.command(&[&["serve"], hold].concat()).stderr(file))?;
+        let mut command = self.command(&[&["serve"], hold].concat());
+        self.group.enter(&mut command)?;
+        let mut process = Process::start(command.stderr(file))?;
         wait_greeting(self.plain, &mut process, START_PATIENCE).map_err(|failure| {
             let said = fs::read_to_string(&log).unwrap_or_default();
             Failure::Failed(format!("{failure}: {}", said.lines().last().unwrap_or("it has logged nothing")))
@@ -152,6 +157,10 @@ impl Server for Ringpost {
 
     fn pids(&self) -> Vec<u32> {
         self.process.iter().map(Process::pid).collect()
+    }
+
+    fn group(&self) -> &Group {
+        &self.group
     }
 
     fn data(&self) -> &Path {

@@ -5,6 +5,7 @@ mod command_line;
 mod encryption;
 mod faults;
 mod pace;
+mod servers;
 
 use std::path::{Path, PathBuf};
 
