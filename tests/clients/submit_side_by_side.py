@@ -1,5 +1,6 @@
-"""Submits small messages in sessions side by side, each from a loopback address of its own, until each is refused,
-cut off or has sent enough. Prints how many 250s all heard, how many sessions were cut off, and the refusals.
+"""Submits small messages in sessions side by side, each from a loopback address of its own, from when all have logged in
+until each is refused, cut off or has sent enough. Prints how many 250s all heard, how many sessions were cut off, and
+the refusals.
 
 Usage: submit_side_by_side.py PORT USER PASSWORD SESSIONS MESSAGES_MAX RECIPIENTS
 """
@@ -9,9 +10,11 @@ import json
 import smtplib
 import ssl
 import sys
+import threading
 
 port, user, password = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 sessions, messages_max, recipients = map(int, sys.argv[4:])
+all_logged_in = threading.Barrier(sessions, timeout=60)
 
 
 def session(number):
@@ -21,6 +24,7 @@ def session(number):
         context = ssl._create_unverified_context()
         with smtplib.SMTP_SSL("127.0.0.1", port, source_address=source, context=context, timeout=60) as server:
             server.login(user, password)
+            all_logged_in.wait()
             while accepted < messages_max * recipients:
                 server.mail(user)
                 for recipient in range(recipients):
