@@ -74,7 +74,7 @@ pub(super) fn pieces(text: &str, bytes_max: usize) -> impl Iterator<Item = &str>
 }
 
 /// Decodes xtext (RFC 3461 §4): `+HH` is an octet. One that is not printable ASCII is replaced by `?`.
-pub(super) fn decode_xtext(text: &str) -> String {
+pub fn decode_xtext(text: &str) -> String {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

@@ -18,4 +18,5 @@ mod original;
 
 pub use classify::classify;
 pub use dsn::{Action, Notice, Report, compose};
+pub use field::decode_xtext;
 pub use original::{RETURNED_BYTES_MAX, RETURNED_HEADER_BYTES_MAX};

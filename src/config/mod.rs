@@ -13,6 +13,7 @@ mod read;
 pub mod screening;
 mod units;
 mod validate;
+pub mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use screening::Screening;
+pub use webhook::Webhook;
 
 /// The reference configuration: every key, with its default and what it means.
 pub const REFERENCE: &str = include_str!("reference.toml");
@@ -53,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[screening]`.
     pub screening: Screening,
+    /// `[[webhook]]`, each with a name of its own.
+    pub webhooks: Vec<Webhook>,
     /// `[http]`.
     pub http: Option<Http>,
 }

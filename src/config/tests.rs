@@ -96,11 +96,28 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.limits.content_memory_bytes_max, 64 << 20);
 }
 
-/// What the reference shows behind `#`, without the `#`.
 fn shown_screening() -> String {
-    let begin = REFERENCE.find("# [screening]").expect("it is shown");
-    let end = REFERENCE.find("[http]").expect("it follows");
+    shown("# [screening]", "[http]")
+}
+
+/// What the reference shows behind `#` from one place to another, without the `#`.
+fn shown(from: &str, to: &str) -> String {
+    let begin = REFERENCE.find(from).expect("it is shown");
+    let end = REFERENCE.find(to).expect("it follows");
     REFERENCE[begin..end].lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_webhook_that_the_reference_shows_has_the_defaults() {
+    let account = shown("[[account]]", "[dns]");
+    let shown = parse(&format!("{SMALLEST}{account}\n{}", shown("# [[webhook]]", "# [screening]"))).expect("good");
+    let required =
+        "[[webhook]]\nname = \"crm\"\nurl = \"https://hooks.example.org/mail\"\nsecret_file = \"crm.secret\"\n";
+    let given = parse(&format!("{SMALLEST}{required}")).expect("good").webhooks.remove(0);
+    let shown = shown.webhooks[0].clone();
+    assert_eq!(shown.accounts.as_deref(), Some(&["user@accept.test".into()][..]));
+    assert_eq!(shown.ca_file.as_deref(), Some(Path::new("/etc/ringpost/ca.pem")));
+    assert_eq!(Webhook { accounts: None, ca_file: None, ..shown }, given);
 }
 
 #[test]
@@ -190,6 +207,49 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ("no DNS server", "[dns]\nservers = []\n", 2, "the list is empty"),
     ("a section in double brackets", "[[dns]]\n", 1, "single brackets"),
     ("a list of sections in single brackets", "[route]\ndomains = [\"*\"]\n", 1, "write [[route]]"),
+    (
+        "a webhook without a secret",
+        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\n",
+        1,
+        "webhook.secret_file is missing",
+    ),
+    (
+        "a webhook's odd name",
+        "[[webhook]]\nname = \"A b\"\nurl = \"http://h\"\nsecret_file = \"s\"\n",
+        2,
+        "lower-case letters",
+    ),
+    (
+        "a webhook's bad URL",
+        "[[webhook]]\nurl = \"hooks.test/mail\"\nname = \"a\"\nsecret_file = \"s\"\n",
+        2,
+        "begins with https:// or http://",
+    ),
+    (
+        "an unknown event",
+        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\nevents = [\"bounced\"]\n",
+        5,
+        "one of \"delivered\", \"delayed\"",
+    ),
+    (
+        "a webhook of nobody",
+        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\naccounts = [\"jo@a.test\"]\n",
+        5,
+        "no [[account]] named `jo@a.test`",
+    ),
+    (
+        "an authority for nothing",
+        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\nca_file = \"ca.pem\"\n",
+        5,
+        "only an https url",
+    ),
+    (
+        "the same webhook twice",
+        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\n\
+         [[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\n",
+        6,
+        "used already in line 11",
+    ),
     ("half of [tls]", "[tls]\ncertificate = \"c.pem\"\n", 1, "tls.private_key is missing"),
     ("a bad route", "[[route]]\ndomains = [\"*.\"]\nnext_hop = \"h\"\n", 2, "is not a domain"),
     ("a bad next hop", "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h:0\"\n", 3, "is not a next hop"),

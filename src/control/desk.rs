@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
 use crate::queue::orders::{Order, Report, Selection};
+use crate::queue::webhook::{Counts, Encoded, EventId};
 
 /// Messages of one page.
 pub const PAGE_MAX: usize = 1_000;
@@ -130,6 +131,18 @@ impl Desk {
         }
     }
 
+    /// Everything about the messages of a Message-ID, also delivered ones, in the order of ids.
+    pub async fn find(&self, message_id: &str) -> Result<Vec<Value>, Trouble> {
+        let _turn = self.turn().await?;
+        let answers = (0..self.shards()).map(|shard| async move {
+            match self.ask(shard, Order::Find(message_id.into())).await? {
+                Report::Messages(found) => Ok(found),
+                other => Err(unexpected(shard, other)),
+            }
+        });
+        Ok(futures::future::try_join_all(answers).await?.into_iter().flatten().collect())
+    }
+
     /// How many queued recipients there are.
     pub async fn count(&self, selection: &Selection) -> Result<u64, Trouble> {
         self.sum(selection, Order::Count).await
@@ -165,6 +178,38 @@ impl Desk {
             }
         });
         futures::future::try_join_all(answers).await
+    }
+
+    /// How each webhook stands, by shard.
+    pub async fn webhooks(&self) -> Result<Vec<Vec<Counts>>, Trouble> {
+        let _turn = self.looks.acquire().await.map_err(|_| Trouble::Stopping)?;
+        let answers = (0..self.shards()).map(|shard| async move {
+            match self.exchange(shard, Order::Webhooks, LOOK_PATIENCE).await? {
+                Report::Webhooks(counts) => Ok(counts),
+                other => Err(unexpected(shard, other)),
+            }
+        });
+        futures::future::try_join_all(answers).await
+    }
+
+    /// The next events of a shard that a webhook is to be told, once there are any; none after a while. It takes no turn:
+    /// it waits most of the time.
+    pub async fn take_events(
+        &self,
+        shard: usize,
+        webhook: &str,
+        told: Option<EventId>,
+        limit: usize,
+    ) -> Result<Vec<Encoded>, Trouble> {
+        match self.ask(shard, Order::TakeEvents { webhook: webhook.into(), told, limit }).await? {
+            Report::Events(events) => Ok(events),
+            other => Err(unexpected(shard, other)),
+        }
+    }
+
+    /// A request to a webhook did not succeed.
+    pub async fn count_failure(&self, shard: usize, webhook: &str) -> Result<(), Trouble> {
+        self.ask(shard, Order::CountFailure(webhook.into())).await.map(drop)
     }
 
     /// Asks the shards that `selection` concerns, all at once, and adds up what they count.

@@ -1,9 +1,10 @@
 //! The control plane: one Tokio thread for what people and other systems talk to, and the command line.
 //!
 //! Owns: start and stop of the process ([`serve`]), signals, reload of the configuration, the writing of the log, the
-//! resolver, the HTTP API with its console and the control socket, the operator's commands, the demo.
+//! resolver, webhooks, the HTTP API with its console and the control socket, the operator's commands, the demo.
 //! Never: touches mail or a queue itself. It asks the shards, through crossings, and the shards answer when they can.
-//! On disk: `control.sock` in the data directory (mode 0600), and the HTTP token where there was none.
+//! On disk: `control.sock` in the data directory (mode 0600), and the HTTP token and the webhooks' secrets
+//! where there were none.
 //! After a crash: the old socket is replaced; there is nothing else to recover.
 //! Limits: in [`desk`] (orders under way, page size, patience) and [`http`] (bodies).
 
@@ -21,3 +22,4 @@ pub mod resolver;
 pub mod serve;
 pub mod signals;
 pub mod socket;
+pub mod webhook;

@@ -4,17 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::certificate;
+use super::webhook::{self, Endpoint};
 use crate::config::Config;
 
 /// Reads `file` again. The errors are for people, one line each; where there are any, nothing changes.
-pub fn prepare(file: &Path, running: &Config) -> Result<Arc<Config>, Vec<String>> {
+pub fn prepare(file: &Path, running: &Config) -> Result<(Arc<Config>, Vec<Endpoint>), Vec<String>> {
     let config = Config::load(file)
         .map_err(|mistakes| mistakes.iter().map(|mistake| mistake.in_file(file)).collect::<Vec<_>>())?;
     let mut refusals = fixed(running, &config);
     if let Err(error) = certificate::of(&config) {
         refusals.push(error.to_string());
     }
-    if refusals.is_empty() { Ok(config) } else { Err(refusals) }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    Ok((config.clone(), webhook::prepare(&config)?))
 }
 
 /// What cannot change while the server runs, and has changed.
@@ -52,7 +56,7 @@ networks = [\"127.0.0.0/8\"]
         let file = folder.path().join("ringpost.toml");
         let running = Config::parse(TEXT, folder.path()).expect("good");
         std::fs::write(&file, text).expect("a file");
-        prepare(&file, &running)
+        prepare(&file, &running).map(|(config, _)| config)
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::http::{self, Access, Bounded, Token};
 use super::log::Writer;
 use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
+use super::webhook::{self, Endpoint, Lanes};
 use super::{certificate, clock, reload, resolver, socket};
 use crate::config::{Config, Listener};
 use crate::crossing::{Certificate, Crossing, Quotas};
@@ -94,6 +95,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let passed = passed_sockets(&options.config)?;
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let certificate = certificate::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
     let writer = Writer::start(log.clone(), options.out).map_err(|error| failed("the log", &error))?;
@@ -122,8 +124,9 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         desk: Desk::new(inlet),
         telling,
         notifier: Notifier::from_environment(),
+        lanes: Lanes::default(),
     };
-    let result = runtime.block_on(control.run(plane, questions, when_ready));
+    let result = runtime.block_on(control.run(plane, questions, endpoints, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
     }
@@ -282,6 +285,7 @@ struct Control {
     desk: Desk,
     telling: mpsc::UnboundedReceiver<News>,
     notifier: Notifier,
+    lanes: Lanes,
 }
 
 impl Control {
@@ -289,6 +293,7 @@ impl Control {
         mut self,
         plane: Plane,
         questions: channel::Receiver<Query>,
+        endpoints: Vec<Endpoint>,
         when_ready: impl FnOnce(Option<&Token>),
     ) -> Result<(), Failure> {
         let mut signals = Signals::listen().map_err(|error| failed("signals", &error))?;
@@ -299,6 +304,7 @@ impl Control {
         }
         let socket = http::router(self.desk.clone(), Access::Socket);
         tokio::spawn(async move { axum::serve(Bounded::new(plane.socket), socket).await });
+        self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
             let router = http::router(self.desk.clone(), Access::Bearer(its_token.clone()));
@@ -365,11 +371,12 @@ impl Control {
     async fn reload(&mut self, servers: &watch::Sender<Vec<SocketAddr>>) {
         let Some(file) = &self.file else { return };
         match reload::prepare(file, &self.config) {
-            Ok(config) => {
+            Ok((config, endpoints)) => {
                 self.config = config;
                 self.quotas = self.quotas.follow(&self.config);
                 let _ = servers.send(self.config.dns_servers.clone());
                 self.tell_config().await;
+                self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
             }
             Err(refusals) => {
                 for refusal in refusals {

@@ -146,6 +146,27 @@ pub enum Event<'a> {
         /// Whether messages are accepted.
         accepting: bool,
     },
+    /// `webhook_overflow`: so many events for a webhook are given up, for want of room or because it is gone.
+    WebhookOverflow {
+        /// Its name.
+        webhook: &'a str,
+        /// How many.
+        events: u64,
+    },
+    /// `webhook_failing`: a request to a webhook did not succeed; it is tried again. Told once until it succeeds.
+    WebhookFailing {
+        /// Its name.
+        webhook: &'a str,
+        /// Why.
+        why: &'a dyn fmt::Display,
+    },
+    /// `webhook_back`: a request to a webhook has succeeded after so many that had not.
+    WebhookBack {
+        /// Its name.
+        webhook: &'a str,
+        /// How many.
+        failures: u64,
+    },
     /// `checkpoint_failed`: the index could not be written; it is tried again.
     CheckpointFailed(&'a dyn fmt::Display),
     /// `session_panicked`: a defect of ours ended one connection; the others go on.
@@ -190,6 +211,9 @@ impl Event<'_> {
             Event::Ordered { .. } => "ordered",
             Event::Space { accepting: false } => "space_low",
             Event::Space { accepting: true } => "space_back",
+            Event::WebhookOverflow { .. } => "webhook_overflow",
+            Event::WebhookFailing { .. } => "webhook_failing",
+            Event::WebhookBack { .. } => "webhook_back",
             Event::CheckpointFailed(_) => "checkpoint_failed",
             Event::SessionPanicked { .. } => "session_panicked",
             Event::Reloaded => "reloaded",
@@ -213,6 +237,8 @@ impl Event<'_> {
             | Event::Refused { .. }
             | Event::TlsFailed { .. }
             | Event::Failed(_)
+            | Event::WebhookOverflow { .. }
+            | Event::WebhookFailing { .. }
             | Event::Uncertain { .. } => Level::Warn,
             _ => Level::Info,
         }
@@ -252,6 +278,9 @@ impl Event<'_> {
             Event::Recovered { recipients, frames, took_ms } => {
                 line.put("recipients", recipients).put("frames", frames).put("took_ms", took_ms);
             }
+            Event::WebhookOverflow { webhook, events } => _ = line.put("webhook", webhook).put("events", events),
+            Event::WebhookFailing { webhook, why } => _ = line.put("webhook", webhook).put("why", why),
+            Event::WebhookBack { webhook, failures } => _ = line.put("webhook", webhook).put("failures", failures),
             Event::Ordered { order, recipients } => _ = line.put("order", order).put("recipients", recipients),
             Event::CheckpointFailed(why) | Event::ReloadRefused(why) | Event::Trouble(why) => _ = line.put("why", why),
             Event::Ready { shards } => _ = line.put("shards", shards),

@@ -11,7 +11,7 @@ use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Sender};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, Question};
-use crate::spool::record::Tagged;
+use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Tagged};
 use crate::spool::{Client, Message};
 
 /// A question whose answer takes time.
@@ -146,7 +146,7 @@ impl Conversation {
             envelope,
             account: account.clone(),
             client: Some(client),
-            tagged: Tagged { screening: screening.clone(), scheduled },
+            tagged: Tagged { screening: screening.clone(), scheduled, message_id: kept(&message_id) },
             content,
         };
         let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;
@@ -209,6 +209,11 @@ impl Conversation {
             screening: verdict.as_deref(),
         });
     }
+}
+
+/// A Message-ID that is kept with its message.
+fn kept(message_id: &str) -> Option<Box<str>> {
+    (message_id.len() <= MESSAGE_ID_BYTES_MAX).then(|| message_id.into())
 }
 
 fn accepted(verdict: Verdict) -> Result<(), Reply> {

@@ -150,9 +150,9 @@ impl Queue {
             if changes.is_empty() {
                 return Ok(changes);
             }
-            if spool::append_settlement(&self.core.journal, &changes, &[]).is_ok() {
+            if let Ok((position, _)) = spool::append_settlement(&self.core.journal, &changes, &[]) {
                 // The frame says so already: memory that cannot follow it is the storage's failure.
-                let slices = self.core.state.borrow_mut().change_all(changes.iter().cloned());
+                let slices = self.core.state.borrow_mut().change_all(changes.iter().cloned(), position);
                 let Some(slices) = self.sound(slices) else { break };
                 self.publish_when_durable(slices);
                 return Ok(changes);

@@ -13,9 +13,9 @@ use shards::journal::Position;
 
 use super::retention::expiry_key;
 use super::row;
-use super::rows::{self, DONE, EXPIRY, META, QUEUED, SEGMENTS, SUBMITTED, Slot};
+use super::rows::{self, DONE, EVENTS, EXPIRY, MESSAGE_IDS, META, QUEUED, SEGMENTS, SUBMITTED, Slot};
 use super::submitted::Change;
-use super::{Error, Life, Queue};
+use super::{Error, Life, Queue, find};
 use crate::events::Event;
 use crate::spool::encode::{Corrupt, Reader, put_number};
 
@@ -27,6 +27,8 @@ const URGENT_BYTES: usize = 16 << 20;
 const ROWS_PER_TURN: usize = 500;
 /// Contents erased in one round: each may read two blocks, and checkpoints wait for it.
 const ERASURES_PER_ROUND: usize = 2_000;
+/// Between two times that the log is told of events that webhooks lost.
+const LOSSES_PAUSE: Duration = Duration::from_secs(60);
 /// The only key of the table `meta`.
 pub(super) const META_KEY: &[u8] = b"checkpoint";
 /// The format of the index.
@@ -70,6 +72,7 @@ struct Taken {
     segments: Vec<(u32, Option<Vec<u8>>)>,
     submitted: Vec<Change>,
     expired: Vec<[u8; 12]>,
+    events: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Segments that can be deleted after the commit.
     dead: Vec<u32>,
     meta: Meta,
@@ -95,6 +98,7 @@ impl Queue {
                 return;
             }
             self.tell_space();
+            self.tell_losses();
             self.core.ready.give();
             self.rebuild_slices_if_stale().await;
             let abandoned = !self.core.state.borrow().expired.is_empty();
@@ -106,7 +110,8 @@ impl Queue {
 
     /// Whether rows in memory should leave it soon.
     pub(super) fn checkpoint_is_urgent(&self) -> bool {
-        self.core.state.borrow().rows.bytes() > URGENT_BYTES
+        let state = self.core.state.borrow();
+        state.rows.bytes() + state.webhooks.bytes() > URGENT_BYTES
     }
 
     /// Waits until rows have left memory enough to change many more.
@@ -123,7 +128,7 @@ impl Queue {
 
     /// Makes a checkpoint if something changed; deletes and trims segments and erases contents that nothing needs any more.
     async fn checkpoint(&self) -> Result<(), Error> {
-        if let Some(taken) = self.take() {
+        if let Some(taken) = self.take()? {
             self.core.journal.durable_until(taken.meta.position).await?;
             let batch = self.batch(&taken).await;
             let index = self.core.state.borrow().rows.index().clone();
@@ -143,22 +148,23 @@ impl Queue {
     }
 
     /// The synchronous step: what changed, and the position up to which the journal says the same.
-    fn take(&self) -> Option<Taken> {
+    fn take(&self) -> Result<Option<Taken>, Error> {
         let state = &mut *self.core.state.borrow_mut();
         let position = self.core.journal.tail();
         let dead = state.segments.dead(&self.core.journal.segments(), position);
         let is_dirty = state.rows.is_dirty() || state.segments.is_dirty() || state.submitted.is_dirty();
-        if !is_dirty && state.expired.is_empty() && dead.is_empty() {
-            return None;
+        if !is_dirty && !state.webhooks.is_dirty() && state.expired.is_empty() && dead.is_empty() {
+            return Ok(None);
         }
-        Some(Taken {
+        Ok(Some(Taken {
+            events: state.webhooks.begin_checkpoint(state.rows.index())?,
             rows: state.rows.begin_checkpoint(),
             segments: state.segments.begin_checkpoint(position),
             submitted: state.submitted.begin_checkpoint(),
             expired: std::mem::take(&mut state.expired),
             dead,
             meta: Meta { position, next_number: state.next_number },
-        })
+        }))
     }
 
     async fn batch(&self, taken: &Taken) -> Batch {
@@ -172,6 +178,12 @@ impl Queue {
                     batch.changes.push((table, key.clone(), None));
                 }
             };
+            if let Slot::Queued(row) | Slot::Done(row) = &dirty.slot
+                && let Some(key) = find::key_of(row, *message)
+                && !dirty.stored
+            {
+                batch.changes.push((MESSAGE_IDS, key.to_vec(), Some(Vec::new())));
+            }
             match &dirty.slot {
                 Slot::Queued(row) => batch.changes.push((QUEUED, key, Some(row.encode()))),
                 Slot::Done(row) => {
@@ -180,9 +192,10 @@ impl Queue {
                     batch.changes.push((EXPIRY, expiry.to_vec(), Some(Vec::new())));
                     batch.changes.push((DONE, key.clone(), Some(row.encode())));
                 }
-                Slot::Gone => {
+                Slot::Gone(found_by) => {
                     delete(&mut batch, QUEUED);
                     delete(&mut batch, DONE);
+                    batch.changes.extend(found_by.map(|key| (MESSAGE_IDS, key.to_vec(), None)));
                 }
             }
             if done % ROWS_PER_TURN == ROWS_PER_TURN - 1 {
@@ -193,6 +206,7 @@ impl Queue {
         batch.changes.extend(taken.segments.iter().map(segment));
         let submitted = |(account, value): &Change| (SUBMITTED, account.as_bytes().to_vec(), value.clone());
         batch.changes.extend(taken.submitted.iter().map(submitted));
+        batch.changes.extend(taken.events.iter().map(|(key, value)| (EVENTS, key.clone(), value.clone())));
         batch.changes.push((META, META_KEY.to_vec(), Some(taken.meta.encode())));
         batch
     }
@@ -202,6 +216,7 @@ impl Queue {
             let mut state = self.core.state.borrow_mut();
             state.rows.end_checkpoint();
             state.segments.end_checkpoint();
+            state.webhooks.end_checkpoint();
             state.tally.checkpoints += 1;
         }
         for segment in taken.dead {
@@ -217,6 +232,7 @@ impl Queue {
         let mut state = self.core.state.borrow_mut();
         state.rows.abandon_checkpoint(taken.rows);
         state.segments.abandon_checkpoint();
+        state.webhooks.abandon_checkpoint();
         state.submitted.abandon_checkpoint(taken.submitted);
         state.expired.extend(taken.expired);
     }
@@ -230,6 +246,19 @@ impl Queue {
         match self.core.journal.erase(extents.clone()).await {
             Ok(()) => self.core.state.borrow_mut().segments.erased(&extents),
             Err(why) => self.core.log.emit(&Event::Trouble(&why)),
+        }
+    }
+
+    /// Tells the log which webhooks lost events, now and then.
+    fn tell_losses(&self) {
+        let now = self.now();
+        if now.since(self.core.losses_told.get()) < LOSSES_PAUSE {
+            return;
+        }
+        let losses = self.core.state.borrow_mut().webhooks.losses();
+        for (webhook, events) in &losses {
+            self.core.log.emit(&Event::WebhookOverflow { webhook, events: *events });
+            self.core.losses_told.set(now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Delay: the sender learns, once for each recipient, that a message has not been delivered after
 //! `[retry] delay_notice_after` (RFC 3461 §4.1, RFC 3464 §2.3.3), whatever it waits for: its next attempt, a destination
-//! that is held up, the operator.
+//! that is held up, the operator. Webhooks learn it at the same time, by the same frame.
 //!
 //! Ids are in the order of arrival, so one walk through the queue, from the oldest on, meets every message when its time
 //! comes. It goes on where it stopped: a queued message is looked at once (and once more after each start), and what was
@@ -17,6 +17,7 @@ use super::row::{Entry, Row, seconds, timestamp};
 use super::{MessageId, Queue};
 use crate::bounce::Action;
 use crate::config::Config;
+use crate::config::webhook::Kind;
 use crate::events::Event;
 use crate::smtp::path::ReversePath;
 use crate::spool;
@@ -67,7 +68,7 @@ impl Queue {
                     return until(row.arrival + after);
                 }
                 self.core.scheduled.borrow_mut().insert((seconds(row.begin()), message));
-            } else if wants_any(&row, &config) && !self.tell_delay(message, &config).await {
+            } else if self.wants_any(&row, &config) && !self.tell_delay(message, &config).await {
                 return Round::NoRoom;
             }
             // An older message may have been accepted in the meantime: then the walk goes on there.
@@ -95,7 +96,7 @@ impl Queue {
             }
             let row = self.core.state.borrow().rows.read(message, Row::clone);
             let Some(row) = self.sound(row) else { break };
-            if row.is_some_and(|row| wants_any(&row, config)) && !self.tell_delay(message, config).await {
+            if row.is_some_and(|row| self.wants_any(&row, config)) && !self.tell_delay(message, config).await {
                 return false;
             }
             self.core.scheduled.borrow_mut().remove(&(begin_s, message));
@@ -110,7 +111,14 @@ impl Queue {
         }
     }
 
-    /// Tells the sender of a message of those of its recipients that are still queued. False: there is no room.
+    /// Whether a delay of any recipient is to be told to anybody.
+    fn wants_any(&self, row: &Row, config: &Config) -> bool {
+        let webhooks = self.core.state.borrow().webhooks.want(Kind::Delayed, row);
+        row.recipients.iter().any(|entry| is_untold(entry) && (webhooks || sender_wants(entry, row, config)))
+    }
+
+    /// Tells the sender of a message, and webhooks, of those of its recipients that are still queued. False: there is no
+    /// room.
     async fn tell_delay(&self, message: MessageId, config: &Config) -> bool {
         let header = match self.beginning_of(message, notice::RETURNED_HEADER_BYTES).await {
             Ok(header) => header,
@@ -123,28 +131,36 @@ impl Queue {
         // From here on nothing waits: what became of the recipients meanwhile counts.
         let row = self.core.state.borrow().rows.read(message, Row::clone);
         let Some(Some(row)) = self.sound(row) else { return true };
-        let (indices, told): (Vec<u16>, Vec<Told>) = (0..=u16::MAX)
-            .zip(&row.recipients)
-            .filter(|(_, entry)| wants(entry, &row, config))
-            .map(|(index, entry)| (index, Told::waiting(entry)))
-            .unzip();
+        let webhooks = self.core.state.borrow().webhooks.want(Kind::Delayed, &row);
+        let late = || (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| is_untold(entry));
+        let for_sender = |entry: &Entry| sender_wants(entry, &row, config);
+        let indices: Vec<u16> =
+            late().filter(|(_, entry)| webhooks || for_sender(entry)).map(|(index, _)| index).collect();
+        let told: Vec<Told> =
+            late().filter(|(_, entry)| for_sender(entry)).map(|(_, entry)| Told::waiting(entry)).collect();
+        if indices.is_empty() {
+            return true;
+        }
         let about = About { message, row: &row, content: &header };
-        let Some(notice) = self.compose(Action::Delayed, &about, &told) else { return true };
-        let Ok(place) = spool::append_delay(&self.core.journal, message, &indices, &notice) else { return false };
-        let told = self.core.state.borrow_mut().delay_told(message, &indices);
+        let notice = self.compose(Action::Delayed, &about, &told);
+        let appended = spool::append_delay(&self.core.journal, message, &indices, notice.as_ref());
+        let Ok(place) = appended else { return false };
+        let told = self.core.state.borrow_mut().delay_told(message, &indices, place.position);
         self.sound(told);
-        self.enter_notice(message, Action::Delayed, notice, place);
+        if let Some(notice) = notice {
+            self.enter_notice(message, Action::Delayed, notice, place);
+        }
+        self.events_changed();
         true
     }
 }
 
-/// Whether a delay of any recipient is to be told.
-fn wants_any(row: &Row, config: &Config) -> bool {
-    row.sender.path != ReversePath::Null && row.recipients.iter().any(|entry| wants(entry, row, config))
+/// Whether a recipient is queued and nobody was told yet that it is late.
+fn is_untold(entry: &Entry) -> bool {
+    !entry.delay_told && entry.standing.state.ended_s().is_none()
 }
 
-fn wants(entry: &Entry, row: &Row, config: &Config) -> bool {
-    !entry.delay_told
-        && entry.standing.state.ended_s().is_none()
-        && notice::wants_delay(entry.recipient.notify, row.account.as_deref(), config)
+/// Whether the sender wants to know of a recipient's delay.
+fn sender_wants(entry: &Entry, row: &Row, config: &Config) -> bool {
+    row.sender.path != ReversePath::Null && notice::wants_delay(entry.recipient.notify, row.account.as_deref(), config)
 }

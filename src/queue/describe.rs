@@ -8,8 +8,12 @@ use shards::Timestamp;
 
 use super::MessageId;
 use super::row::{Entry, Row, domain_of, timestamp};
+use super::webhook::{Event, EventId};
+use crate::bounce::classify::Action;
+use crate::bounce::decode_xtext;
 use crate::message::{date, scan};
-use crate::spool::record::{Standing, State};
+use crate::smtp::envelope::Recipient;
+use crate::spool::record::{Said, Standing, State};
 
 /// Octets of a Subject that are shown.
 const SUBJECT_BYTES_MAX: usize = 500;
@@ -30,15 +34,16 @@ pub fn message(
     now: Timestamp,
     pause_of: &dyn Fn(&str) -> Option<Pause>,
 ) -> Value {
-    let mut object = Map::new();
-    object.insert("id".into(), id.to_string().into());
-    object.insert("arrival".into(), date::rfc3339(row.arrival).into());
+    let mut object = identity(&Identity {
+        id,
+        arrival: row.arrival,
+        sender: &row.sender.path.to_string(),
+        message_id: row.tagged.message_id.as_deref(),
+        envid: row.sender.envid.as_deref(),
+        account: row.account.as_deref(),
+    });
     object.insert("age_s".into(), now.since(row.arrival).as_secs().into());
-    object.insert("sender".into(), row.sender.path.to_string().into());
     object.insert("bytes".into(), row.content_bytes.into());
-    if let Some(account) = &row.account {
-        object.insert("account".into(), (**account).into());
-    }
     if let Some(client) = &row.client {
         object.insert("client".into(), format!("{} [{}]", client.name, client.address).into());
     }
@@ -52,47 +57,114 @@ pub fn message(
     Value::Object(object)
 }
 
+/// An event as webhooks are told it: what they know it by, its type and time, the message and the recipient.
+pub fn event(id: EventId, event: &Event) -> Value {
+    let mut object = identity(&Identity {
+        id: event.message,
+        arrival: event.arrival,
+        sender: &event.sender,
+        message_id: event.message_id.as_deref(),
+        envid: event.envid.as_deref(),
+        account: event.account.as_deref(),
+    });
+    object.insert("event".into(), event.name(id).to_string().into());
+    object.insert("type".into(), event.kind.name().into());
+    object.insert("time".into(), date::rfc3339(timestamp(event.at_s)).into());
+    object.insert("recipient".into(), standing(&event.recipient, &event.standing, false, None));
+    Value::Object(object)
+}
+
+/// What a message is known by.
+struct Identity<'a> {
+    id: MessageId,
+    arrival: Timestamp,
+    sender: &'a str,
+    message_id: Option<&'a str>,
+    envid: Option<&'a str>,
+    account: Option<&'a str>,
+}
+
+fn identity(identity: &Identity<'_>) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("id".into(), identity.id.to_string().into());
+    object.insert("arrival".into(), date::rfc3339(identity.arrival).into());
+    object.insert("sender".into(), identity.sender.into());
+    let envelope_id = identity.envid.map(decode_xtext);
+    for (key, value) in
+        [("message_id", identity.message_id), ("envelope_id", envelope_id.as_deref()), ("account", identity.account)]
+    {
+        if let Some(value) = value {
+            object.insert(key.into(), value.into());
+        }
+    }
+    object
+}
+
 fn recipient(row: &Row, entry: &Entry, now: Timestamp, pause_of: &dyn Fn(&str) -> Option<Pause>) -> Value {
-    let Standing { state, attempts, last } = &entry.standing;
+    let state = entry.standing.state;
     let pause = match state {
         State::Due { at_s } => {
             let pause = pause_of(&domain_of(entry.recipient.path.as_str()));
-            pause.filter(|pause| pause.until > timestamp(*at_s))
+            pause.filter(|pause| pause.until > timestamp(at_s))
         }
         State::Held | State::Delivered { .. } | State::Failed { .. } => None,
     };
-    let waits = row.waits_for_its_time(*state, now);
+    standing(&entry.recipient, &entry.standing, row.waits_for_its_time(state, now), pause.as_ref())
+}
+
+/// How a recipient stands; `waits`: for the time that its message is scheduled for.
+fn standing(recipient: &Recipient, standing: &Standing, waits: bool, pause: Option<&Pause>) -> Value {
+    let Standing { state, attempts, last } = standing;
     let mut object = json!({
-        "address": entry.recipient.path.as_str(),
+        "address": recipient.path.as_str(),
         "state": if waits { "scheduled" } else { state_name(*state) },
         "attempts": attempts,
         "explanation": if waits {
             "held back until the Date that it bears".into()
         } else {
-            explain(&entry.standing, pause.as_ref())
+            explain(standing, pause)
         },
     });
     if let State::Due { at_s } = state {
-        object["next"] = date::rfc3339(pause.as_ref().map_or(timestamp(*at_s), |pause| pause.until)).into();
+        object["next"] = date::rfc3339(pause.map_or(timestamp(*at_s), |pause| pause.until)).into();
     }
-    if let Some(pause) = &pause {
+    if let Some(pause) = pause {
         object["why"] = (*pause.why).into();
     }
     if let Some(at_s) = state.ended_s() {
         object["ended"] = date::rfc3339(timestamp(at_s)).into();
     }
+    if let Some(orcpt) = &recipient.orcpt {
+        object["original"] = decode_xtext(orcpt).into();
+    }
     if let Some(said) = last {
-        object["status"] = said.status.to_string().into();
-        object["why"] = (*said.text).into();
-        if let Some(reason) = &said.reason {
-            object["category"] = reason.category.name().into();
-            object["rule"] = (*reason.rule).into();
-        }
-        if let Some(remote) = &said.remote {
-            object["remote"] = (**remote).into();
-        }
+        add_said(&mut object, *state, said);
     }
     object
+}
+
+/// Adds what was said last, and what it means: in our words and in those of other systems.
+fn add_said(object: &mut Value, state: State, said: &Said) {
+    object["status"] = said.status.to_string().into();
+    object["why"] = (*said.text).into();
+    if let Some(reply) = said.reply() {
+        object["code"] = reply.code.into();
+    }
+    let action = match state {
+        State::Delivered { .. } => Action::Deliver,
+        State::Failed { .. } => Action::Reject,
+        State::Due { .. } | State::Held => Action::Defer,
+    };
+    object["action"] = action.name().into();
+    if let Some(reason) = &said.reason {
+        object["category"] = reason.category.name().into();
+        object["rule"] = (*reason.rule).into();
+        object["powermta"] = reason.category.powermta().into();
+        object["kumomta"] = reason.category.kumomta_after(action).into();
+    }
+    if let Some(remote) = &said.remote {
+        object["remote"] = (**remote).into();
+    }
 }
 
 fn state_name(state: State) -> &'static str {

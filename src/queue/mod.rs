@@ -16,7 +16,7 @@
 //!
 //! On disk: `DATA/lock`, and for each shard `DATA/shard-NN/journal` (every record of the [spool](crate::spool)) and
 //! `DATA/shard-NN/index` (rows as of the last checkpoint, with the journal's position that they cover).
-//! Both also tell what each account has submitted today ([`submitted`]).
+//! Both also tell what each account has submitted today ([`submitted`]), and what webhooks have yet to be told ([`webhook`]).
 //! After a crash: the index is read once and the journal replayed from that position; `recovery` tests each arrow.
 //! RFC: 5321 §4.2.5, §4.5.4.1; 3461 §4.1, §5.2.
 //!
@@ -37,8 +37,9 @@ mod checkpoint;
 mod clockwork;
 mod contents;
 mod delay;
-mod describe;
+pub mod describe;
 mod expiry;
+mod find;
 pub mod lease;
 mod notice;
 mod open;
@@ -57,6 +58,7 @@ pub mod submitted;
 #[cfg(test)]
 mod tests;
 mod trim;
+pub mod webhook;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -122,8 +124,10 @@ pub enum Error {
     /// Another process works on this directory.
     #[error("{0} is in use by another ringpost")]
     Locked(PathBuf),
-    /// There are queued messages of more shards than are configured.
-    #[error("{directory} holds queued mail of {shards} shards: set `[server] shards` to {shards} or more")]
+    /// There are queued messages, or untold events, of more shards than are configured.
+    #[error(
+        "{directory} holds queued mail, or events for webhooks, of {shards} shards: set `[server] shards` to {shards} or more"
+    )]
     Leftover {
         /// The data directory.
         directory: PathBuf,
@@ -187,6 +191,10 @@ struct Core {
     ready: Signal,
     /// `unpublished` has grown.
     appended: Signal,
+    /// A webhook may have something to be told.
+    events: Signal,
+    /// When the log was told last that a webhook lost events.
+    losses_told: Cell<Timestamp>,
     /// Something is due, or a parking ends, sooner than the clockwork waits for.
     sooner: Signal,
     /// Until when it waits, in seconds since the epoch.

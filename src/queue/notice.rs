@@ -134,8 +134,8 @@ impl Queue {
             recipients: &recipients,
             content: about.content,
         })?;
-        let bounce::Notice { envelope, content, .. } = notice;
-        let tagged = Tagged::default();
+        let bounce::Notice { envelope, message_id, content } = notice;
+        let tagged = Tagged { message_id: Some(message_id), ..Tagged::default() };
         Some(Message { id, arrival: now, envelope, account: None, client: None, tagged, content })
     }
 

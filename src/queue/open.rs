@@ -58,12 +58,12 @@ impl Claim {
     }
 }
 
-/// Whether a partition that no shard will open has queued mail.
+/// Whether a partition that no shard will open has queued mail, or events that a webhook is to be told.
 fn holds_mail(partition: PathBuf, config: Arc<Config>) -> Result<bool, Error> {
     let name = partition.clone();
     let opened = shards::launch::run(move |reactor| async move {
         let (state, ..) = recover(&reactor, &partition, &config).await?;
-        Ok::<_, Error>(state.tally.queued > 0)
+        Ok::<_, Error>(state.tally.queued > 0 || state.webhooks.any_waiting())
     });
     opened.map_err(|why| Error::Io(name, why))?
 }
@@ -95,6 +95,8 @@ impl Queue {
             unpublished: RefCell::new(VecDeque::new()),
             ready: Signal::default(),
             appended: Signal::default(),
+            events: Signal::default(),
+            losses_told: Cell::new(Timestamp::default()),
             sooner: Signal::default(),
             waits_until_s: Cell::new(0),
             work: Signal::default(),
@@ -144,7 +146,7 @@ impl Queue {
                 self.core.log.emit(&Event::Uncertain { id: message, recipient: path.as_str() });
                 if policy == Uncertain::Hold {
                     let standing = held(standing, now_s);
-                    state.change(crate::spool::record::Change { message, index, standing })?;
+                    state.change(crate::spool::record::Change { message, index, standing }, None)?;
                 }
             }
         }
@@ -214,5 +216,6 @@ fn load_index(index: &Index, state: &mut State, now_s: u32) -> Result<Position, 
         result.is_ok()
     })?;
     result?;
+    state.webhooks.load(index)?;
     Ok(meta.position)
 }

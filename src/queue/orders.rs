@@ -8,6 +8,7 @@ use super::describe::{self, Pause};
 use super::row::{Content, Entry, Row, domain_of};
 use super::rows::Page;
 use super::state::{HEADER_BYTES_MAX, header_of};
+use super::webhook::{Counts, Encoded, EventId};
 use super::{Error, MessageId, Queue};
 use crate::events::Event;
 use crate::smtp::path::ReversePath;
@@ -47,6 +48,8 @@ pub enum Order {
     },
     /// Everything about one message, also a delivered one while its placeholder lasts.
     Show(MessageId),
+    /// The same about every message of a Message-ID.
+    Find(Box<str>),
     /// Count queued recipients (constant time when the selection is empty).
     Count(Selection),
     /// due → held.
@@ -62,23 +65,41 @@ pub enum Order {
     Suspend(bool),
     /// Counters of this shard.
     Metrics,
+    /// The next events that a webhook is to be told, at most `limit`, once there are any; an empty answer after a while.
+    TakeEvents {
+        /// Its name.
+        webhook: Box<str>,
+        /// It was told everything up to this one.
+        told: Option<EventId>,
+        /// Events per hand-over.
+        limit: usize,
+    },
+    /// A request to a webhook did not succeed.
+    CountFailure(Box<str>),
+    /// How each webhook stands.
+    Webhooks,
 }
 
 /// A shard's report. JSON values are what `--json` prints and the HTTP API returns. A message is
 ///
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
-///   "account": "user@example.org", "client": "name [192.0.2.7]", "screening": "clean",
-///   "scheduled": "2026-11-30T08:00:00.000Z",
-///   "recipients": [{ "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
-///                    "status": "4.2.2", "why": "452 4.2.2 mailbox full", "remote": "mx.example.org [192.0.2.1]" }] }
+///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org",
+///   "client": "name [192.0.2.7]", "screening": "clean", "scheduled": "2026-11-30T08:00:00.000Z",
+///   "recipients": [{ "address": "jo@example.org", "original": "rfc822;j@example.org", "state": "due", "attempts": 2,
+///                    "next": "2026-11-23T07:54:43.000Z", "status": "4.2.2", "code": 452, "why": "452 4.2.2 mailbox full",
+///                    "action": "defer", "category": "mailbox-full", "rule": "mailbox-full", "powermta": "quota-issues",
+///                    "kumomta": "QuotaIssues", "remote": "mx.example.org [192.0.2.1]" }] }
 /// ```
 ///
-/// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `state` is due, held, delivered or
-/// failed, or scheduled: due at the Date that the message bears, which is the message's `scheduled`. `next` belongs to due
-/// and scheduled, the last three to the last attempt. Where the destination is left alone, `next` is not before the end of
-/// that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were selected. `Show`
-/// may add more, such as `subject` and `message_id`.
+/// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
+/// and ORCPT (RFC 3461). `state` is due, held, delivered or failed, or scheduled: due at the Date that the message bears,
+/// which is the message's `scheduled`. `next` belongs to due and scheduled, what follows it to the last attempt: `code`
+/// where a peer replied, the words of other systems as [`crate::bounce::classify`] gives them. Where the destination is
+/// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. In a list,
+/// `recipients` are those that were selected. `Show` may add more, such as `subject`.
+///
+/// Webhooks are told the same: see [`describe::event`](super::describe::event).
 #[derive(Clone, Debug)]
 pub enum Report {
     /// One JSON object a message.
@@ -89,6 +110,10 @@ pub enum Report {
     Count(u64),
     /// Metrics: name and value. A name that ends in `_total` only grows; others are gauges.
     Metrics(Vec<(&'static str, u64)>),
+    /// TakeEvents: each event's id and bytes (see [`Event`](super::webhook::Event)), in order.
+    Events(Vec<Encoded>),
+    /// Webhooks.
+    Webhooks(Vec<Counts>),
     /// It could not be done; for people.
     Failed(String),
 }
@@ -128,6 +153,7 @@ impl Queue {
         let carried_out = match order {
             Order::List { selection, after, limit } => self.list(&selection, after, limit).await.map(Report::Messages),
             Order::Show(id) => self.show(id).await.map(Report::Message),
+            Order::Find(message_id) => self.find(&message_id).await.map(Report::Messages),
             Order::Count(selection) => self.count(&selection).await.map(Report::Count),
             Order::Hold(selection) => self.alter(Alter::Hold, &selection).await.map(Report::Count),
             Order::Release(selection) => self.alter(Alter::Release, &selection).await.map(Report::Count),
@@ -138,6 +164,14 @@ impl Queue {
                 Ok(Report::Count(0))
             }
             Order::Metrics => Ok(Report::Metrics(self.metrics())),
+            Order::TakeEvents { webhook, told, limit } => {
+                self.take_events(&webhook, told, limit).await.map(Report::Events)
+            }
+            Order::CountFailure(webhook) => {
+                self.core.state.borrow_mut().webhooks.failed(&webhook);
+                Ok(Report::Count(0))
+            }
+            Order::Webhooks => Ok(Report::Webhooks(self.core.state.borrow().webhooks.counts())),
         };
         carried_out.unwrap_or_else(|why| Report::Failed(why.to_string()))
     }
@@ -165,7 +199,7 @@ impl Queue {
         Ok(listed)
     }
 
-    async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
+    pub(super) async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
         let row = {
             let state = self.core.state.borrow();
             match state.rows.read(id, Row::clone)? {

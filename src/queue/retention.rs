@@ -4,7 +4,7 @@
 use super::row::{self, Content, Row};
 use super::rows::{EXPIRY, Slot};
 use super::state::HEADER_BYTES_MAX;
-use super::{Error, MessageId, Queue, state};
+use super::{Error, MessageId, Queue, find, state};
 use crate::events::Event;
 
 /// Messages dealt with in one round of the housekeeping.
@@ -91,7 +91,7 @@ impl Queue {
             if let Content::Kept(extent) = &row.content {
                 state.segments.release(extent, now_s);
             }
-            state.rows.set(message, Slot::Gone);
+            state.rows.set(message, Slot::Gone(find::key_of(&row, message)));
             return;
         }
         if let (Content::Kept(extent), Some(header)) = (&row.content, header) {

@@ -102,7 +102,8 @@ impl Row {
         };
         let header = if let Content::Removed(header) = &self.content { header.len() } else { 0 };
         let screening = self.tagged.screening.as_ref().map_or(0, |screening| screening.len());
-        size_of::<Row>() + 128 + header + screening + self.recipients.iter().map(entry).sum::<usize>()
+        let message_id = self.tagged.message_id.as_ref().map_or(0, |message_id| message_id.len());
+        size_of::<Row>() + 128 + header + screening + message_id + self.recipients.iter().map(entry).sum::<usize>()
     }
 
     /// Its bytes in the index.
@@ -285,6 +286,7 @@ mod tests {
             tagged: Tagged {
                 screening: Some("clean".into()),
                 scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
+                message_id: Some("<1@sender.test>".into()),
             },
             content_bytes: 1000,
             content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),

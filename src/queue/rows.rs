@@ -10,10 +10,10 @@ use std::rc::Rc;
 use shards::index::{Index, Table};
 
 use super::row::{self, Row};
-use super::{Error, MessageId};
+use super::{Error, MessageId, find};
 
 /// The index's tables, in the order of the constants below.
-pub const TABLES: &[&str] = &["meta", "queued", "done", "expiry", "segments", "submitted"];
+pub const TABLES: &[&str] = &["meta", "queued", "done", "expiry", "segments", "submitted", "message_ids", "events"];
 /// One value: format, position, next number.
 pub const META: Table = Table(0);
 /// Message → row, while a recipient is queued.
@@ -26,6 +26,10 @@ pub const EXPIRY: Table = Table(3);
 pub const SEGMENTS: Table = Table(4);
 /// Account → what it has submitted today.
 pub const SUBMITTED: Table = Table(5);
+/// Message-ID and message → nothing, see [`super::find`].
+pub const MESSAGE_IDS: Table = Table(6);
+/// Webhook and event → what it has yet to be told.
+pub const EVENTS: Table = Table(7);
 
 /// Bytes of rows that each of the three places gives to a page, about: the last one may exceed it.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -36,8 +40,8 @@ pub enum Slot {
     Queued(Box<Row>),
     /// All have ended; what is left waits for retention.
     Done(Box<Row>),
-    /// Nothing is left.
-    Gone,
+    /// Nothing is left but, perhaps, its key in the table of Message-IDs.
+    Gone(Option<find::Key>),
 }
 
 /// A row that the index does not have like this.
@@ -122,7 +126,7 @@ impl Rows {
     fn put(&mut self, id: MessageId, slot: Slot, stored: bool) {
         let weight = match &slot {
             Slot::Queued(row) | Slot::Done(row) => row.weight(),
-            Slot::Gone => size_of::<Dirty>() + size_of::<MessageId>(),
+            Slot::Gone(_) => size_of::<Dirty>() + size_of::<MessageId>(),
         };
         self.dirty_bytes += weight;
         if let Some(old) = self.dirty.insert(id, Dirty { slot, stored, weight }) {
@@ -174,7 +178,7 @@ impl Rows {
         let Some(Dirty { slot: Slot::Queued(row), stored, weight }) = self.dirty.remove(&id) else { return };
         self.dirty_bytes -= weight;
         match slot(row) {
-            Slot::Gone if !stored => {}
+            Slot::Gone(_) if !stored => {}
             slot => self.put(id, slot, stored),
         }
     }
@@ -191,6 +195,15 @@ impl Rows {
             Some(_) => Ok(None),
             None => self.load(DONE, id),
         }
+    }
+
+    /// Messages of this Message-ID whose rows the index does not have, or has otherwise.
+    pub fn changed_with(&self, message_id: &str) -> Vec<MessageId> {
+        let is_it = |dirty: &Dirty| match &dirty.slot {
+            Slot::Queued(row) | Slot::Done(row) => row.tagged.message_id.as_deref() == Some(message_id),
+            Slot::Gone(_) => false,
+        };
+        self.dirty.iter().chain(&*self.writing).filter(|(_, dirty)| is_it(dirty)).map(|(id, _)| *id).collect()
     }
 
     /// Queued messages after `after`: the first `limit`, or fewer where these are large, but one if there is any.

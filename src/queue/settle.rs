@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shards::Timestamp;
-use shards::journal::{Class, Extent};
+use shards::journal::{Class, Extent, Position};
 
 use super::notice::{self, About, Told};
 use super::outcome::{Answer, Outcome};
@@ -26,6 +26,8 @@ use crate::spool::{self, Message};
 
 /// How long a settlement waits before it looks again whether a full disk has room.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// The rule that gives a recipient up for its age.
+pub(super) const LIFETIME_RULE: &str = "lifetime";
 /// Delivery time expired (RFC 3463 §3.5).
 const EXPIRED: EnhancedCode = EnhancedCode(5, 4, 7);
 
@@ -123,15 +125,15 @@ impl Queue {
     ) -> Result<usize, NoRoom> {
         let plan = self.plan(message, lease, outcomes, original);
         let Some(plan) = self.sound(plan) else { return Ok(0) };
-        let places = self.append_plan(&plan).ok_or_else(|| NoRoom(plan.bytes()))?;
-        Ok(self.carry_out(message, lease, plan, places))
+        let (position, places) = self.append_plan(&plan).ok_or_else(|| NoRoom(plan.bytes()))?;
+        Ok(self.carry_out(message, lease, plan, position, places))
     }
 
     /// Appends a plan's frame; nothing is appended where nothing changes. `None`: no room.
-    fn append_plan(&self, plan: &Plan) -> Option<Vec<Extent>> {
+    fn append_plan(&self, plan: &Plan) -> Option<(Position, Vec<Extent>)> {
         let changes = plan.changes();
         if changes.is_empty() {
-            return Some(Vec::new());
+            return Some((self.core.journal.tail(), Vec::new()));
         }
         let notices: Vec<&Message> = plan.notices.iter().map(|(_, notice)| notice).collect();
         spool::append_settlement(&self.core.journal, &changes, &notices).ok()
@@ -203,8 +205,15 @@ impl Queue {
         Ok(plan)
     }
 
-    /// Brings an appended plan into memory, and tells the log.
-    fn carry_out(&self, message: MessageId, lease: Option<u64>, plan: Plan, places: Vec<Extent>) -> usize {
+    /// Brings a plan that was appended at `position` into memory, and tells the log.
+    fn carry_out(
+        &self,
+        message: MessageId,
+        lease: Option<u64>,
+        plan: Plan,
+        position: Position,
+        places: Vec<Extent>,
+    ) -> usize {
         let now = self.now();
         let changed = plan.concluded.len();
         self.tell(message, &plan, now);
@@ -215,7 +224,7 @@ impl Queue {
                 state.push(message, domain, *from_s, seconds(now));
             }
             state.tally.deferred += plan.concluded.iter().filter(|concluded| concluded.is_deferral()).count() as u64;
-            let slices = state.change_all(plan.changes());
+            let slices = state.change_all(plan.changes(), position);
             slices.and_then(|slices| state.let_go_of_content(message).map(|()| slices))
         };
         self.publish_when_durable(self.sound(result).unwrap_or_default());
@@ -223,6 +232,7 @@ impl Queue {
             self.enter_notice(message, action, notice, place);
         }
         self.slices_changed();
+        self.events_changed();
         changed
     }
 
@@ -416,7 +426,7 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
     Answer {
         phase: answer.map_or(Phase::Idle, |answer| answer.phase),
         status: EXPIRED,
-        reason: Some(Reason { category: Category::Expired, rule: "lifetime".into() }),
+        reason: Some(Reason { category: Category::Expired, rule: LIFETIME_RULE.into() }),
         reply,
         text: text.into(),
         remote: remote.or_else(|| said.and_then(|said| said.remote.clone())),

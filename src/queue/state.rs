@@ -12,7 +12,8 @@ use super::row::{self, Content, Row, domain_of, seconds};
 use super::rows::{Rows, Slot};
 use super::segments::Segments;
 use super::submitted::Submitted;
-use super::{Error, MessageId};
+use super::webhook::{EventId, Webhooks};
+use super::{Error, MessageId, find};
 use crate::config::{Config, Retention};
 use crate::message::scan;
 use crate::spool::record::{Accepted, Change, Record, State as At};
@@ -118,6 +119,8 @@ pub struct State {
     pub segments: Segments,
     /// What accounts have submitted today.
     pub submitted: Submitted,
+    /// What webhooks have yet to be told.
+    pub webhooks: Webhooks,
     /// Counters.
     pub tally: Tally,
     /// The number of the next message.
@@ -143,6 +146,7 @@ impl State {
             contents,
             segments: Segments::default(),
             submitted: Submitted::default(),
+            webhooks: Webhooks::new(config),
             tally: Tally::default(),
             next_number: 1,
             expired: Vec::new(),
@@ -156,6 +160,7 @@ impl State {
     pub fn configure(&mut self, config: &Config) {
         self.contents.configure(&config.limits);
         self.retention = config.retention.clone();
+        self.webhooks.configure(config);
     }
 
     /// What a frame of the journal says, in recovery.
@@ -166,7 +171,7 @@ impl State {
         match record {
             Record::Message(accepted) => self.replay_message(accepted, position, now_s),
             Record::Settlement(changes, notices) => {
-                for slice in self.change_all(changes)? {
+                for slice in self.change_all(changes, position)? {
                     self.ready.push(slice, now_s);
                 }
                 notices.into_iter().try_for_each(|notice| self.replay_message(notice, position, now_s))
@@ -176,7 +181,7 @@ impl State {
                 self.note(message, &indices)
             }
             Record::Delay(message, indices, notices) => {
-                self.delay_told(message, &indices)?;
+                self.delay_told(message, &indices, position)?;
                 notices.into_iter().try_for_each(|notice| self.replay_message(notice, position, now_s))
             }
         }
@@ -217,11 +222,16 @@ impl State {
         slices
     }
 
-    /// Recipients stand differently. Slices of those that are due now or later are to be pushed once the frame is durable.
-    pub fn change_all(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<Vec<Slice>, Error> {
+    /// Recipients stand differently, says the frame at `position`. Slices of those that are due now or later are to be
+    /// pushed once it is durable.
+    pub fn change_all(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        position: Position,
+    ) -> Result<Vec<Slice>, Error> {
         let mut slices = Vec::new();
-        for change in changes {
-            slices.extend(self.change(change)?);
+        for (part, change) in (0..).zip(changes) {
+            slices.extend(self.change(change, Some(EventId { position, part }))?);
         }
         slices.sort_unstable();
         slices.dedup();
@@ -229,18 +239,25 @@ impl State {
     }
 
     /// A recipient stands differently; its slice, if it is due. One that has ended, or that nobody knows, stays as it is.
-    pub fn change(&mut self, change: Change) -> Result<Option<Slice>, Error> {
+    /// Webhooks are told where a frame says so, by the id that it gives.
+    pub fn change(&mut self, change: Change, id: Option<EventId>) -> Result<Option<Slice>, Error> {
         let Change { message, index, standing } = change;
         let after = standing.state;
+        let webhooks = &mut self.webhooks;
         let changed = self.rows.update(message, |row| {
             let entry = row.recipients.get_mut(usize::from(index))?;
             let before = entry.standing.state;
             if before.ended_s().is_some() {
                 return None;
             }
-            entry.standing = standing;
+            let replaced = std::mem::replace(&mut entry.standing, standing);
             entry.noted = false;
             let domain: Box<str> = domain_of(entry.recipient.path.as_str()).into();
+            if let Some(id) = id
+                && webhooks.any()
+            {
+                webhooks.changed(id, &replaced, message, row, index);
+            }
             Some((before, domain, row.ended_s()))
         })?;
         let Some(Some((before, domain, ended_s))) = changed else { return Ok(None) };
@@ -292,12 +309,14 @@ impl State {
         Ok(())
     }
 
-    /// The sender knows of these recipients' delay from now on.
-    pub fn delay_told(&mut self, message: MessageId, indices: &[u16]) -> Result<(), Error> {
+    /// These recipients' delay is told from now on, says the frame at `position`: to the sender, to webhooks, or to both.
+    pub fn delay_told(&mut self, message: MessageId, indices: &[u16], position: Position) -> Result<(), Error> {
+        let webhooks = &mut self.webhooks;
         self.rows.update(message, |row| {
-            for index in indices {
-                if let Some(entry) = row.recipients.get_mut(usize::from(*index)) {
-                    entry.delay_told = true;
+            for (part, index) in (0..).zip(indices) {
+                let Some(entry) = row.recipients.get_mut(usize::from(*index)) else { continue };
+                if !std::mem::replace(&mut entry.delay_told, true) && webhooks.any() {
+                    webhooks.delayed(EventId { position, part }, message, row, *index);
                 }
             }
         })?;
@@ -313,7 +332,7 @@ impl State {
         self.rows.finish(message, |mut row| match (&row.content, content) {
             (Content::Kept(extent), _) if forget => {
                 segments.release(extent, ended_s);
-                Slot::Gone
+                Slot::Gone(find::key_of(&row, message))
             }
             (Content::Kept(extent), Some(content)) if strip => {
                 segments.release(extent, ended_s);

@@ -133,6 +133,8 @@ impl<'a> Reader<'a> {
 pub const SCREENING: u64 = 1;
 /// Tag of the time before which a message is not tried: milliseconds since the epoch, a number.
 pub const SCHEDULED: u64 = 2;
+/// Tag of a message's Message-ID.
+pub const MESSAGE_ID: u64 = 3;
 
 /// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
 /// for anything else, so an older or a newer program reads the ones that it knows.

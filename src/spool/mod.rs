@@ -16,7 +16,7 @@ mod tests;
 use std::net::IpAddr;
 
 use shards::Timestamp;
-use shards::journal::{self, Class, Commit, Extent, Full, Journal};
+use shards::journal::{self, Class, Commit, Extent, Full, Journal, Position};
 
 use crate::queue::MessageId;
 use crate::smtp::envelope::Envelope;
@@ -58,13 +58,13 @@ pub fn append_message(journal: &Journal, message: &Message, message_id: &str) ->
     Ok((extent, Pending { commit, id: message.id, message_id: message_id.into() }))
 }
 
-/// Appends a settlement's record: changes and the notices that they cause, whole or not at all. Gives back where the
-/// notices' contents are.
+/// Appends a settlement's record: changes and the notices that they cause, whole or not at all. Gives back where it is,
+/// and where the notices' contents are.
 pub fn append_settlement(
     journal: &Journal,
     changes: &[record::Change],
     notices: &[&Message],
-) -> Result<Vec<Extent>, Full> {
+) -> Result<(Position, Vec<Extent>), Full> {
     let head = record::settlement_head(changes, notices);
     let parts: Vec<&[u8]> = std::iter::once(&*head).chain(notices.iter().map(|notice| &*notice.content)).collect();
     // The commit is not awaited: nobody outside is told of it, and frames become durable in order.
@@ -76,7 +76,7 @@ pub fn append_settlement(
         skip += len;
         extent
     });
-    Ok(places.collect())
+    Ok((position, places.collect()))
 }
 
 /// Appends a note's record.
@@ -84,12 +84,19 @@ pub fn append_note(journal: &Journal, message: MessageId, indices: &[u16]) -> Re
     Ok(journal.append(&[&record::note(message, indices)], Class::Urgent)?.1)
 }
 
-/// Appends a delay's record: the sender of `message` is told, by `notice`, that these recipients wait. It is no settlement
-/// that lets old work end, so a full disk refuses it. Gives back where the notice's content is.
-pub fn append_delay(journal: &Journal, message: MessageId, indices: &[u16], notice: &Message) -> Result<Extent, Full> {
+/// Appends a delay's record: it is told, to the sender of `message` by `notice` if there is one, that these recipients
+/// wait. It is no settlement that lets old work end, so a full disk refuses it. Gives back where the notice's content is,
+/// or would be.
+pub fn append_delay(
+    journal: &Journal,
+    message: MessageId,
+    indices: &[u16],
+    notice: Option<&Message>,
+) -> Result<Extent, Full> {
     let head = record::delay_head(message, indices, notice);
-    let (position, _) = journal.append(&[&head, &notice.content], Class::Ordinary)?;
-    Ok(Extent { position, skip: head.len() as u32, len: notice.content.len() as u32 })
+    let content = notice.map_or(&[][..], |notice| &notice.content);
+    let (position, _) = journal.append(&[&head, content], Class::Ordinary)?;
+    Ok(Extent { position, skip: head.len() as u32, len: content.len() as u32 })
 }
 
 /// A message whose frame is appended and on its way to disk.

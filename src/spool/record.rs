@@ -5,7 +5,7 @@
 //! | message | this message was accepted; its content follows |
 //! | settlement | these recipients now stand like this, and these notices were accepted with it |
 //! | note | these recipients' content is about to be, or was, sent to its end; its reply is not yet known |
-//! | delay | the sender was told, by this notice, that these recipients' delivery is delayed |
+//! | delay | it was told, to the sender by this notice if there is one, that these recipients' delivery is delayed |
 //!
 //! Every record is absolute: reading one twice changes nothing more. Limits: [`SAID_BYTES_MAX`] of an answer are kept;
 //! a message has at most [`RECIPIENTS_MAX`] recipients.
@@ -23,6 +23,8 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 
 /// Octets of an answer's text that are kept.
 pub const SAID_BYTES_MAX: usize = 1024;
+/// Octets of a Message-ID that is kept.
+pub const MESSAGE_ID_BYTES_MAX: usize = 512;
 /// Recipients of one message that a record can name.
 pub const RECIPIENTS_MAX: usize = 1 << 16;
 
@@ -148,6 +150,8 @@ pub struct Tagged {
     pub screening: Option<Box<str>>,
     /// Before when it is not tried.
     pub scheduled: Option<Timestamp>,
+    /// Its Message-ID, by which people ask for it; one of more than [`MESSAGE_ID_BYTES_MAX`] is not kept.
+    pub message_id: Option<Box<str>>,
 }
 
 impl Tagged {
@@ -158,6 +162,7 @@ impl Tagged {
             match tag {
                 encode::SCREENING => tagged.screening = Some(encode::utf8(value)?.into()),
                 encode::SCHEDULED => tagged.scheduled = Some(Timestamp::from_millis(Reader::new(value).number()?)),
+                encode::MESSAGE_ID => tagged.message_id = Some(encode::utf8(value)?.into()),
                 _ => {}
             }
             Ok(())
@@ -173,7 +178,13 @@ impl Tagged {
             value
         });
         let screening = self.screening.as_deref().map(str::as_bytes);
-        encode::put_tagged(out, &[(encode::SCREENING, screening), (encode::SCHEDULED, scheduled.as_deref())]);
+        let message_id = self.message_id.as_deref().map(str::as_bytes);
+        let values = [
+            (encode::SCREENING, screening),
+            (encode::SCHEDULED, scheduled.as_deref()),
+            (encode::MESSAGE_ID, message_id),
+        ];
+        encode::put_tagged(out, &values);
     }
 }
 
@@ -207,7 +218,7 @@ pub enum Record {
     Settlement(Vec<Change>, Vec<Accepted>),
     /// Recipients of a message became uncertain.
     Note(MessageId, Vec<u16>),
-    /// The sender of a message was told of its recipients' delay, by notices that were accepted.
+    /// Its recipients' delay was told: to webhooks, and to the sender by notices that were accepted.
     Delay(MessageId, Vec<u16>, Vec<Accepted>),
 }
 
@@ -328,11 +339,13 @@ pub fn note(message: MessageId, indices: &[u16]) -> Vec<u8> {
 }
 
 /// The bytes before the notice's content of a delay's record.
-pub fn delay_head(message: MessageId, indices: &[u16], notice: &Message) -> Vec<u8> {
+pub fn delay_head(message: MessageId, indices: &[u16], notice: Option<&Message>) -> Vec<u8> {
     let mut head = vec![VERSION, DELAY];
     put_recipients(&mut head, message, indices);
-    put_number(&mut head, 1);
-    put_message(&mut head, notice);
+    put_number(&mut head, u64::from(notice.is_some()));
+    if let Some(notice) = notice {
+        put_message(&mut head, notice);
+    }
     head
 }
 

@@ -40,6 +40,7 @@ fn full_message(address: IpAddr) -> Message {
         tagged: Tagged {
             screening: Some("rspamd:add header (7.1 of 15)".into()),
             scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
+            message_id: Some("<a@sender.test>".into()),
         },
         content: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
     }
@@ -119,14 +120,14 @@ fn records_of_the_first_version_are_read() {
 fn tags_of_a_newer_program_are_passed_over() {
     let mut bytes = Vec::new();
     put_tagged(&mut bytes, &[(999, Some(b"new")), (7, None), (SCREENING, Some(b"clean"))]);
-    let expected = Tagged { screening: Some("clean".into()), scheduled: None };
+    let expected = Tagged { screening: Some("clean".into()), ..Tagged::default() };
     assert_eq!(Tagged::read(&mut Reader::new(&bytes)), Ok(expected));
 }
 
 #[test]
 fn a_delay_with_its_notice_comes_back_as_it_was() {
     let notice = full_message(IpAddr::from([127, 0, 0, 1]));
-    let payload = payload(record::delay_head(MessageId::new(2, 9), &[0, 7, u16::MAX], &notice), &[&notice]);
+    let payload = payload(record::delay_head(MessageId::new(2, 9), &[0, 7, u16::MAX], Some(&notice)), &[&notice]);
     match Record::decode(&payload) {
         Ok(Record::Delay(message, indices, accepted)) => {
             assert_eq!((message, indices), (MessageId::new(2, 9), vec![0, 7, u16::MAX]));

@@ -88,6 +88,11 @@ pub fn client_config_trusting(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsErr
     for certificate in certificates(ca_pem)? {
         roots.add(certificate).map_err(TlsError::Certificate)?;
     }
+    client_config_with_roots(roots)
+}
+
+/// A client's configuration that trusts these authorities alone, and demands the server's name.
+pub fn client_config_with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS);
     let builder = builder.map_err(TlsError::Refused)?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();

@@ -22,7 +22,7 @@ use rustls::{ClientConnection, ServerConnection};
 
 use crate::Reactor;
 use crate::net::{Chunk, Stream};
-pub use config::{TlsError, client_config_trusting, client_config_unverified, server_config};
+pub use config::{TlsError, client_config_trusting, client_config_unverified, client_config_with_roots, server_config};
 use session::Session;
 
 /// How long [`Connection::close`] waits for a peer that does not read.

@@ -63,12 +63,23 @@ macro_rules! categories {
                 match self { $(Category::$variant => $powermta,)* }
             }
 
-            /// KumoMTA's bounce class (`bounce_classification` in its logs).
-            pub fn kumomta(self) -> &'static str {
+            /// KumoMTA's bounce class (`bounce_classification` in its logs), whatever was done.
+            pub(super) fn kumomta(self) -> &'static str {
                 match self { $(Category::$variant => $kumomta,)* }
             }
         }
     };
+}
+
+impl Category {
+    /// KumoMTA's bounce class (`bounce_classification` in its logs), where this was done about it.
+    pub fn kumomta_after(self, action: Action) -> &'static str {
+        match (self, action) {
+            (Category::Other, Action::Defer) => Category::System.kumomta(),
+            (Category::System, Action::Reject) => Category::Other.kumomta(),
+            (category, _) => category.kumomta(),
+        }
+    }
 }
 
 const DEFER: Option<Action> = Some(Action::Defer);

@@ -89,11 +89,7 @@ impl Classification {
 
     /// The same in KumoMTA's vocabulary.
     pub fn kumomta(&self) -> &'static str {
-        match (self.category, self.action) {
-            (Category::Other, Action::Defer) => Category::System.kumomta(),
-            (Category::System, Action::Reject) => Category::Other.kumomta(),
-            (category, _) => category.kumomta(),
-        }
+        self.category.kumomta_after(self.action)
     }
 }
 

@@ -17,7 +17,9 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  ringpost queue list --domain example.org --state due")]
     List(ListArguments),
     /// Show everything about one message, also after its delivery
-    #[command(after_help = "Example:\n  ringpost queue show 0010000000000a2f")]
+    #[command(
+        after_help = "Example:\n  ringpost queue show 0010000000000a2f\n  ringpost queue show '<42@app.example.org>'"
+    )]
     Show(ShowArguments),
     /// Hold recipients: nothing is tried before they are released
     #[command(after_help = "Example:\n  ringpost queue hold 0010000000000a2f")]
@@ -52,7 +54,7 @@ pub(super) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
-    /// The message
+    /// The message, or its Message-ID
     id: String,
     #[command(flatten)]
     common: Common,
@@ -151,12 +153,31 @@ fn count(arguments: &ListArguments) -> Result<(), Failure> {
 }
 
 fn show(arguments: &ShowArguments) -> Result<(), Failure> {
+    if arguments.id.contains('@') {
+        return show_all(arguments);
+    }
     check_id(&arguments.id)?;
     let message = ask(&arguments.common, Method::GET, &format!("/api/v1/queue/{}", arguments.id), None)?;
     if arguments.common.json {
         return print_json(&message);
     }
     print(&table::of_message(&message));
+    Ok(())
+}
+
+/// Shows all messages of a Message-ID.
+fn show_all(arguments: &ShowArguments) -> Result<(), Failure> {
+    let target = format!("/api/v1/messages{}", client::query(&json!({ "message_id": arguments.id })));
+    let answer = ask(&arguments.common, Method::GET, &target, None)?;
+    if arguments.common.json {
+        return print_json(&answer);
+    }
+    let messages = answer["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    if messages.is_empty() {
+        return Err(Failure::Failed(format!("no message of the Message-ID {} is kept", arguments.id)));
+    }
+    let sheets: Vec<String> = messages.iter().map(table::of_message).collect();
+    print(&sheets.join("\n"));
     Ok(())
 }
 

@@ -7,7 +7,8 @@
 //! | `GET /metrics` | counters and gauges of every shard, in Prometheus' text format |
 //! | `GET /api/v1/queue?id&domain&recipient&sender&state&after&limit` | a page of messages; `next` is the `after` of the next |
 //! | `GET /api/v1/queue/count?…` | the number of queued recipients |
-//! | `GET /api/v1/queue/ID` | everything about one message |
+//! | `GET /api/v1/queue/ID` | everything about one message, also after its delivery, as long as its placeholder is kept |
+//! | `GET /api/v1/messages?message_id` | the same about each message of a Message-ID (percent-encoded) |
 //! | `POST /api/v1/queue/hold`, `release`, `retry`, `bounce` | changes the recipients that the JSON body selects |
 //!
 //! Over the Unix socket no token is asked for (its mode is 0600); over TCP `/metrics` and `/api` want
@@ -55,6 +56,7 @@ pub fn router(desk: Desk, access: Access) -> Router {
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/count", get(queue::count))
         .route("/api/v1/queue/{id}", get(queue::show))
+        .route("/api/v1/messages", get(queue::find))
         .route("/api/v1/queue/hold", post(queue::hold))
         .route("/api/v1/queue/release", post(queue::release))
         .route("/api/v1/queue/retry", post(queue::retry))

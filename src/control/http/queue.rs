@@ -105,6 +105,23 @@ pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Re
     found.map(Json).ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("there is no message {id}")))
 }
 
+/// Messages by what their senders know of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Known {
+    message_id: String,
+}
+
+pub(super) async fn find(
+    State(desk): State<Desk>,
+    asked: Result<Query<Known>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(Known { message_id }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let message_id = message_id.trim();
+    let message_id = if message_id.starts_with('<') { message_id.to_owned() } else { format!("<{message_id}>") };
+    Ok(Json(json!({ "messages": desk.find(&message_id).await? })))
+}
+
 pub(super) async fn hold(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
     change(&desk, Change::Hold, ordered).await
 }

@@ -14,6 +14,7 @@ use crate::control::socket;
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
 use crate::queue::orders::{Order, Report};
+use crate::queue::webhook::Counts;
 
 async fn play_shard(port: Port<Crossing>) {
     let mut suspended = 1;
@@ -26,11 +27,17 @@ async fn play_shard(port: Port<Crossing>) {
                 Report::Messages((first..=3).take(limit).map(message).collect())
             }
             Order::Show(id) => Report::Message((id.number() <= 3).then(|| message(id.number()))),
+            Order::Find(message_id) if &*message_id == "<a+b@c>" => Report::Messages(vec![message(2)]),
+            Order::Find(_) => Report::Messages(Vec::new()),
             Order::Suspend(on) => {
                 suspended = u64::from(on);
                 Report::Count(0)
             }
             Order::Metrics => Report::Metrics(vec![("suspended", suspended), ("accepted_total", 3)]),
+            Order::Webhooks => {
+                Report::Webhooks(vec![Counts { webhook: "crm".into(), waiting: 2, told: 7, failures: 1, dropped: 0 }])
+            }
+            Order::TakeEvents { .. } | Order::CountFailure(_) => Report::Failed("not asked here".into()),
             Order::Bounce(_) => Report::Failed("the disk is full".into()),
             Order::Count(selection) | Order::Hold(selection) | Order::Release(selection) | Order::Retry(selection) => {
                 Report::Count(if selection.domain.as_deref() == Some("example.org") { 1 } else { 3 })
@@ -96,6 +103,10 @@ fn pages_counts_and_single_messages_come_as_json() {
         assert_eq!(get("/api/v1/queue/count").expect("a count"), json!({ "recipients": 6 }));
         assert_eq!(get("/api/v1/queue/count?domain=Example.ORG").expect("a count"), json!({ "recipients": 2 }));
         assert_eq!(get(&format!("/api/v1/queue/{next}")).expect("a message")["id"], next.as_str());
+        for target in ["/api/v1/messages?message_id=%3Ca%2Bb%40c%3E", "/api/v1/messages?message_id=a%2Bb@c"] {
+            assert_eq!(get(target).expect("messages")["messages"].as_array().map(Vec::len), Some(2), "one a shard");
+        }
+        assert_eq!(get("/api/v1/messages?message_id=x@y").expect("none"), json!({ "messages": [] }));
         assert_eq!(get("/health").expect("healthy")["status"], "ok");
     });
 }
@@ -109,6 +120,7 @@ fn what_is_wrong_is_said() {
         assert!(get("/api/v1/queue?limit=0").contains("between 1 and 1000"));
         assert!(get("/api/v1/queue?state=leased").contains("`due` or `held`"));
         assert!(get("/api/v1/queue?colour=red").contains("unknown field `colour`"));
+        assert!(get("/api/v1/messages").contains("message_id"));
         assert!(get("/api/v2").contains("nothing at this address"));
         let post = |body: Value| refused(client::request(&socket, Method::POST, "/api/v1/queue/hold", Some(&body)));
         assert!(post(json!({})).contains("say `all`"));
@@ -128,6 +140,7 @@ fn releasing_everything_resumes_suspended_delivery() {
         assert!(metrics().contains("ringpost_suspended{shard=\"1\"} 1"), "a part is not everything");
         assert_eq!(release(json!({ "all": true })).expect("done"), json!({ "recipients": 6 }));
         assert!(metrics().contains("ringpost_suspended{shard=\"1\"} 0"));
+        assert!(metrics().contains("ringpost_webhook_events_told_total{webhook=\"crm\",shard=\"1\"} 7"));
     });
 }
 
@@ -165,7 +178,7 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
             stream.read_to_string(&mut answer).await.expect("an answer");
             answer
         };
-        for path in ["/metrics", "/api/v1/queue", "/api/v1/queue/count", "/api/v1/queue/0000000000000001"] {
+        for path in ["/metrics", "/api/v1/queue", "/api/v1/queue/0000000000000001", "/api/v1/messages?message_id=x"] {
             let answer = get(path, "wrong-token-0123456789").await;
             assert!(
                 answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate: Bearer"),

@@ -7,6 +7,7 @@ mod recovery;
 mod retention;
 mod scheduled;
 mod trimming;
+mod webhooks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -112,7 +113,7 @@ fn message(reactor: &Reactor, queue: &Queue, from: &str, to: &[&str]) -> Message
         envelope: Envelope { sender: sender(from), recipients: to.iter().map(|to| recipient(to)).collect() },
         account: None,
         client: None,
-        tagged: crate::spool::record::Tagged::default(),
+        tagged: crate::spool::record::Tagged { message_id: Some("<1@test>".into()), ..Default::default() },
         content: content(),
     }
 }

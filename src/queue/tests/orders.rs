@@ -107,6 +107,45 @@ fn a_message_explains_itself() {
     });
 }
 
+/// By its Message-ID: while it is queued, after it was delivered, after a crash; and no longer than its placeholder.
+#[test]
+fn messages_are_found_by_their_message_id_as_long_as_they_are_kept() {
+    let mut world = World::new();
+    world.config.retention.placeholder = DAY;
+    let find = async |queue: &Queue, message_id: &str| match queue.order(Order::Find(message_id.into())).await {
+        Report::Messages(found) => {
+            let state = |message: &Value| message["recipients"][0]["state"].as_str().map(str::to_owned);
+            found.iter().filter_map(state).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    world.run(move |reactor, queue| async move {
+        for (message_id, to) in [("<a@b>", "x@one.test"), ("<c@d>", "x@two.test"), ("<a@b>", "y@one.test")] {
+            let mut message = message(&reactor, &queue, "a@sender.test", &[to]);
+            message.tagged.message_id = Some(message_id.into());
+            queue.accept(message, message_id).await.expect("it is accepted");
+        }
+        assert_eq!(find(&queue, "<a@b>").await, ["due", "due"]);
+        let first = lease_at(&queue, "one.test").await;
+        settle(&queue, &first, &delivered()).await;
+        assert_eq!(find(&queue, "<a@b>").await, ["delivered", "due"]);
+        checkpoint(&queue).await;
+        assert_eq!(find(&queue, "<a@b>").await, ["delivered", "due"]);
+        assert_eq!(find(&queue, "<c@d>").await, ["due"]);
+        assert_eq!(find(&queue, "<e@f>").await, [""; 0]);
+    });
+    world.run(move |_, queue| async move { assert_eq!(find(&queue, "<a@b>").await, ["delivered", "due"]) });
+    world.config.retention = crate::config::Retention { content: Duration::ZERO, placeholder: Duration::ZERO };
+    world.run(move |reactor, queue| async move {
+        let keys = || queue.core.state.borrow().rows.index().len(crate::queue::rows::MESSAGE_IDS).expect("a number");
+        for _ in 0..2 {
+            settle(&queue, &lease(&queue).await, &delivered()).await;
+        }
+        until(&reactor, &queue, "the first to be forgotten", || keys() <= 1).await;
+        assert_eq!(find(&queue, "<c@d>").await, [""; 0]);
+    });
+}
+
 /// due: hold → held. held: release → due.
 #[test]
 fn held_recipients_stay_held_until_they_are_released() {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn accept_scheduled(reactor: &Reactor, queue: &Queue, to: &[&str], later: Duration) -> (MessageId, Timestamp) {
     let time = timestamp(seconds(reactor.wall()) + 2) + later;
     let mut scheduled = message(reactor, queue, "a@sender.test", to);
-    scheduled.tagged = Tagged { screening: None, scheduled: Some(time) };
+    scheduled.tagged = Tagged { scheduled: Some(time), ..Tagged::default() };
     (queue.accept(scheduled, "<1@test>").await.expect("it is accepted").id(), time)
 }
 

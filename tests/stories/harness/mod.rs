@@ -9,6 +9,7 @@ pub mod mailbox;
 pub mod scanners;
 pub mod server;
 pub mod smtp;
+pub mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
