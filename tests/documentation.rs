@@ -49,6 +49,15 @@ fn every_refusal_is_explained_in_the_guide() {
     assert!(stale.is_empty(), "docs/guide.md explains {stale:?}, which nobody says");
 }
 
+/// The example for those who receive webhooks is what the stories run.
+#[test]
+fn the_example_of_a_receiver_is_the_one_that_the_stories_run() {
+    let page = read("docs/webhooks.md");
+    let receiver = read("tests/clients/webhook_receiver.py");
+    let example = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    assert!(example.contains("hmac.new(") && receiver.contains(example), "docs/webhooks.md differs from the receiver");
+}
+
 #[test]
 fn every_promise_names_tests_that_exist() {
     let promises = read("docs/promises.md");
