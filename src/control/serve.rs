@@ -123,6 +123,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         log,
         desk: Desk::new(inlet),
         telling,
+        untold: Vec::new(),
         notifier: Notifier::from_environment(),
         lanes: Lanes::default(),
     };
@@ -284,6 +285,8 @@ struct Control {
     log: Arc<Channel>,
     desk: Desk,
     telling: mpsc::UnboundedReceiver<News>,
+    /// Shards that have not taken the configuration yet.
+    untold: Vec<usize>,
     notifier: Notifier,
     lanes: Lanes,
 }
@@ -361,7 +364,9 @@ impl Control {
                     let now = self.config.tls.as_ref().map(certificate::changed);
                     if now != seen {
                         seen = now;
-                        self.tell_config().await;
+                        self.tell_config(self.all_shards()).await;
+                    } else if !self.untold.is_empty() {
+                        self.tell_config(self.untold.clone()).await;
                     }
                 }
             }
@@ -375,7 +380,7 @@ impl Control {
                 self.config = config;
                 self.quotas = self.quotas.follow(&self.config);
                 let _ = servers.send(self.config.dns_servers.clone());
-                self.tell_config().await;
+                self.tell_config(self.all_shards()).await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
             }
             Err(refusals) => {
@@ -386,20 +391,24 @@ impl Control {
         }
     }
 
-    /// Gives the shards the configuration and the certificate as its files are now; unusable ones change nothing.
-    async fn tell_config(&self) {
+    fn all_shards(&self) -> Vec<usize> {
+        (0..self.desk.shards()).collect()
+    }
+
+    /// Gives these shards the configuration and the certificate as its files are now; unusable ones change nothing. A shard
+    /// that is too busy is told again, until all have the same.
+    async fn tell_config(&mut self, shards: Vec<usize>) {
         let certificate = match certificate::of(&self.config) {
             Ok(certificate) => certificate,
             Err(why) => return self.say(&Event::ReloadRefused(&why)),
         };
-        match self
-            .desk
-            .tell_all(|| Crossing::Reload(self.config.clone(), certificate.clone(), self.quotas.clone()))
-            .await
-        {
-            Ok(()) => self.say(&Event::Reloaded),
-            Err(trouble) => self.say(&Event::ReloadRefused(&trouble)),
+        let reload = || Crossing::Reload(self.config.clone(), certificate.clone(), self.quotas.clone());
+        self.untold = self.desk.tell(shards, reload).await;
+        if self.untold.is_empty() {
+            return self.say(&Event::Reloaded);
         }
+        let why = format!("shards {:?} are too busy for the new configuration, and are told again", self.untold);
+        self.say(&Event::Trouble(&why));
     }
 
     /// Lets what runs come to its end. A second request to stop ends it at once: what is not done is on disk.
@@ -407,7 +416,10 @@ impl Control {
         self.notifier.stopping();
         self.say(&Event::Draining(DRAIN_PATIENCE.as_secs()));
         let all_end = async {
-            self.desk.tell_all(|| Crossing::Drain(DRAIN_PATIENCE)).await.map_err(|trouble| trouble.to_string())?;
+            let untold = self.desk.tell(self.all_shards(), || Crossing::Drain(DRAIN_PATIENCE)).await;
+            if !untold.is_empty() {
+                return Err(format!("shards {untold:?} do not answer"));
+            }
             let mut running = self.config.shards;
             while running > 0 {
                 if let Some(News::Ended(shard, result)) = self.telling.recv().await {
