@@ -93,6 +93,30 @@ fn check_names_every_mistake_with_its_file_and_line() {
 }
 
 #[test]
+fn doctor_tells_what_is_wrong_and_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ringpost.toml");
+    let toml = "[server]\nhostname = \"mta.example.org\"\ndata_dir = \"data\"\nshards = 1\n[dns]\nservers = \
+                [\"127.0.0.1:1\"]\n[[listener]]\nkind = \"relay\"\naddress = \"192.0.2.1:25\"\ntls = \"off\"\n\
+                networks = [\"127.0.0.0/8\"]\n";
+    std::fs::write(&file, toml).expect("written");
+    let done = ringpost(&["doctor"], &file);
+    assert_eq!(done.status.code(), Some(1), "nobody answers at the DNS server, and the address is none of this host");
+    let said = String::from_utf8(done.stdout.clone()).expect("UTF-8");
+    for expected in
+        ["ok       io_uring works", "error    192.0.2.1:25 cannot be listened on", "error    DNS does not answer"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert_eq!(
+        said.matches("error ").count() + said.matches("warning ").count(),
+        said.matches("-> ").count(),
+        "{said}"
+    );
+    assert!(err(&done).contains("2 things must be mended"), "{}", err(&done));
+}
+
+#[test]
 fn check_refuses_the_certificates_that_serve_refuses() {
     let (folder, file) = configuration();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");

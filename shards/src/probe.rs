@@ -3,6 +3,8 @@
 //! It first raises the soft limits to the hard ones (nobody gains from the difference), then measures, then judges; the
 //! judgement is a pure function of the [`Facts`].
 
+pub mod disk;
+
 use std::io;
 
 use io_uring::{IoUring, squeue};
@@ -33,6 +35,16 @@ pub fn probe(shards: usize, connections: usize) -> Vec<Finding> {
         files: OTHER_FILES.saturating_add(connections as u64),
     };
     judge(&Facts::measure(), needs)
+}
+
+/// Whether the host's clock follows a time server, as far as the kernel has been told (adjtimex(2)).
+pub fn clock_is_synchronised() -> bool {
+    // SAFETY: timex is plain bits, for which zero is a value (it asks for no change); the call writes no more than its size.
+    let state = unsafe {
+        let mut clock: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut clock)
+    };
+    state >= 0 && state != libc::TIME_ERROR
 }
 
 /// What the shards and connections of a configuration need.

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod commands;
 pub mod demo;
 pub mod desk;
+pub mod doctor;
 pub mod http;
 pub mod log;
 pub mod notify;

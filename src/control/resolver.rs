@@ -80,7 +80,7 @@ async fn answer_one(resolver: Result<TokioResolver, String>, query: Query) {
 }
 
 /// The resolver over `servers`, or over the system's, with `patience` for each try; the error is for people.
-fn build(servers: &[SocketAddr], patience: Duration) -> Result<TokioResolver, String> {
+pub(super) fn build(servers: &[SocketAddr], patience: Duration) -> Result<TokioResolver, String> {
     let builder = if servers.is_empty() {
         TokioResolver::builder_tokio().map_err(|error| format!("the system's DNS configuration: {error}"))?
     } else {

@@ -32,7 +32,7 @@ const LOSSES_PAUSE: Duration = Duration::from_secs(60);
 /// The only key of the table `meta`.
 pub(super) const META_KEY: &[u8] = b"checkpoint";
 /// The format of the index.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 
 /// The value in the table `meta`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -41,6 +41,7 @@ pub mod describe;
 mod domains;
 mod expiry;
 mod find;
+pub mod format;
 pub mod lease;
 mod notice;
 mod open;
@@ -134,6 +135,18 @@ pub enum Error {
         directory: PathBuf,
         /// How many shards are needed at least to deliver it.
         shards: usize,
+    },
+    /// A later version wrote what is there.
+    #[error(
+        "{directory} was written by a newer ringpost (format {format}; this one reads up to format {}): install that version again, \
+         or let it deliver what is queued and begin with a new data_dir",
+        format::FORMAT
+    )]
+    Newer {
+        /// The data directory.
+        directory: PathBuf,
+        /// Its format.
+        format: u64,
     },
     /// The journal.
     #[error(transparent)]

@@ -13,6 +13,7 @@ use shards::journal::{Journal, Options, Position};
 use shards::{Reactor, Timestamp};
 
 use super::checkpoint::{META_KEY, Meta};
+use super::format;
 use super::row;
 use super::rows::{META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
@@ -32,8 +33,8 @@ pub(super) const JOURNAL: Options =
 pub struct Claim(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
 
 impl Claim {
-    /// Creates `config.data_dir` where it is missing and locks it, before any shard starts. Refuses a directory in which shards
-    /// that are no longer configured have queued mail: it would not be delivered.
+    /// Creates `config.data_dir` where it is missing and locks it, before any shard starts. Refuses a directory that a later
+    /// version wrote, and one in which shards that are no longer configured have queued mail: it would not be delivered.
     pub fn new(config: &Arc<Config>) -> Result<Claim, Error> {
         let directory = &*config.data_dir;
         let io = |why| Error::Io(directory.to_path_buf(), why);
@@ -45,6 +46,7 @@ impl Claim {
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Locked(directory.to_path_buf())),
             Err(std::fs::TryLockError::Error(why)) => return Err(io(why)),
         }
+        format::claim(directory)?;
         for entry in std::fs::read_dir(directory).map_err(io)? {
             let name = entry.map_err(io)?.file_name();
             if let Some(shard) = name.to_str().and_then(shard_of)

@@ -11,7 +11,7 @@ use crate::spool::encode::{self, Corrupt, Reader, put_bytes, put_number, put_opt
 use crate::spool::record::{Accepted, RECIPIENTS_MAX, Standing, State, Tagged};
 
 /// The format of rows that this program writes. Version 1, which it still reads, had no tagged values.
-const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 2;
 
 /// A recipient's flags: [`Entry::noted`].
 const NOTED: u8 = 1;

@@ -29,7 +29,7 @@ pub const MESSAGE_ID_BYTES_MAX: usize = 512;
 pub const RECIPIENTS_MAX: usize = 1 << 16;
 
 /// The format of records that this program writes. Version 1, which it still reads, had no tagged values.
-const VERSION: u8 = 2;
+pub const VERSION: u8 = 2;
 const MESSAGE: u8 = 1;
 const SETTLEMENT: u8 = 2;
 const NOTE: u8 = 3;

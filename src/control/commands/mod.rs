@@ -5,6 +5,7 @@
 mod account;
 mod check;
 mod classify;
+mod doctor;
 mod pages;
 mod queue;
 mod table;
@@ -39,6 +40,9 @@ enum Command {
     /// Find every mistake in a configuration, with its line
     #[command(after_help = "Example:\n  ringpost check -c /etc/ringpost/ringpost.toml")]
     Check(ConfigFile),
+    /// Find what makes a first day fail on this host, each with its remedy: kernel, limits, disk, clock, ports, DNS
+    #[command(after_help = "Example:\n  ringpost doctor -c /etc/ringpost/ringpost.toml")]
+    Doctor(ConfigFile),
     /// Show what the bounce classifier makes of a reply: action, category, code, status, rule
     #[command(after_help = "Example:\n  ringpost classify '552 5.2.2 Mailbox full'")]
     Classify(classify::Arguments),
@@ -107,6 +111,7 @@ impl CommandLine {
                 serve::run(&arguments.config.file, config, arguments.hold)
             }
             Command::Check(config) => check::run(&config.file),
+            Command::Doctor(config) => doctor::run(&config.file),
             Command::Classify(arguments) => classify::run(&arguments),
             Command::Pages(arguments) => pages::run(&arguments),
             Command::Account(command) => account::run(&command),

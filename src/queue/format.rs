@@ -1,0 +1,69 @@
+//! The format of a data directory: which versions of Ringpost can read it.
+//!
+//! Every version reads the directories of all earlier ones, and writes its own format from its start on. One that is
+//! older than what it finds refuses to start, and changes nothing: it would take for a torn tail what it does not know.
+//! There is no way back but to let the newer version deliver what is queued, stop it, and begin a new directory.
+//!
+//! On disk: the file `format`, one number. A directory without it is older than the file.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use super::{Error, checkpoint, row};
+use crate::spool::record;
+
+/// What this version writes: raised whenever an earlier version could not read, or would misread, what is written.
+/// 2: records and rows with tagged values.
+pub const FORMAT: u64 = 2;
+/// The file's name.
+const NAME: &str = "format";
+
+// A new version of what is inside is a new format.
+const _: () = assert!(record::VERSION == 2 && row::VERSION == 2 && checkpoint::VERSION == 1);
+
+/// Refuses `directory` if a later version wrote it; makes it this version's otherwise.
+pub(super) fn claim(directory: &Path) -> Result<(), Error> {
+    let file = directory.join(NAME);
+    let io = |why| Error::Io(file.clone(), why);
+    let found = match std::fs::read_to_string(&file) {
+        Ok(text) => text.trim().parse().map_err(|_| Error::Damaged(format!("{}: not a number", file.display())))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(io(error)),
+    };
+    if found > FORMAT {
+        return Err(Error::Newer { directory: directory.to_path_buf(), format: found });
+    }
+    if found < FORMAT {
+        let new = directory.join("format.new");
+        let mut writing = File::create(&new).map_err(io)?;
+        writing.write_all(format!("{FORMAT}\n").as_bytes()).and_then(|()| writing.sync_all()).map_err(io)?;
+        std::fs::rename(&new, &file).map_err(io)?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_directory_is_refused_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(NAME);
+        let read = || std::fs::read_to_string(&file).expect("the file");
+        claim(folder.path()).expect("a new directory");
+        assert_eq!(read(), "2\n");
+        claim(folder.path()).expect("its own");
+        std::fs::write(&file, "1\n").expect("written");
+        claim(folder.path()).expect("an older one");
+        assert_eq!(read(), "2\n");
+        std::fs::write(&file, "3\n").expect("written");
+        let refused = claim(folder.path()).expect_err("a newer one").to_string();
+        assert!(refused.contains("format 3") && refused.contains("format 2"), "{refused}");
+        assert_eq!(read(), "3\n");
+        std::fs::write(&file, "what").expect("written");
+        assert!(matches!(claim(folder.path()), Err(Error::Damaged(_))));
+    }
+}
