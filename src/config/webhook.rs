@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::read::{Placed, Reading, Section, number, text, word};
 use super::validate::{path, positive_duration, to_usize, values};
-use super::{Account, units};
+use super::{Account, machine, units};
 
 /// Webhooks that can be configured: each is a queue of its own on every shard.
 pub const WEBHOOKS_MAX: usize = 16;
@@ -129,7 +129,7 @@ fn webhook(
 ) -> Option<Placed<Webhook>> {
     let name = section.required("name", reading, text(name));
     let url = section.required("url", reading, text(url));
-    let secret_file = section.required("secret_file", reading, path(base_dir));
+    let secret_file = section.required("secret_file", reading, machine::secret(base_dir));
     let events = section.list("events", reading, word(KINDS));
     let selected = section.list("accounts", reading, text(|written| account(written, accounts)));
     let ca_file = section.optional("ca_file", reading, path(base_dir));
