@@ -7,7 +7,6 @@ use super::line::Line;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::path::ReversePath;
-use crate::smtp::reply::Reply;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,10 +74,12 @@ pub enum Event<'a> {
         client: SocketAddr,
         /// The account, where it authenticated.
         account: Option<&'a str>,
-        /// What was refused: `connection`, `auth`, `mail`, `rcpt`, `message`.
+        /// The name that was tried, where `what` is `auth`.
+        user: Option<&'a str>,
+        /// What was refused: `connection`, `auth`, `mail`, `rcpt`, `message`, or `command` for what SMTP itself forbids.
         what: &'static str,
         /// What we said.
-        reply: &'a Reply,
+        reply: &'a dyn fmt::Display,
         /// What screening found, where that is the reason.
         screening: Option<&'a str>,
     },
@@ -253,8 +254,9 @@ impl Event<'_> {
                 line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
                 line.put_some("screening", *screening);
             }
-            Event::Refused { client, account, what, reply, screening } => {
-                line.put("client", client).put_some("account", *account).put("what", what).put("reply", reply);
+            Event::Refused { client, account, user, what, reply, screening } => {
+                line.put("client", client).put_some("account", *account).put_some("user", *user);
+                line.put("what", what).put("reply", reply);
                 line.put_some("screening", *screening);
             }
             Event::ScannerFailed { scanner, why } => _ = line.put("scanner", scanner).put("why", why),

@@ -1,5 +1,7 @@
 //! What only the driver can know: the answers to a session's questions, from policy, the quotas and the queue.
 
+use std::fmt::Display;
+
 use super::converse::Conversation;
 use super::credentials::{THROTTLED_DELAY, Verified};
 use super::screen::Refusal;
@@ -10,7 +12,7 @@ use crate::policy::{Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Sender};
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::server::{Answer, Question};
+use crate::smtp::server::{Answer, OwnRefusal, Question};
 use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Tagged};
 use crate::spool::{Client, Message};
 
@@ -41,7 +43,10 @@ impl Conversation {
         match question {
             Lengthy::Authenticate { user, password } => {
                 let answer = self.authenticate(&user, password).await;
-                self.tell("auth", answer.map_err(Refusal::from));
+                if let Err(reply) = &answer {
+                    self.log_refused("auth", Some(&user), reply, None);
+                }
+                self.session.answer(answer.map_or_else(Answer::Refuse, |()| Answer::Accept));
             }
             Lengthy::Sender(sender) => {
                 let answer = self.sender_and_client(&sender).await;
@@ -199,15 +204,19 @@ impl Conversation {
     }
 
     fn log_refusal(&self, what: &'static str, refusal: &Refusal) {
-        let Refusal { reply, verdict } = refusal;
+        self.log_refused(what, None, &refusal.reply, refusal.verdict.as_deref());
+    }
+
+    /// Logs what the session has refused without asking.
+    pub(super) fn log_own_refusals(&mut self) {
+        for OwnRefusal { is_about_content, reply } in self.session.take_own_refusals() {
+            self.log_refused(if is_about_content { "message" } else { "command" }, None, &reply, None);
+        }
+    }
+
+    fn log_refused(&self, what: &'static str, user: Option<&str>, reply: &dyn Display, screening: Option<&str>) {
         let account = self.account().map(|account| &*account.name);
-        self.inbound.0.log.emit(&Event::Refused {
-            client: self.client,
-            account,
-            what,
-            reply,
-            screening: verdict.as_deref(),
-        });
+        self.inbound.0.log.emit(&Event::Refused { client: self.client, account, user, what, reply, screening });
     }
 }
 

@@ -128,6 +128,7 @@ impl Conversation {
         loop {
             match self.session.next() {
                 Step::Send => {
+                    self.log_own_refusals();
                     if connection.send(self.session.output(), SEND_PATIENCE).await.is_err() {
                         return;
                     }

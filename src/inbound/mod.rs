@@ -265,7 +265,9 @@ impl Inbound {
     fn turn_away(&self, stream: Stream, door: &Door, reply: Reply) {
         self.0.counts.note(|counts| counts.connections_refused += 1);
         let client = stream.peer();
-        self.0.log.emit(&Event::Refused { client, account: None, what: "connection", reply: &reply, screening: None });
+        let what = "connection";
+        let refused = Event::Refused { client, account: None, user: None, what, reply: &reply, screening: None };
+        self.0.log.emit(&refused);
         let Some(ticket) = self.0.admissions.turn_away() else { return };
         let session = Session::refusing(door.settings.clone(), reply);
         let conversation = Conversation::new(self.clone(), session, client, door.tls.clone(), None);

@@ -205,7 +205,7 @@ fn is_told_what_is_wrong(client: &Client) {
         assert!(!server.log().contains("event=accepted") && mailbox.received().is_empty(), "it was accepted");
     };
     expect(&Attempt { password: "wrong $ word=", ..Attempt::over(Tls::Implicit) }, &[client.wrong_password]);
-    server.wait_log(&["event=refused", "what=auth", "535 5.7.8"]);
+    server.wait_log(&["event=refused", "what=auth", &format!("user={USER}"), "535 5.7.8"]);
     expect(&Attempt { foreign: true, ..Attempt::over(Tls::Implicit) }, &[client.foreign_from, STRANGER, USER]);
     server.wait_log(&["event=refused", "553 5.7.1"]);
     for tls in [Tls::Implicit, Tls::StartTls] {

@@ -24,6 +24,7 @@ fn by_every_sequence_that_other_servers_fell_for() {
             "{sequence:?}: a command was taken from the content: {after}"
         );
     }
+    server.wait_log(&["event=refused", "what=message", "550 5.6.11"]);
     assert_eq!(server.queued(), 0);
     assert!(mailbox.received().is_empty());
 }

@@ -1,15 +1,20 @@
 //! What the demo says first: where everything is, and how to send a first message.
 
+use std::path::Path;
+
 use super::setting::{ACCOUNT, Setting};
 use super::{CONSOLE_PORT, IMPLICIT_PORT, RELAY_PORT, STARTTLS_PORT};
 use crate::control::http::Token;
 
 /// Prints it.
 pub(super) fn print(setting: &Setting, token: Option<&Token>) {
-    print!("{}", text(setting, token.map_or("", Token::as_str)));
+    // Whoever runs it from a build has no `ringpost` in the path.
+    let program = std::env::current_exe().unwrap_or_else(|_| "ringpost".into());
+    print!("{}", text(setting, token.map_or("", Token::as_str), &program));
 }
 
-fn text(setting: &Setting, token: &str) -> String {
+fn text(setting: &Setting, token: &str, program: &Path) -> String {
+    let program = program.display();
     let authority = setting.authority_file.display();
     let config = setting.config_file.display();
     let password = &setting.password;
@@ -44,7 +49,9 @@ or with Python:
     "From: {ACCOUNT}\r\nTo: friend@example.org\r\nSubject: Hello\r\n\r\nIt works."); server.quit()'
 
 Recipients named nobody@… are refused and those named later@… deferred, to show what happens then.
-The queue, from another terminal:  ringpost queue list -c {config}
+The queue, from another terminal:
+
+  {program} queue list -c {config}
 
 What happens:
 
@@ -62,7 +69,7 @@ mod tests {
             authority_file: "/tmp/demo/ca.pem".into(),
             password: "secret22".into(),
         };
-        text(&setting, "t0ken")
+        text(&setting, "t0ken", Path::new("/usr/bin/ringpost"))
     }
 
     #[test]

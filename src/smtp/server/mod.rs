@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::envelope::{Envelope, Recipient, Sender};
 use super::reply::Reply;
-pub use session::Session;
+pub use session::{OwnRefusal, Session};
 
 /// How long a peer may be silent before its first command. Shorter than RFC 5321's five minutes: who connects and
 /// says nothing is a scanner, or stuck.

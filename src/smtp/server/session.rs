@@ -30,6 +30,17 @@ pub struct Session {
     shutting_down: bool,
     lines: u64,
     octets: u64,
+    /// Where the session's own refusals begin in the output, and whether each is about content.
+    own_refusals: Vec<(usize, bool)>,
+}
+
+/// An error reply that the session gave without asking the driver.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OwnRefusal {
+    /// It is about content, not a command.
+    pub is_about_content: bool,
+    /// The first line of the reply.
+    pub reply: String,
 }
 
 /// What a turn of the session came to.
@@ -63,7 +74,17 @@ impl Session {
     fn begin(settings: Arc<Settings>, state: State) -> Self {
         let context = Context { settings, peer: Peer::default(), output: Vec::new() };
         let input = Input::default();
-        Session { state, input, context, gone: false, cut_off: false, shutting_down: false, lines: 0, octets: 0 }
+        Session {
+            state,
+            input,
+            context,
+            gone: false,
+            cut_off: false,
+            shutting_down: false,
+            lines: 0,
+            octets: 0,
+            own_refusals: Vec::new(),
+        }
     }
 
     /// Bytes of the peer; empty means that it has closed its side.
@@ -84,7 +105,15 @@ impl Session {
             if self.context.output.len() >= OUTPUT_BYTES_MAX {
                 return Step::Send;
             }
-            match self.turn() {
+            if self.context.output.is_empty() {
+                self.own_refusals.clear();
+            }
+            let (said, in_content) = (self.context.output.len(), self.state.content().is_some());
+            let turned = self.turn();
+            if let Some(b'4' | b'5') = self.context.output.get(said) {
+                self.own_refusals.push((said, in_content));
+            }
+            match turned {
                 Turned::On => {}
                 Turned::Ask(question) => return Step::Ask(question),
                 _ if !self.context.output.is_empty() => return Step::Send,
@@ -98,6 +127,16 @@ impl Session {
                 Turned::Close => return Step::Close,
             }
         }
+    }
+
+    /// The refusals of the session's own making in `output()`, for the log; each is told once.
+    pub fn take_own_refusals(&mut self) -> Vec<OwnRefusal> {
+        let output = &self.context.output;
+        let told = self.own_refusals.drain(..).filter_map(|(start, is_about_content)| {
+            let line = output.get(start..)?.split(|byte| *byte == b'\r').next()?;
+            Some(OwnRefusal { is_about_content, reply: String::from_utf8_lossy(line).into_owned() })
+        });
+        told.collect()
     }
 
     /// What to write out.

@@ -490,3 +490,14 @@ fn an_idle_session_is_small() {
     driver.read(b"EHLO c\r\nNOOP\r\n");
     assert_eq!(driver.session.output().capacity(), 0);
 }
+
+#[test]
+fn what_the_session_refuses_itself_is_told_for_the_log_once() {
+    let mut driver = Driver::new(settings(), false);
+    driver.read(b"EHLO c\r\nMAIL FROM:<a@x> SIZE=9999\r\nNONSENSE\r\n");
+    driver.read(b"MAIL FROM:<unknown@x>\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n");
+    driver.read(b"bare\nline\r\n.\r\nNOOP\r\n");
+    let told: Vec<(bool, &str)> =
+        driver.seen.own_refusals.iter().map(|told| (told.is_about_content, &told.reply[..9])).collect();
+    assert_eq!(told, [(false, "552 5.3.4"), (false, "500 5.5.2"), (true, "550 5.6.1")], "{}", driver.seen.output);
+}

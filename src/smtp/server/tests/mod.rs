@@ -19,6 +19,7 @@ struct Seen {
     messages: Vec<(Envelope, Vec<u8>)>,
     wants_tls: bool,
     closed: bool,
+    own_refusals: Vec<OwnRefusal>,
 }
 
 /// A driver whose policy is written into the addresses: local part `full`, `unknown`, `banned`, and so on.
@@ -81,6 +82,7 @@ impl Driver {
         loop {
             match self.session.next() {
                 Step::Send => {
+                    self.seen.own_refusals.extend(self.session.take_own_refusals());
                     let output = std::mem::take(self.session.output());
                     assert!(!output.is_empty(), "nothing to send");
                     self.seen.output.push_str(std::str::from_utf8(&output).expect("replies are UTF-8"));
