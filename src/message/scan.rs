@@ -1,7 +1,12 @@
 //! One pass over a header: its fields, and the facts that decide what is added and what is refused.
 
-use memchr::{memchr, memmem};
+use std::sync::LazyLock;
 
+use memchr::memchr;
+use memchr::memmem::Finder;
+
+/// What is looked for in every line is prepared once.
+static CRLF: LazyLock<Finder> = LazyLock::new(|| Finder::new(b"\r\n"));
 /// The largest header that is scanned. Real mail stays under 64 KiB; some lists reach a few hundred.
 pub const HEADER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -57,7 +62,7 @@ impl<'a> Iterator for Fields<'a> {
 /// The length of the field that `rest` begins with: to the first line end that no white space follows.
 fn field_bytes(rest: &[u8]) -> usize {
     let mut end = 0;
-    while let Some(line) = memmem::find(&rest[end..], b"\r\n") {
+    while let Some(line) = CRLF.find(&rest[end..]) {
         end += line + 2;
         if !matches!(rest.get(end), Some(b' ' | b'\t')) {
             return end;

@@ -26,9 +26,10 @@ use std::time::Duration;
 
 use shards::launch;
 
+use crate::clock::Stopwatch;
 use crate::usage::{self, EndSignals};
 use crate::{Failure, series};
-use plan::Plan;
+use plan::{Plan, Progress};
 use tally::Tally;
 
 pub use options::Options;
@@ -37,6 +38,8 @@ pub use size::Sizes;
 
 /// How often signals are looked for, and the progress line is renewed.
 const TICK: Duration = Duration::from_millis(50);
+/// How often the progress line's rate is worked out.
+const RATE_PERIOD: Duration = Duration::from_secs(1);
 /// The columns of `--series`.
 const COLUMNS: [&str; 3] = ["accepted", "failed", "connections"];
 
@@ -90,6 +93,27 @@ fn run_until(options: &Options, interrupted: impl Fn() -> bool) -> Result<Report
     Ok(Report::new(&total, &options.expect, usage::cpu().saturating_sub(cpu_before)))
 }
 
+/// How fast messages are accepted, second by second.
+struct Rate {
+    since: Stopwatch,
+    accepted: u64,
+    per_second: f64,
+}
+
+impl Rate {
+    /// Messages per second in the last whole second; in the first, so far.
+    fn of(&mut self, progress: &Progress) -> f64 {
+        let ([accepted, ..], elapsed) = (progress.numbers(), self.since.elapsed());
+        let per_second = (accepted - self.accepted) as f64 / elapsed.as_secs_f64().max(TICK.as_secs_f64());
+        if elapsed >= RATE_PERIOD {
+            *self = Self { since: Stopwatch::start(), accepted, per_second };
+        } else if self.accepted == 0 {
+            self.per_second = per_second;
+        }
+        self.per_second
+    }
+}
+
 /// Waits for every thread's tally, with a progress line on a terminal. The second interruption does not wait.
 fn collect(
     plan: &Plan,
@@ -99,6 +123,7 @@ fn collect(
 ) -> Result<Tally, Failure> {
     let terminal = io::stderr().is_terminal();
     let (mut total, mut missing) = (Tally::default(), plan.threads);
+    let mut rate = Rate { since: Stopwatch::start(), accepted: 0, per_second: 0.0 };
     while missing > 0 {
         if interrupted() && plan.stop.swap(true, Ordering::Relaxed) {
             return Err(Failure::Failed("interrupted twice".into()));
@@ -109,7 +134,9 @@ fn collect(
                 total.add(tally.map_err(|error| Failure::Failed(format!("ids: {error}")))?);
                 missing -= 1;
             }
-            Err(RecvTimeoutError::Timeout) if terminal => eprint!("\r{}\x1b[K", plan.progress),
+            Err(RecvTimeoutError::Timeout) if terminal => {
+                eprint!("\r{}, {:.0} messages/s\x1b[K", plan.progress, rate.of(&plan.progress));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::Failed("a thread ended without its tally".into()));

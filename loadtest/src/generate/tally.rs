@@ -191,18 +191,7 @@ fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.since(from).as_micros()).unwrap_or(u64::MAX)
 }
 
+/// What is lost between two messages is not lost at QUIT.
 fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Connect => "connect",
-        Phase::Greeting => "greeting",
-        Phase::Ehlo => "ehlo",
-        Phase::StartTls => "starttls",
-        Phase::Auth => "auth",
-        Phase::Mail => "mail",
-        Phase::Rcpt => "rcpt",
-        Phase::Data => "data",
-        Phase::Content => "content",
-        Phase::Dot => "dot",
-        Phase::Idle => "idle",
-    }
+    if phase == Phase::Idle { "idle" } else { Timed::ALL[Timed::from(phase) as usize].1 }
 }

@@ -1,6 +1,7 @@
 //! What was received, counted per shard and added up at the end.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use hdrhistogram::Histogram;
 use ringpost::smtp::envelope::Envelope;
@@ -10,6 +11,30 @@ use crate::message::{Mark, Received};
 
 /// The longest delivery that is told from longer ones: five days.
 const DELIVERY_MS_MAX: u64 = 5 * 24 * 3_600_000;
+
+/// A hash of numbers that nobody chooses in order to collide: one multiplication for each (Fibonacci hashing), of which
+/// the table takes the high bits and the low ones.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0.rotate_left(32) ^ number).wrapping_mul(GOLDEN);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
 
 /// Counts of one shard, or of all.
 pub(super) struct Counts {
@@ -22,7 +47,7 @@ pub(super) struct Counts {
     /// Receptions of marked messages, one per recipient.
     pub(super) receptions: u64,
     /// Each id with the checksum of a recipient, once.
-    seen: HashSet<(u64, u32)>,
+    seen: HashSet<(u64, u32), BuildHasherDefault<Mixer>>,
     /// From the first message to the last.
     pub(super) span: Option<(Instant, Instant)>,
     /// How often each fault happened, in the script's order.
@@ -41,7 +66,7 @@ impl Default for Counts {
             unmarked: 0,
             damaged: 0,
             receptions: 0,
-            seen: HashSet::new(),
+            seen: HashSet::default(),
             span: None,
             faults: Vec::new(),
             delivery_ms: Histogram::new_with_max(DELIVERY_MS_MAX, 3).expect("bounds that a histogram can have"),

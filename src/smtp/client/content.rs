@@ -1,7 +1,11 @@
 //! Content on its way out: as DATA wants it (dot-stuffed, RFC 5321 §4.5.2), or as one BDAT chunk (RFC 3030 §2).
 
-use memchr::memmem;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
+
+/// What is looked for in every message is prepared once.
+static LINE_WITH_DOT: LazyLock<Finder> = LazyLock::new(|| Finder::new(b"\n."));
 /// Bytes of content, before dot-stuffing, that one `Step::Send` carries.
 const BLOCK_BYTES: usize = 256 * 1024;
 
@@ -57,7 +61,7 @@ fn push_stuffed(content: &[u8], start: usize, end: usize, output: &mut Vec<u8>) 
         output.push(b'.');
     }
     let mut copied = 0;
-    for line_end in memmem::find_iter(block, b"\n.") {
+    for line_end in LINE_WITH_DOT.find_iter(block) {
         output.extend_from_slice(&block[copied..=line_end]);
         output.push(b'.');
         copied = line_end + 1;

@@ -5,10 +5,15 @@
 //! Limits: content is bounded by SIZE; what exceeds it is read and dropped, up to [`EXCESS_FACTOR`] times SIZE. A
 //! line is bounded by that alone: real senders exceed the 998 octets of RFC 5322 §2.1.1.
 
-use memchr::{memchr, memmem};
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use crate::smtp::reply::{self, Reply};
 
+/// What is looked for in every message is prepared once.
+static LINE_WITH_DOT: LazyLock<Finder> = LazyLock::new(|| Finder::new(b"\r\n."));
 /// How many times the permitted size is read in order to say 552 politely; a peer that goes on is cut off.
 pub(super) const EXCESS_FACTOR: u64 = 4;
 /// Bytes that are reserved beyond what came, at least.
@@ -198,7 +203,7 @@ impl Unstuffer {
     fn lines<'a>(&mut self, bytes: &'a [u8], content: &mut Content) -> &'a [u8] {
         let behind_cr = self.at == At::Cr;
         let doubled = |cr: usize| if cr == 0 { behind_cr } else { bytes[cr - 1] == b'\r' };
-        if let Some(cr) = memmem::find(bytes, b"\r\n.") {
+        if let Some(cr) = LINE_WITH_DOT.find(bytes) {
             self.doubled = doubled(cr);
             content.append(&bytes[..cr + 2]);
             return self.goto(At::Dot, &bytes[cr + 3..]);
