@@ -30,7 +30,7 @@ const COMPARED: [&str; 6] = [
     "messages_per_second",
     "due_p99_ms",
     "memory_peak_bytes",
-    "disk_flushes_per_message",
+    "flush_calls_per_message",
     "memory_bytes_per_connection",
 ];
 
@@ -208,7 +208,7 @@ fn compared(run: &Run, step: &str, figure: &Figure) -> String {
 /// How much better the first server is than another: `15.3×`.
 pub(super) fn ratio(first: f64, other: f64, better: Better) -> String {
     let ratio = if better == Better::Lower { other / first } else { first / other };
-    if !ratio.is_finite() {
+    if !ratio.is_finite() || ratio <= 0.0 {
         return String::new();
     }
     text::times_as_good(ratio)
@@ -343,6 +343,7 @@ mod tests {
         assert_eq!(ratio(3000.0, 200.0, Better::Higher), "(15.0×)");
         assert_eq!(ratio(2.0, 5.0, Better::Lower), "(2.50×)");
         assert_eq!(ratio(0.0, 0.0, Better::Lower), "");
+        assert_eq!(ratio(0.2, 0.0, Better::Lower), "", "nothing is no number of times anything");
     }
 
     #[test]
