@@ -59,8 +59,14 @@ fn the_example_of_a_receiver_is_the_one_that_the_stories_run() {
 }
 
 #[test]
-fn every_promise_names_tests_that_exist() {
-    let promises = read("docs/promises.md");
+fn every_promise_and_every_threat_names_tests_that_exist() {
+    for document in ["docs/promises.md", "docs/threats.md"] {
+        names_tests_that_exist(document);
+    }
+}
+
+fn names_tests_that_exist(document: &str) {
+    let promises = read(document);
     let mut complaints = Vec::new();
     let mut named = 0;
     for row in rows(&promises).skip(1) {
@@ -79,6 +85,28 @@ fn every_promise_names_tests_that_exist() {
             }
         }
     }
-    assert!(complaints.is_empty(), "docs/promises.md:\n{}", complaints.join("\n"));
-    assert!(named > 0, "docs/promises.md names no test");
+    assert!(complaints.is_empty(), "{document}:\n{}", complaints.join("\n"));
+    assert!(named > 0, "{document} names no test");
+}
+
+/// Alert rules and dashboard ask for metrics that exist: each is written as a word in the code that counts it.
+#[test]
+fn monitoring_asks_for_metrics_that_exist() {
+    let code: String =
+        ["src/queue/orders.rs", "src/shard.rs", "src/outbound/metrics.rs"].iter().map(|path| read(path)).collect();
+    for document in ["docs/monitoring/alerts.yml", "docs/monitoring/dashboard.json"] {
+        let text = read(document);
+        let metrics: BTreeSet<&str> = text
+            .split("ringpost_")
+            .skip(1)
+            .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next())
+            .collect();
+        assert!(metrics.len() > 5, "{document} was not understood: {metrics:?}");
+        for metric in metrics {
+            assert!(
+                code.contains(&format!("\"{metric}\"")),
+                "{document} asks for ringpost_{metric}, which nobody counts"
+            );
+        }
+    }
 }
