@@ -114,6 +114,26 @@ fn doctor_tells_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn check_warns_of_webhooks_that_anybody_can_read() {
+    let (_folder, file) = configuration();
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let webhook = |name: &str, url: &str| {
+        format!("[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{name}.secret\"\n")
+    };
+    let webhooks = webhook("far", "http://hooks.example.org/s3cret")
+        + &webhook("here", "http://127.0.0.1:8080/")
+        + &webhook("safe", "https://hooks.example.org/");
+    std::fs::write(&file, text + &webhooks).expect("a file");
+    let checked = ringpost(&["check"], &file);
+    assert!(out(&checked).contains("0 routes, 3 webhooks)"), "{}", out(&checked));
+    let warnings = err(&checked);
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
+    assert!(warnings.contains("webhook `far` goes unencrypted to hooks.example.org"), "{warnings}");
+    assert!(!warnings.contains("s3cret"), "{warnings}");
+    assert!(!file.with_file_name("far.secret").exists(), "nothing is made by looking");
+}
+
+#[test]
 fn check_refuses_the_certificates_that_serve_refuses() {
     let (folder, file) = configuration();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");

@@ -1,5 +1,6 @@
 //! `ringpost check`.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::{Failure, load};
@@ -33,16 +34,30 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings
             .push(format!("account `{}` has no password yet: set what `ringpost account hash` prints", account.name));
     }
+    for webhook in config.webhooks.iter().filter(|webhook| !webhook.url.tls && !is_here(&webhook.url.host)) {
+        warnings.push(format!(
+            "webhook `{}` goes unencrypted to {}: who listens on the way reads it; write https where it can",
+            webhook.name, webhook.url.host
+        ));
+    }
     warnings
+}
+
+/// Whether a host is this machine.
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn summary(config: &Config) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-    let parts = [
+    let mut parts = vec![
         count(config.shards, "shard"),
         count(config.listeners.len(), "listener"),
         count(config.accounts.len(), "account"),
         count(config.routes.len(), "route"),
     ];
+    if !config.webhooks.is_empty() {
+        parts.push(count(config.webhooks.len(), "webhook"));
+    }
     parts.join(", ")
 }
