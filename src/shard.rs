@@ -17,6 +17,7 @@ use shards::Reactor;
 use shards::mesh::Port;
 use shards::passed::Passed;
 
+use crate::authentication::Signers;
 use crate::config::Config;
 use crate::crossing::{Certificate, Crossing, Quotas};
 use crate::dns::{self, Query};
@@ -34,6 +35,8 @@ pub struct Start {
     pub config: Arc<Config>,
     /// What TLS listeners show; `None`: none offers TLS.
     pub certificate: Option<Arc<Certificate>>,
+    /// The keys that sign what is sent.
+    pub signers: Arc<Signers>,
     /// What accounts have used of their day, on all shards.
     pub quotas: Arc<Quotas>,
     /// Its place in the mesh.
@@ -96,7 +99,7 @@ struct Shard {
 
 impl Shard {
     async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
-        let Start { config, certificate, quotas, port, dns, log, passed, suspended } = start;
+        let Start { config, certificate, signers, quotas, port, dns, log, passed, suspended } = start;
         let port = Rc::new(port);
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
@@ -113,7 +116,8 @@ impl Shard {
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
         let pool = Pool::new(reactor.clone(), config.clone(), dns, timing, metrics.clone(), reply);
-        let inbound = Inbound::new(&reactor, config, tls, quotas, queue.clone(), screening.clone(), log.clone());
+        let inbound =
+            Inbound::new(&reactor, config, tls, signers, quotas, queue.clone(), screening.clone(), log.clone());
         inbound.open(&passed)?;
         let dispatching = dispatcher.clone();
         reactor.spawn(async move { dispatching.run().await }).detach();
@@ -133,7 +137,9 @@ impl Shard {
                 Crossing::Attempt(task) => self.pool.take(from.expect("only shards send attempts"), *task),
                 Crossing::Outcome(done) => self.dispatcher.take(*done),
                 Crossing::Order(order, answer) => self.reactor.spawn(self.clone().obey(*order, answer)).detach(),
-                Crossing::Reload(config, certificate, quotas) => self.configure(config, certificate.as_deref(), quotas),
+                Crossing::Reload(config, certificate, signers, quotas) => {
+                    self.configure(config, certificate.as_deref(), signers, quotas);
+                }
                 Crossing::Drain(patience) => {
                     if !std::mem::replace(&mut is_draining, true) {
                         self.reactor.spawn(self.clone().drain(patience)).detach();
@@ -155,9 +161,15 @@ impl Shard {
         let _ = answer.send(report);
     }
 
-    fn configure(&self, config: Arc<Config>, certificate: Option<&Certificate>, quotas: Arc<Quotas>) {
+    fn configure(
+        &self,
+        config: Arc<Config>,
+        certificate: Option<&Certificate>,
+        signers: Arc<Signers>,
+        quotas: Arc<Quotas>,
+    ) {
         match server_tls(certificate) {
-            Ok(tls) => self.inbound.configure(config.clone(), tls, quotas),
+            Ok(tls) => self.inbound.configure(config.clone(), tls, signers, quotas),
             Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
         }
         self.queue.configure(config.clone());
@@ -173,7 +185,7 @@ impl Shard {
     }
 }
 
-fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 8] {
+fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 10] {
     let counts = inbound.counts();
     [
         ("inbound_connections", counts.connections),
@@ -181,6 +193,8 @@ fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 8] {
         ("inbound_connections_now", counts.open),
         ("inbound_messages", counts.messages),
         ("inbound_bytes", counts.bytes),
+        ("inbound_messages_signed", counts.signed),
+        ("inbound_messages_not_signed", counts.not_signed),
         ("inbound_tls_failures", counts.tls_failures),
         ("inbound_auth_failures", counts.auth_failures),
         ("inbound_panics", counts.panics),
@@ -238,8 +252,17 @@ mod tests {
         let config = Arc::new(Config::parse(&text, folder).expect("a good configuration"));
         let (dns, _) = mpsc::channel(1);
         let quotas = Quotas::new(&config);
-        let log = Channel::new(Style::Logfmt);
-        Start { config, certificate: None, quotas, port, dns, log, passed: Arc::default(), suspended: false }
+        Start {
+            config,
+            certificate: None,
+            signers: Arc::default(),
+            quotas,
+            port,
+            dns,
+            log: Channel::new(Style::Logfmt),
+            passed: Arc::default(),
+            suspended: false,
+        }
     }
 
     /// Whether nobody accepts connections at `address` any more.

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("message", &[]),
     ("route", &["config", "dns", "smtp"]),
+    ("authentication", &["message"]),
     ("policy", &["config", "message", "smtp"]),
     ("bounce", &["message", "queue", "smtp"]),
     ("events", &["message", "queue", "smtp"]),
@@ -25,15 +26,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("queue", &["bounce", "config", "events", "message", "smtp", "spool"]),
     ("dns", &[]),
     ("screening", &["config", "dns", "events", "smtp"]),
-    ("inbound", &["config", "events", "message", "policy", "queue", "screening", "smtp", "spool"]),
+    ("inbound", &["authentication", "config", "events", "message", "policy", "queue", "screening", "smtp", "spool"]),
     ("outbound", &["bounce", "config", "crossing", "dns", "events", "queue", "route", "smtp"]),
-    ("crossing", &["config", "inbound", "outbound", "queue"]),
-    ("shard", &["config", "crossing", "dns", "events", "inbound", "outbound", "policy", "queue", "screening", "spool"]),
+    ("crossing", &["authentication", "config", "inbound", "outbound", "queue"]),
+    (
+        "shard",
+        &[
+            "authentication",
+            "config",
+            "crossing",
+            "dns",
+            "events",
+            "inbound",
+            "outbound",
+            "policy",
+            "queue",
+            "screening",
+            "spool",
+        ],
+    ),
 ];
 
 /// Modules that compute only: no reactor, no clock, no file, no socket.
 const PURE: &[&str] = &[
     "smtp",
+    "authentication",
     "message",
     "policy",
     "route",

@@ -8,6 +8,7 @@
 //! Unknown keys, wrong types, bad addresses and contradictions are errors. What is here is valid: nothing above checks
 //! it again. Relative paths are relative to the file.
 
+pub mod dkim;
 mod machine;
 mod read;
 pub mod screening;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use dkim::Dkim;
 pub use screening::Screening;
 pub use webhook::Webhook;
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub screening: Screening,
     /// `[[webhook]]`, each with a name of its own.
     pub webhooks: Vec<Webhook>,
+    /// `[[dkim]]`.
+    pub dkim: Vec<Dkim>,
     /// `[http]`.
     pub http: Option<Http>,
 }

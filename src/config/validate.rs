@@ -15,7 +15,7 @@ use super::{
     Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
     Retention, Retry, Route, TlsFiles, Uncertain,
 };
-use super::{machine, screening, units, webhook};
+use super::{dkim, machine, screening, units, webhook};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -81,6 +81,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let limits = limits(document, reading);
     let screening = screening::screening(document, base_dir, reading);
     let webhooks = webhook::webhooks(document, &accounts, base_dir, reading);
+    let dkim = dkim::keys(document, base_dir, reading);
     let http = http(document, &listeners, base_dir, reading);
     let server = server?;
     Some(Config {
@@ -98,6 +99,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         limits,
         screening,
         webhooks,
+        dkim,
         http,
     })
 }

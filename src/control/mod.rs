@@ -22,5 +22,6 @@ pub mod reload;
 pub mod resolver;
 pub mod serve;
 pub mod signals;
+pub mod signing;
 pub mod socket;
 pub mod webhook;

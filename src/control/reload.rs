@@ -1,24 +1,40 @@
-//! Reloading: a new configuration in place of the old one, or the old one with every reason why.
+//! Reloading: a new configuration with its keys in place of the old one, or the old one with every reason why.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::certificate;
 use super::webhook::{self, Endpoint};
-use crate::config::Config;
+use super::{certificate, signing};
+use crate::authentication::Signers;
+use crate::config::{Config, Mistake};
 
-/// Reads `file` again. The errors are for people, one line each; where there are any, nothing changes.
-pub fn prepare(file: &Path, running: &Config) -> Result<(Arc<Config>, Vec<Endpoint>), Vec<String>> {
-    let config = Config::load(file)
-        .map_err(|mistakes| mistakes.iter().map(|mistake| mistake.in_file(file)).collect::<Vec<_>>())?;
+/// A configuration with what it names, all of it read and checked.
+pub struct Reload {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The keys that sign.
+    pub signers: Arc<Signers>,
+    /// Who is told what becomes of messages.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Reads `file` again, and what it names. The errors are for people, one line each; where there are any, nothing changes.
+pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
+    let in_file = |mistakes: Vec<Mistake>| mistakes.iter().map(|mistake| mistake.in_file(file)).collect::<Vec<_>>();
+    let config = Config::load(file).map_err(in_file)?;
     let mut refusals = fixed(running, &config);
     if let Err(error) = certificate::of(&config) {
         refusals.push(error.to_string());
     }
+    let signers = signing::of(&config).map_err(in_file).unwrap_or_else(|unusable| {
+        refusals.extend(unusable);
+        Arc::default()
+    });
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    Ok((config.clone(), webhook::prepare(&config)?))
+    let endpoints = webhook::prepare(&config)?;
+    Ok(Reload { config, signers, endpoints })
 }
 
 /// What cannot change while the server runs, and has changed.
@@ -56,7 +72,7 @@ networks = [\"127.0.0.0/8\"]
         let file = folder.path().join("ringpost.toml");
         let running = Config::parse(TEXT, folder.path()).expect("good");
         std::fs::write(&file, text).expect("a file");
-        prepare(&file, &running).map(|(config, _)| config)
+        prepare(&file, &running).map(|reload| reload.config)
     }
 
     #[test]
@@ -80,5 +96,12 @@ networks = [\"127.0.0.0/8\"]
         let refusals = reload(&format!("{TEXT}[tls]\ncertificate = \"c.pem\"\nprivate_key = \"k.pem\"\n"))
             .expect_err("no such certificate");
         assert!(refusals[0].contains("c.pem"), "{refusals:?}");
+        let refusals =
+            reload(&format!("{TEXT}[[dkim]]\ndomain = \"a.test\"\nselector = \"s\"\nprivate_key = \"d.pem\"\n"))
+                .expect_err("no such key");
+        assert!(
+            refusals[0].contains("ringpost.toml:13: dkim.private_key: ") && refusals[0].contains("d.pem"),
+            "{refusals:?}"
+        );
     }
 }

@@ -24,8 +24,9 @@ use super::log::Writer;
 use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, reload, resolver, socket};
-use crate::config::{Config, Listener};
+use super::{certificate, clock, reload, resolver, signing, socket};
+use crate::authentication::Signers;
+use crate::config::{Config, Listener, Mistake};
 use crate::crossing::{Certificate, Crossing, Quotas};
 use crate::dns::Query;
 use crate::events::log::Channel;
@@ -95,6 +96,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let passed = passed_sockets(&options.config)?;
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let certificate = certificate::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let signers = signing::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
     let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
@@ -108,6 +110,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         config: options.config.clone(),
         passed,
         certificate,
+        signers: signers.clone(),
         quotas: quotas.clone(),
         suspended: options.suspended,
         log: log.clone(),
@@ -116,17 +119,9 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     };
     let running = start.launch(ports)?;
 
-    let control = Control {
-        config: options.config,
-        quotas,
-        file: options.file,
-        log,
-        desk: Desk::new(inlet),
-        telling,
-        untold: Vec::new(),
-        notifier: Notifier::from_environment(),
-        lanes: Lanes::default(),
-    };
+    let Options { config, file, .. } = options;
+    let (desk, notifier, lanes) = (Desk::new(inlet), Notifier::from_environment(), Lanes::default());
+    let control = Control { config, signers, quotas, file, log, desk, telling, notifier, lanes };
     let result = runtime.block_on(control.run(plane, questions, endpoints, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
@@ -134,6 +129,12 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     writer.finish();
     drop(claim);
     result
+}
+
+/// Keys that cannot be used are mistakes of the configuration.
+fn refused(options: &Options, mistakes: &[Mistake]) -> Failure {
+    let file = options.file.as_deref().unwrap_or(Path::new("the configuration"));
+    Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect())
 }
 
 fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
@@ -211,6 +212,7 @@ struct Starting {
     config: Arc<Config>,
     passed: Arc<[Passed]>,
     certificate: Option<Arc<Certificate>>,
+    signers: Arc<Signers>,
     quotas: Arc<Quotas>,
     suspended: bool,
     log: Arc<Channel>,
@@ -232,6 +234,7 @@ impl Starting {
                 let start = shard::Start {
                     config: starting.config.clone(),
                     certificate: starting.certificate.clone(),
+                    signers: starting.signers.clone(),
                     quotas: starting.quotas.clone(),
                     port,
                     dns: starting.dns.clone(),
@@ -280,13 +283,12 @@ impl Plane {
 /// The control thread's work.
 struct Control {
     config: Arc<Config>,
+    signers: Arc<Signers>,
     quotas: Arc<Quotas>,
     file: Option<PathBuf>,
     log: Arc<Channel>,
     desk: Desk,
     telling: mpsc::UnboundedReceiver<News>,
-    /// Shards that have not taken the configuration yet.
-    untold: Vec<usize>,
     notifier: Notifier,
     lanes: Lanes,
 }
@@ -364,9 +366,7 @@ impl Control {
                     let now = self.config.tls.as_ref().map(certificate::changed);
                     if now != seen {
                         seen = now;
-                        self.tell_config(self.all_shards()).await;
-                    } else if !self.untold.is_empty() {
-                        self.tell_config(self.untold.clone()).await;
+                        self.tell_config().await;
                     }
                 }
             }
@@ -376,11 +376,11 @@ impl Control {
     async fn reload(&mut self, servers: &watch::Sender<Vec<SocketAddr>>) {
         let Some(file) = &self.file else { return };
         match reload::prepare(file, &self.config) {
-            Ok((config, endpoints)) => {
-                self.config = config;
+            Ok(reload::Reload { config, signers, endpoints }) => {
+                (self.config, self.signers) = (config, signers);
                 self.quotas = self.quotas.follow(&self.config);
                 let _ = servers.send(self.config.dns_servers.clone());
-                self.tell_config(self.all_shards()).await;
+                self.tell_config().await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
             }
             Err(refusals) => {
@@ -391,24 +391,18 @@ impl Control {
         }
     }
 
-    fn all_shards(&self) -> Vec<usize> {
-        (0..self.desk.shards()).collect()
-    }
-
-    /// Gives these shards the configuration and the certificate as its files are now; unusable ones change nothing. A shard
-    /// that is too busy is told again, until all have the same.
-    async fn tell_config(&mut self, shards: Vec<usize>) {
+    /// Gives the shards the configuration and the certificate as its files are now; unusable ones change nothing.
+    async fn tell_config(&self) {
         let certificate = match certificate::of(&self.config) {
             Ok(certificate) => certificate,
             Err(why) => return self.say(&Event::ReloadRefused(&why)),
         };
-        let reload = || Crossing::Reload(self.config.clone(), certificate.clone(), self.quotas.clone());
-        self.untold = self.desk.tell(shards, reload).await;
-        if self.untold.is_empty() {
-            return self.say(&Event::Reloaded);
+        let Control { config, signers, quotas, .. } = self;
+        let reload = || Crossing::Reload(config.clone(), certificate.clone(), signers.clone(), quotas.clone());
+        match self.desk.tell_all(reload).await {
+            Ok(()) => self.say(&Event::Reloaded),
+            Err(trouble) => self.say(&Event::ReloadRefused(&trouble)),
         }
-        let why = format!("shards {:?} are too busy for the new configuration, and are told again", self.untold);
-        self.say(&Event::Trouble(&why));
     }
 
     /// Lets what runs come to its end. A second request to stop ends it at once: what is not done is on disk.
@@ -416,10 +410,7 @@ impl Control {
         self.notifier.stopping();
         self.say(&Event::Draining(DRAIN_PATIENCE.as_secs()));
         let all_end = async {
-            let untold = self.desk.tell(self.all_shards(), || Crossing::Drain(DRAIN_PATIENCE)).await;
-            if !untold.is_empty() {
-                return Err(format!("shards {untold:?} do not answer"));
-            }
+            self.desk.tell_all(|| Crossing::Drain(DRAIN_PATIENCE)).await.map_err(|trouble| trouble.to_string())?;
             let mut running = self.config.shards;
             while running > 0 {
                 if let Some(News::Ended(shard, result)) = self.telling.recv().await {

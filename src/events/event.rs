@@ -67,6 +67,8 @@ pub enum Event<'a> {
         bytes: usize,
         /// What screening found, where it looked.
         screening: Option<&'a str>,
+        /// The domain that signed it, where one did.
+        dkim: Option<&'a str>,
     },
     /// `refused`: a client's command or message was answered with an error.
     Refused {
@@ -249,10 +251,10 @@ impl Event<'_> {
     pub(super) fn fields(&self, line: &mut Line<'_>) {
         match self {
             Event::Listening(address) => _ = line.put("address", address),
-            Event::Accepted { id, message_id, client, account, sender, recipients, bytes, screening } => {
+            Event::Accepted { id, message_id, client, account, sender, recipients, bytes, screening, dkim } => {
                 line.put("id", id).put("message_id", message_id).put("client", client).put_some("account", *account);
                 line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
-                line.put_some("screening", *screening);
+                line.put_some("screening", *screening).put_some("dkim", *dkim);
             }
             Event::Refused { client, account, user, what, reply, screening } => {
                 line.put("client", client).put_some("account", *account).put_some("user", *user);

@@ -205,6 +205,7 @@ mod tests {
             recipients: 2,
             bytes: 1024,
             screening: Some("clean"),
+            dkim: None,
         }
     }
 

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use super::converse::Conversation;
 use super::credentials::{THROTTLED_DELAY, Verified};
 use super::screen::Refusal;
+use super::sign::Unsigned;
+use crate::authentication::Together;
 use crate::config::Account;
 use crate::events::Event;
 use crate::message::{Facts, Trace, scan, scan::remove_blind};
@@ -112,7 +114,8 @@ impl Conversation {
         if self.inbound.0.budget.is_exhausted() { Err(reply::NO_STORAGE.reply()) } else { Ok(()) }
     }
 
-    /// Checks the content, has it screened, puts the trace before it and hands it to the queue; 250 comes with the queue's proof only.
+    /// Checks the content, has it screened, puts the trace and the signatures before it and hands it to the queue; 250
+    /// comes with the queue's proof only.
     async fn message(&mut self, envelope: Envelope, content: Vec<u8>) {
         if let Err(refusal) = self.accept(envelope, content).await {
             self.log_refusal("message", &refusal);
@@ -128,6 +131,7 @@ impl Conversation {
         let rights = self.rights.clone().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.content(&content, &facts))?;
         let scheduled = rights.scheduled(&content[..facts.body_start], self.inbound.0.reactor.wall())?;
+        let signers = self.inbound.0.current.borrow().signers.of(&content[..facts.body_start]);
         if facts.has_blind {
             remove_blind(&mut content);
         }
@@ -142,6 +146,10 @@ impl Conversation {
         let screened = self.screen(id, &envelope, &content).await?;
         let screening = screened.verdict();
         let message_id = self.trace(id, arrival, facts, screened.is_marked(), &mut content);
+        let signed = signers.as_ref().map(|signers| signers[0].domain().to_owned());
+        if let Some(signers) = signers {
+            content = self.sign(signers, content, arrival).await?;
+        }
         let (sender, recipients, bytes) = (envelope.sender.path.clone(), envelope.recipients.len(), content.len());
         let account = rights.account().map(|account| account.name.clone());
         let client = Client { address: self.client.ip(), name: self.session.client_name().unwrap_or_default().into() };
@@ -171,8 +179,23 @@ impl Conversation {
             recipients,
             bytes,
             screening: screening.as_deref(),
+            dkim: signed.as_deref(),
         });
         Ok(())
+    }
+
+    /// Puts our signatures before the content, which must not change any more.
+    async fn sign(&self, signers: Together, content: Vec<u8>, time: shards::Timestamp) -> Result<Vec<u8>, Reply> {
+        let inner = &self.inbound.0;
+        let signed = inner.signing.sign(&inner.reactor, signers, content, time).await;
+        inner.counts.note(|counts| match signed {
+            Ok(_) => counts.signed += 1,
+            Err(_) => counts.not_signed += 1,
+        });
+        signed.map_err(|unsigned| match unsigned {
+            Unsigned::Busy => reply::SIGNING_BUSY.reply(),
+            Unsigned::Failed => reply::LOCAL_ERROR.reply(),
+        })
     }
 
     /// Puts our fields before the content; gives its Message-ID.

@@ -1,8 +1,8 @@
 //! Inbound: accepts connections and drives `smtp::server` on them: TLS, patience, policy, the queue.
 //!
 //! Owns: a shard's doors (listeners with what they offer), who is inside ([`admit`]), each conversation ([`converse`])
-//! with its questions ([`answer`], [`screen`]), the memory that arriving content may take ([`budget`]), recently verified
-//! credentials ([`credentials`]), wrong ones ([`guesses`]) and what accounts use ([`quota`]).
+//! with its questions ([`answer`], [`screen`], [`sign`]), the memory that arriving content may take ([`budget`]), recently
+//! verified credentials ([`credentials`]), wrong ones ([`guesses`]) and what accounts use ([`quota`]).
 //! Never: the protocol (`smtp::server`), who may do what (`policy`), what scanners say (`screening`), what is on disk
 //! (`queue`).
 //! After a crash: whoever had no 250 sends again; credentials are verified anew; quotas are what the queue says.
@@ -21,6 +21,7 @@ mod credentials;
 mod guesses;
 mod quota;
 mod screen;
+mod sign;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,7 @@ use shards::net::{Listener, Stream};
 use shards::passed::Passed;
 use shards::{Reactor, Task};
 
+use crate::authentication::Signers;
 use crate::config::{self, Config, ListenerKind, ListenerTls};
 use crate::events::{Event, Log};
 use crate::policy::{Accounts, Authorized, network};
@@ -52,6 +54,7 @@ use budget::Budget;
 use converse::Conversation;
 use credentials::Credentials;
 pub use quota::Quotas;
+use sign::Signing;
 
 /// Bad commands that end a session.
 const ERRORS_MAX: u32 = 20;
@@ -69,6 +72,7 @@ struct Inner {
     budget: Rc<Budget>,
     credentials: Credentials,
     screening: Screening,
+    signing: Signing,
     counts: Tally,
     /// What accepts at each door.
     serving: RefCell<Vec<Task<()>>>,
@@ -81,6 +85,7 @@ struct Inner {
 struct Current {
     config: Arc<Config>,
     accounts: Rc<Accounts>,
+    signers: Arc<Signers>,
     quotas: Arc<Quotas>,
     doors: Vec<Rc<Door>>,
 }
@@ -96,6 +101,10 @@ pub struct Counts {
     pub messages: u64,
     /// Octets of their content, trace included.
     pub bytes: u64,
+    /// Messages that were signed.
+    pub signed: u64,
+    /// Messages that were put off because they could not be.
+    pub not_signed: u64,
     /// Handshakes that failed.
     pub tls_failures: u64,
     /// Authentications with wrong credentials.
@@ -126,10 +135,12 @@ struct Door {
 
 impl Inbound {
     /// The inbound side of a shard. `tls` is what the configured certificate makes; without it no listener offers TLS.
+    #[expect(clippy::too_many_arguments, reason = "each part of the shard that it joins, once")]
     pub fn new(
         reactor: &Reactor,
         config: Arc<Config>,
         tls: Option<Arc<rustls::ServerConfig>>,
+        signers: Arc<Signers>,
         quotas: Arc<Quotas>,
         queue: Queue,
         screening: Screening,
@@ -144,10 +155,11 @@ impl Inbound {
             queue,
             log,
             budget: Budget::new(&config.limits),
-            current: RefCell::new(Current::new(config, tls, quotas)),
+            current: RefCell::new(Current::new(config, tls, signers, quotas)),
             admissions: Admissions::new(),
             credentials,
             screening,
+            signing: Signing::default(),
             counts: Tally::default(),
             serving: RefCell::default(),
             stop: RefCell::new(Some(stop)),
@@ -155,14 +167,21 @@ impl Inbound {
         }))
     }
 
-    /// Uses `config` and `tls` for sessions that begin from now on. Credentials that were verified are forgotten.
-    pub fn configure(&self, config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>, quotas: Arc<Quotas>) {
+    /// Uses `config` and `tls` for sessions that begin from now on, `signers` for the next message. Credentials that were
+    /// verified are forgotten.
+    pub fn configure(
+        &self,
+        config: Arc<Config>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        signers: Arc<Signers>,
+        quotas: Arc<Quotas>,
+    ) {
         let Inner { current, reactor, queue, .. } = &*self.0;
         quotas.hear(&current.borrow().quotas, reactor.wall(), |account| queue.submitted_today(account));
         self.0.budget.configure(&config.limits);
         self.0.screening.configure(&config.screening);
         self.0.credentials.configure(&config.limits);
-        *current.borrow_mut() = Current::new(config, tls, quotas);
+        *current.borrow_mut() = Current::new(config, tls, signers, quotas);
     }
 
     /// Opens every configured listener and serves it in tasks of their own. One whose address was `passed` on listens
@@ -296,10 +315,15 @@ impl Inbound {
 }
 
 impl Current {
-    fn new(config: Arc<Config>, tls: Option<Arc<rustls::ServerConfig>>, quotas: Arc<Quotas>) -> Current {
+    fn new(
+        config: Arc<Config>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        signers: Arc<Signers>,
+        quotas: Arc<Quotas>,
+    ) -> Current {
         let doors =
             config.listeners.iter().map(|listener| Rc::new(Door::new(listener, &config, tls.clone()))).collect();
-        Current { accounts: Rc::new(Accounts::new(&config.accounts)), quotas, config, doors }
+        Current { accounts: Rc::new(Accounts::new(&config.accounts)), signers, quotas, config, doors }
     }
 
     /// The door at this address; none where a reload took its listener away, whose socket stays open until a restart.

@@ -38,7 +38,6 @@ mod clockwork;
 mod contents;
 mod delay;
 pub mod describe;
-mod domains;
 mod expiry;
 mod find;
 pub mod format;

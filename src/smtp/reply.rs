@@ -453,6 +453,8 @@ pub const LOCAL_ERROR: Fixed = codes(451, 4, 3, 0).fixed("Something failed here;
 pub const TIMED_OUT: Fixed = codes(421, 4, 4, 2).fixed("You were silent for too long; good-bye");
 /// What the account has used today is not yet known.
 pub const STARTING: Fixed = codes(451, 4, 3, 2).fixed("The server is starting; try again in a few seconds");
+/// More messages wait for their signature than may.
+pub const SIGNING_BUSY: Fixed = codes(451, 4, 3, 2).fixed("Too many messages wait to be signed; try again shortly");
 /// We are stopping.
 pub const SHUTTING_DOWN: Fixed = codes(421, 4, 3, 2).fixed("The server is stopping; try again shortly");
 

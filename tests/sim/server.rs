@@ -109,6 +109,7 @@ impl Server {
             let start = Start {
                 config: self.config.clone(),
                 certificate: None,
+                signers: Arc::default(),
                 quotas: quotas.clone(),
                 port,
                 dns: dns.clone(),

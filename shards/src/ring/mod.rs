@@ -40,8 +40,9 @@ pub(crate) use self::listener::Listener;
 pub(crate) use self::net::Received as Buffer;
 pub(crate) use self::stream::Stream;
 
-/// Threads of a shard for blocking work. More than one, so that a slow computation does not delay a flush.
-const BLOCKING_THREADS: usize = 4;
+/// Threads of a shard for blocking work: more than the slow computations that may run side by side (a password, two
+/// signatures, a checkpoint), so that these do not delay a flush.
+const BLOCKING_THREADS: usize = 6;
 /// How long an executor that ends waits for blocking work that goes on.
 const BLOCKING_PATIENCE: Duration = Duration::from_secs(10);
 /// Memory that glommio registers for direct I/O; counts against RLIMIT_MEMLOCK, and we do little direct I/O.

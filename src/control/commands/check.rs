@@ -6,10 +6,11 @@ use std::path::Path;
 use super::{Failure, load};
 use crate::config::{Config, Mistake, PASSWORD_UNSET};
 use crate::control::certificate::{self, CertificateError};
+use crate::control::signing;
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = load(file)?;
-    usable_certificate(&config, file)?;
+    usable_keys(&config, file)?;
     for warning in warnings(&config) {
         eprintln!("{}: warning: {warning}", file.display());
     }
@@ -17,14 +18,18 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What `serve` would refuse of the certificate and its key.
-fn usable_certificate(config: &Config, file: &Path) -> Result<(), Failure> {
-    let Some(files) = &config.tls else { return Ok(()) };
-    let refused = |error: CertificateError| {
-        let mistake = Mistake { line: error.line(files), text: error.to_string() };
-        Failure::Wrong(vec![mistake.in_file(file)])
-    };
-    certificate::load(files).map(drop).map_err(refused)
+/// What `serve` would refuse of the certificate, its key and the keys that sign.
+fn usable_keys(config: &Config, file: &Path) -> Result<(), Failure> {
+    let mut mistakes = signing::of(config).err().unwrap_or_default();
+    if let Some(files) = &config.tls {
+        let refused = |error: CertificateError| Mistake { line: error.line(files), text: error.to_string() };
+        mistakes.extend(certificate::load(files).map_err(refused).err());
+    }
+    mistakes.sort_by_key(|mistake| mistake.line);
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect()))
 }
 
 /// What is not wrong, but will not work as it stands.

@@ -5,6 +5,7 @@
 mod account;
 mod check;
 mod classify;
+mod dkim;
 mod doctor;
 mod pages;
 mod queue;
@@ -52,6 +53,9 @@ enum Command {
     /// Make what an account needs
     #[command(subcommand)]
     Account(account::Command),
+    /// Make keys that sign mail, and show the DNS records that publish them
+    #[command(subcommand)]
+    Dkim(dkim::Command),
     /// See and change the queue of the running server
     #[command(subcommand)]
     Queue(queue::Command),
@@ -115,6 +119,7 @@ impl CommandLine {
             Command::Classify(arguments) => classify::run(&arguments),
             Command::Pages(arguments) => pages::run(&arguments),
             Command::Account(command) => account::run(&command),
+            Command::Dkim(command) => dkim::run(&command),
             Command::Queue(command) => queue::run(&command),
         }
     }

@@ -2,6 +2,7 @@
 
 mod doors;
 mod screening;
+mod signing;
 mod submission;
 mod trouble;
 
@@ -88,7 +89,16 @@ fn start(
         let log = Log::new(&reactor, 0, channel.clone());
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
-        let inbound = Inbound::new(&reactor, config, Some(tls.clone()), quotas, queue.clone(), screening, log.clone());
+        let inbound = Inbound::new(
+            &reactor,
+            config,
+            Some(tls.clone()),
+            Arc::default(),
+            quotas,
+            queue.clone(),
+            screening,
+            log.clone(),
+        );
         assert_eq!(inbound.open(&[]).expect("the doors open").len(), 3);
         *opened.borrow_mut() = Some(World { reactor, server, inbound, queue, log, channel, tls });
     });
@@ -166,7 +176,16 @@ impl World {
     /// Puts another configuration in force.
     fn reload(&self, config: Config) {
         let quotas = self.inbound.0.current.borrow().quotas.follow(&config);
-        self.inbound.configure(Arc::new(config), Some(self.tls.clone()), quotas);
+        self.inbound.configure(Arc::new(config), Some(self.tls.clone()), Arc::default(), quotas);
+    }
+
+    /// Puts these keys in force.
+    fn sign_with(&self, signers: Signers) {
+        let (config, quotas) = {
+            let current = self.inbound.0.current.borrow();
+            (current.config.clone(), current.quotas.clone())
+        };
+        self.inbound.configure(config, Some(self.tls.clone()), Arc::new(signers), quotas);
     }
 
     /// Waits until the server has noticed that nobody is connected.

@@ -189,7 +189,8 @@ fn while_credentials_are_verified_others_converse() {
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
         let quotas = Quotas::new(&config);
-        let inbound = Inbound::new(&reactor, config, Some(certificate()), quotas, queue, screening, log);
+        let inbound =
+            Inbound::new(&reactor, config, Some(certificate()), Arc::default(), quotas, queue, screening, log);
         let address = inbound.open(&[]).expect("the door opens")[0];
         let connect = async || {
             let stream = reactor.connect(address, None, PATIENCE).await.expect("it connects");

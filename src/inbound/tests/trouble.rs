@@ -98,7 +98,16 @@ fn a_panic_costs_one_conversation() {
         let config = Arc::new(config);
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
-        let inbound = Inbound::new(&reactor, config.clone(), None, Quotas::new(&config), queue, screening, log.clone());
+        let inbound = Inbound::new(
+            &reactor,
+            config.clone(),
+            None,
+            Arc::default(),
+            Quotas::new(&config),
+            queue,
+            screening,
+            log.clone(),
+        );
         let client: SocketAddr = "192.0.2.1:4711".parse().expect("an address");
         let ticket = inbound.0.admissions.admit(client.ip(), 1).unwrap_or_else(|_| panic!("there is room"));
         inbound.spawn(client, async { panic!("a defect") }, ticket);

@@ -1,7 +1,7 @@
 //! A real DNS server: Knot, authoritative for what a story needs.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,7 +12,7 @@ use super::{PATIENCE, Process, free_address, output, wait_for};
 /// A running knotd.
 pub struct Dns {
     _process: Process,
-    _folder: TempDir,
+    folder: TempDir,
     /// Where it answers.
     pub address: SocketAddr,
 }
@@ -20,8 +20,30 @@ pub struct Dns {
 impl Dns {
     /// Serves zone `test` with these records (zone-file lines).
     pub fn start(records: &str) -> Self {
+        Self::start_at(free_address(), records)
+    }
+
+    /// The same for programs that ask whom `/etc/resolv.conf` names: see [`Dns::asked_by`].
+    pub fn start_for_the_system(records: &str) -> Self {
+        let addresses = (1..=u8::MAX).map(|last| SocketAddr::from((Ipv4Addr::new(127, 53, 0, last), 53)));
+        let free = |address: &SocketAddr| UdpSocket::bind(address).is_ok();
+        Self::start_at(addresses.into_iter().find(free).expect("a free address"), records)
+    }
+
+    /// `program`, started in a mount namespace of its own in which the system's resolver is this server.
+    pub fn asked_by(&self, program: &str) -> Command {
+        let file = self.folder.path().join("resolv.conf");
+        fs::write(&file, format!("nameserver {}\n", self.address.ip())).expect("written");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""])
+            .arg(file)
+            .arg(program);
+        command
+    }
+
+    fn start_at(address: SocketAddr, records: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("ringpost-dns-").tempdir().expect("a folder");
-        let address = free_address();
         let zone = format!(
             "$ORIGIN test.\n$TTL 60\n@ SOA ns.test. root.test. 1 3600 600 86400 60\n@ NS ns.test.\nns A 127.0.0.1\n{records}"
         );
@@ -47,7 +69,7 @@ impl Dns {
             ]));
             answer.contains("ns.test.").then_some(())
         });
-        Self { _process: process, _folder: folder, address }
+        Self { _process: process, folder, address }
     }
 }
 

@@ -1,0 +1,172 @@
+//! `ringpost dkim`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{ConfigFile, Failure, load};
+use crate::authentication::{Algorithm, Key, Signer};
+use crate::config;
+use crate::control::signing;
+
+/// Octets of a string of a TXT record (RFC 1035 §3.3.14).
+const TXT_STRING_BYTES_MAX: usize = 255;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a private key and print the DNS record to publish
+    #[command(after_help = "Example:\n  ringpost dkim generate example.org --selector s2026")]
+    Generate(Generate),
+    /// Print the DNS records of all keys in a configuration
+    #[command(after_help = "Example:\n  ringpost dkim show -c /etc/ringpost/ringpost.toml")]
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Generate {
+    /// The domain that signs: that of the From addresses, or one above it
+    #[arg(value_parser = name(config::dkim::domain))]
+    domain: Box<str>,
+    /// What tells this key from the domain's others, such as the year
+    #[arg(long, value_parser = name(config::dkim::selector))]
+    selector: Box<str>,
+    /// RSA (2048 bits), which every verifier knows, or Ed25519; best both, with a selector each
+    #[arg(long, value_enum, default_value = "rsa")]
+    algorithm: Kind,
+    /// Where the private key goes (mode 0600) [default: SELECTOR.DOMAIN.pem]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Rsa,
+    Ed25519,
+}
+
+/// A parser for clap of one of the configuration's own.
+fn name(
+    parse: impl Fn(&str) -> Result<Box<str>, String> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<Box<str>, String> + Clone + Send + Sync + 'static {
+    parse
+}
+
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Generate(arguments) => generate(arguments),
+        Command::Show(arguments) => show(arguments),
+    }
+}
+
+/// The record goes to stdout, ready for a zone file; what else is to be done goes to stderr.
+fn generate(arguments: &Generate) -> Result<(), Failure> {
+    let Generate { domain, selector, algorithm, out } = arguments;
+    let algorithm = match algorithm {
+        Kind::Rsa => Algorithm::Rsa,
+        Kind::Ed25519 => Algorithm::Ed25519,
+    };
+    let (pem, key) = Key::generate(algorithm).map_err(|error| Failure::Failed(error.to_string()))?;
+    let file = out.clone().unwrap_or_else(|| format!("{selector}.{domain}.pem").into());
+    let record = zone_record(&Signer::new(domain, selector, key))?;
+    write_new(&file, &pem)?;
+    eprintln!("The private key is in {}. Publish this record in the zone of {domain}:", file.display());
+    print!("{record}");
+    eprintln!("Then tell ringpost (SIGHUP reloads):");
+    eprintln!("[[dkim]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\nprivate_key = \"{}\"", file.display());
+    Ok(())
+}
+
+/// Never over another file: a key that is lost cannot be made again.
+fn write_new(file: &Path, pem: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Failed(format!("{}: {error}", file.display()));
+    let mut options = std::fs::OpenOptions::new();
+    let mut opened = options.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+    opened.write_all(pem.as_bytes()).and_then(|()| opened.sync_all()).map_err(failed)
+}
+
+fn show(arguments: &Show) -> Result<(), Failure> {
+    let file = &arguments.config.file;
+    let config = load(file)?;
+    let mut records = Vec::with_capacity(config.dkim.len());
+    signing::of(&config)
+        .map_err(|mistakes| Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect()))?;
+    for section in &config.dkim {
+        records.push(signing::load(section).map_err(Failure::Failed)?);
+    }
+    if arguments.json {
+        let records: Vec<_> = records.iter().map(json_record).collect::<Result<_, _>>()?;
+        println!("{:#}", serde_json::Value::from(records));
+    } else {
+        for signer in &records {
+            print!("{}", zone_record(signer)?);
+        }
+    }
+    Ok(())
+}
+
+fn record(signer: &Signer) -> Result<(String, String), Failure> {
+    signer.record().map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn json_record(signer: &Signer) -> Result<serde_json::Value, Failure> {
+    let (name, text) = record(signer)?;
+    Ok(serde_json::json!({
+        "domain": signer.domain(), "selector": signer.selector(), "name": name, "type": "TXT", "text": text,
+    }))
+}
+
+/// The record as a zone file has it (RFC 1035 §5.1): its text in strings that are short enough.
+fn zone_record(signer: &Signer) -> Result<String, Failure> {
+    let (name, text) = record(signer)?;
+    let mut line = format!("{name}. IN TXT (");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (string, behind) = rest.split_at(rest.len().min(TXT_STRING_BYTES_MAX));
+        let _ = write!(line, " \"{string}\"");
+        rest = behind;
+    }
+    line.push_str(" )\n");
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_of_strings_that_dns_can_hold() {
+        let signer = Signer::new("example.org", "s1", Key::generate(Algorithm::Rsa).expect("a key").1);
+        let line = zone_record(&signer).expect("a record");
+        let strings: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        assert!(
+            line.starts_with("s1._domainkey.example.org. IN TXT ( \"v=DKIM1;") && line.ends_with("\" )\n"),
+            "{line}"
+        );
+        assert_eq!(strings.len(), 2, "{line}");
+        assert!(strings.iter().all(|string| string.len() <= TXT_STRING_BYTES_MAX));
+        assert_eq!(strings.concat(), signer.record().expect("a record").1);
+    }
+
+    #[test]
+    fn no_file_is_overwritten_and_nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key.pem");
+        write_new(&file, "first").expect("written");
+        assert!(matches!(write_new(&file, "second"), Err(Failure::Failed(why)) if why.contains("key.pem")));
+        assert_eq!(std::fs::read_to_string(&file).expect("read"), "first");
+        assert_eq!(std::fs::metadata(&file).expect("its mode").permissions().mode() & 0o777, 0o600);
+    }
+}
