@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringpost::authentication::{Key, Signer, canonical, sign};
 use ringpost::bounce::classify::{Context, classify};
 use ringpost::config::Retry;
 use ringpost::message::{Trace, scan};
@@ -45,7 +46,15 @@ pub const PATHS: &[Path] = &[
     Path { name: "record", prepare: record },
     Path { name: "schedule", prepare: next_attempt },
     Path { name: "classification", prepare: classification },
+    Path { name: "signed-form", prepare: signed_form },
+    Path { name: "signing-ed25519", prepare: || signing(ED25519) },
+    Path { name: "signing-rsa", prepare: || signing(RSA) },
 ];
+
+/// Keys that sign nothing but benchmarks; made once, so that counts can be compared.
+const ED25519: &str = include_str!("../keys/ed25519.pem");
+/// 2048 bits.
+const RSA: &str = include_str!("../keys/rsa.pem");
 
 struct Taken;
 
@@ -237,5 +246,27 @@ fn classification() -> Box<dyn FnMut()> {
     let context = Context { mx: Some("mx.example.net"), address: Some(Ipv4Addr::LOCALHOST.into()) };
     Box::new(move || {
         black_box(classify(black_box(&reply), &context));
+    })
+}
+
+/// What a signature covers of a body: all of DKIM's cost but the cryptography.
+fn signed_form() -> Box<dyn FnMut()> {
+    let line = b"Words as people write them, some of them long, with a space between two\r\n";
+    let body = line.repeat(CONTENT_BYTES / line.len());
+    Box::new(move || {
+        let mut bytes = 0;
+        canonical::body(black_box(&body), |piece| bytes += piece.len());
+        assert_eq!(black_box(bytes), body.len());
+    })
+}
+
+/// A whole signature: what is covered, two hashes, the key's work, the field.
+fn signing(key: &str) -> Box<dyn FnMut()> {
+    let signers = [Signer::new("example.org", "s1", Key::from_pem(key.as_bytes()).expect("a key"))];
+    let content = content();
+    Box::new(move || {
+        let mut content = content.clone();
+        sign(black_box(&signers), NOW, &mut content).expect("signed");
+        black_box(content);
     })
 }
