@@ -113,10 +113,7 @@ pub fn message(id: MessageId) -> Message {
         envelope: Envelope { sender: sender(), recipients: recipients() },
         account: Some("a@example.org".into()),
         client: Some(Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), name: "client.example".into() }),
-        tagged: ringpost::spool::record::Tagged {
-            message_id: Some("<20261123074443.1234@client.example>".into()),
-            ..Default::default()
-        },
+        tagged: ringpost::spool::record::Tagged::default(),
         content: content(),
     }
 }
