@@ -168,6 +168,35 @@ fn check_refuses_the_certificates_that_serve_refuses() {
 }
 
 #[test]
+fn check_looks_at_the_certificate_whatever_else_is_wrong_and_warns_before_it_expires() {
+    let (folder, file) = configuration();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let mut parameters = rcgen::CertificateParams::new(["mx.test".into()]).expect("parameters");
+    parameters.not_after = rcgen::date_time_ymd(2020, 5, 31);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    write("chain.pem", &parameters.self_signed(&key).expect("a certificate").pem());
+    write("key.pem", &key.serialize_pem());
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let tls = "[tls]\ncertificate = \"chain.pem\"\nprivate_key = \"key.pem\"\n";
+    std::fs::write(&file, format!("{text}{tls}")).expect("a file");
+    let checked = ringpost(&["check"], &file);
+    assert_eq!(checked.status.code(), Some(0), "{}", err(&checked));
+    let expired = format!("{}:12: warning: tls.certificate: the certificate expired on 2020-05-31", file.display());
+    assert!(err(&checked).starts_with(&expired), "{}", err(&checked));
+
+    std::fs::write(&file, format!("{}{tls}", text.replace("relay", "realy"))).expect("a file");
+    let checked = ringpost(&["check"], &file);
+    assert_eq!(checked.status.code(), Some(2));
+    assert!(err(&checked).contains(&expired) && err(&checked).contains("`realy`"), "{}", err(&checked));
+
+    write("key.pem", "no PEM at all\n");
+    let checked = ringpost(&["check"], &file);
+    assert_eq!(checked.status.code(), Some(2));
+    let said = err(&checked);
+    assert!(said.contains(":13: ") && said.contains("no private key") && said.contains("`realy`"), "{said}");
+}
+
+#[test]
 fn account_hash_reads_a_password_from_stdin() {
     let hash = |password: &[u8]| {
         let mut process = Command::new(RINGPOST)

@@ -311,6 +311,13 @@ impl Config {
         Config::parse(&text, base_dir).map(Arc::new)
     }
 
+    /// The certificate's files that `file` names, as far as that can be read whatever else is wrong with it.
+    pub fn tls_files(file: &Path) -> Option<TlsFiles> {
+        let text = std::fs::read_to_string(file).ok()?;
+        let absolute = std::path::absolute(file).ok()?;
+        validate::only_tls(&text, absolute.parent()?)
+    }
+
     /// Validates `text`; relative paths in it start at `base_dir`. Every mistake at once, in the order of the lines.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Config, Vec<Mistake>> {
         validate::config(text, base_dir)

@@ -65,6 +65,13 @@ pub(super) fn config(text: &str, base_dir: &Path) -> Result<Config, Vec<Mistake>
     }
 }
 
+/// The section `[tls]` alone, if that is sound.
+pub(super) fn only_tls(text: &str, base_dir: &Path) -> Option<TlsFiles> {
+    let (mut reading, mut document) = Reading::begin(text);
+    let section = document.section("tls", &mut reading)?;
+    tls_files(section, base_dir, &mut reading)
+}
+
 fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<Config> {
     let server = server(document, base_dir, reading);
     let tls_section = document.section("tls", reading);

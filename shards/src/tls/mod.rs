@@ -12,6 +12,7 @@ mod config;
 mod session;
 #[cfg(test)]
 mod tests;
+mod validity;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::Reactor;
 use crate::net::{Chunk, Stream};
 pub use config::{TlsError, client_config_trusting, client_config_unverified, client_config_with_roots, server_config};
 use session::Session;
+pub use validity::{Validity, validities};
 
 /// How long [`Connection::close`] waits for a peer that does not read.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

@@ -2,34 +2,51 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use super::{Failure, load};
-use crate::config::{Config, Mistake, PASSWORD_UNSET};
-use crate::control::certificate::{self, CertificateError};
-use crate::control::signing;
+use shards::Timestamp;
+use shards::tls::{Validity, validities};
+
+use super::Failure;
+use crate::config::{Config, Mistake, PASSWORD_UNSET, TlsFiles};
+use crate::control::{certificate, clock, signing};
+use crate::crossing::Certificate;
+
+/// A certificate that is valid no longer than this should be renewed by now.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
-    let config = load(file)?;
-    usable_keys(&config, file)?;
-    for warning in warnings(&config) {
-        eprintln!("{}: warning: {warning}", file.display());
+    let checked = Config::load(file);
+    let (mut mistakes, mut warned) = (Vec::new(), Vec::new());
+    let files = match &checked {
+        Ok(config) => {
+            mistakes.extend(signing::of(config).err().unwrap_or_default());
+            warned.extend(warnings(config).into_iter().map(|text| Mistake { line: 0, text }));
+            config.tls.clone()
+        }
+        Err(found) => {
+            mistakes.extend(found.iter().cloned());
+            Config::tls_files(file)
+        }
+    };
+    // The certificate is looked at whatever else is wrong.
+    if let Some(files) = &files {
+        match certificate::load(files) {
+            Ok(certificate) => warned.extend(times(&certificate, files, clock::now())),
+            Err(error) => mistakes.push(Mistake { line: error.line(files), text: error.to_string() }),
+        }
     }
-    println!("{}: OK ({})", file.display(), summary(&config));
-    Ok(())
-}
-
-/// What `serve` would refuse of the certificate, its key and the keys that sign.
-fn usable_keys(config: &Config, file: &Path) -> Result<(), Failure> {
-    let mut mistakes = signing::of(config).err().unwrap_or_default();
-    if let Some(files) = &config.tls {
-        let refused = |error: CertificateError| Mistake { line: error.line(files), text: error.to_string() };
-        mistakes.extend(certificate::load(files).map_err(refused).err());
+    for Mistake { line, text } in warned {
+        eprintln!("{}", Mistake { line, text: format!("warning: {text}") }.in_file(file));
     }
     mistakes.sort_by_key(|mistake| mistake.line);
-    if mistakes.is_empty() {
-        return Ok(());
+    match checked {
+        Ok(config) if mistakes.is_empty() => {
+            println!("{}: OK ({})", file.display(), summary(&config));
+            Ok(())
+        }
+        _ => Err(Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect())),
     }
-    Err(Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect()))
 }
 
 /// What is not wrong, but will not work as it stands.
@@ -53,6 +70,40 @@ fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
+/// Certificates of the chain that clients refuse at `now`, or will soon.
+fn times(certificate: &Certificate, files: &TlsFiles, now: Timestamp) -> Vec<Mistake> {
+    let line = files.lines[0];
+    let validities = match validities(&certificate.chain_pem) {
+        Ok(validities) => validities,
+        Err(why) => return vec![Mistake { line, text: why.to_string() }],
+    };
+    let warning = |(number, validity): (usize, &Validity)| {
+        let which = match number {
+            0 => "the certificate".to_owned(),
+            _ => format!("certificate {} of the chain", number + 1),
+        };
+        let text = match *validity {
+            Validity { until, .. } if until <= now => {
+                format!("{which} expired on {}: clients refuse it; renew it", date(until))
+            }
+            Validity { from, .. } if from > now => format!("{which} is not valid before {}", date(from)),
+            Validity { until, .. } if until.since(now) <= SOON => {
+                let days = until.since(now).as_secs() / 86_400;
+                format!("{which} expires on {}, in {days} days: renew it", date(until))
+            }
+            _ => return None,
+        };
+        Some(Mistake { line, text: format!("tls.certificate: {text}") })
+    };
+    validities.iter().enumerate().filter_map(warning).collect()
+}
+
+fn date(time: Timestamp) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_millisecond(millis);
+    time.map_or_else(|_| "a day beyond the calendar".into(), |time| time.strftime("%Y-%m-%d").to_string())
+}
+
 fn summary(config: &Config) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let mut parts = vec![
@@ -65,4 +116,35 @@ fn summary(config: &Config) -> String {
         parts.push(count(config.webhooks.len(), "webhook"));
     }
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    #[test]
+    fn what_is_over_soon_over_or_yet_to_come_is_told() {
+        let mut parameters = rcgen::CertificateParams::new(["mx.test".into()]).expect("parameters");
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2026, 4, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let pem = parameters.self_signed(&key).expect("a certificate").pem();
+        let chain = Certificate { chain_pem: [pem.clone(), pem].concat().into(), key_pem: Vec::new() };
+        let files = TlsFiles { lines: [7, 8], certificate: "c.pem".into(), private_key: "k.pem".into() };
+        let april = 1_775_001_600_000;
+        let told = |millis: u64| {
+            let told = times(&chain, &files, Timestamp::from_millis(millis));
+            told.into_iter().map(|mistake| (mistake.line, mistake.text)).collect::<Vec<_>>()
+        };
+        assert!(told(april - 15 * DAY_MS).is_empty());
+        let soon = told(april - 10 * DAY_MS);
+        assert_eq!(soon[0], (7, "tls.certificate: the certificate expires on 2026-04-01, in 10 days: renew it".into()));
+        assert!(soon[1].1.contains("certificate 2 of the chain expires on"), "{soon:?}");
+        let over = told(april);
+        assert!(over[0].1.ends_with("the certificate expired on 2026-04-01: clients refuse it; renew it"), "{over:?}");
+        let early = told(april - 120 * DAY_MS);
+        assert!(early[0].1.ends_with("the certificate is not valid before 2026-01-01"), "{early:?}");
+    }
 }
