@@ -86,12 +86,13 @@ impl Desk {
         self.inlet.shards()
     }
 
-    /// Says something to every shard that needs no answer.
-    pub async fn tell_all(&self, what: impl Fn() -> Crossing) -> Result<(), Trouble> {
-        for shard in 0..self.shards() {
-            self.send(shard, what()).await?;
-        }
-        Ok(())
+    /// Says something to these shards that needs no answer; gives those that did not take it.
+    pub async fn tell(&self, shards: Vec<usize>, what: impl Fn() -> Crossing) -> Vec<usize> {
+        let told = shards.into_iter().map(|shard| {
+            let crossing = what();
+            async move { self.send(shard, crossing).await.is_err().then_some(shard) }
+        });
+        futures::future::join_all(told).await.into_iter().flatten().collect()
     }
 
     /// At most `limit` messages, from the one after `after` on.
@@ -323,6 +324,21 @@ mod tests {
             let ids: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
             assert_eq!(ids.len(), 12);
             assert!(ids.is_sorted(), "{ids:?}");
+        });
+    }
+
+    #[test]
+    fn shards_that_do_not_take_what_they_are_told_are_named() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (ports, inlet) = mesh(3, 1, 1);
+        let desk = Desk::new(inlet);
+        runtime.block_on(async {
+            let drain = || Crossing::Drain(Duration::ZERO);
+            assert!(desk.tell(vec![1], drain).await.is_empty());
+            // Shard 1 has no room for a second one before it has taken the first.
+            assert_eq!(desk.tell(vec![0, 1, 2], drain).await, [1]);
+            assert!(matches!(ports[1].receive().await, (None, Crossing::Drain(_))));
+            assert!(desk.tell(vec![1], drain).await.is_empty());
         });
     }
 

@@ -121,7 +121,8 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
 
     let Options { config, file, .. } = options;
     let (desk, notifier, lanes) = (Desk::new(inlet), Notifier::from_environment(), Lanes::default());
-    let control = Control { config, signers, quotas, file, log, desk, telling, notifier, lanes };
+    let untold = Vec::new();
+    let control = Control { config, signers, quotas, file, log, desk, telling, untold, notifier, lanes };
     let result = runtime.block_on(control.run(plane, questions, endpoints, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
@@ -289,6 +290,8 @@ struct Control {
     log: Arc<Channel>,
     desk: Desk,
     telling: mpsc::UnboundedReceiver<News>,
+    /// Shards that have not taken the configuration yet.
+    untold: Vec<usize>,
     notifier: Notifier,
     lanes: Lanes,
 }
@@ -366,7 +369,9 @@ impl Control {
                     let now = self.config.tls.as_ref().map(certificate::changed);
                     if now != seen {
                         seen = now;
-                        self.tell_config().await;
+                        self.tell_config(self.all_shards()).await;
+                    } else if !self.untold.is_empty() {
+                        self.tell_config(self.untold.clone()).await;
                     }
                 }
             }
@@ -380,7 +385,7 @@ impl Control {
                 (self.config, self.signers) = (config, signers);
                 self.quotas = self.quotas.follow(&self.config);
                 let _ = servers.send(self.config.dns_servers.clone());
-                self.tell_config().await;
+                self.tell_config(self.all_shards()).await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
             }
             Err(refusals) => {
@@ -391,18 +396,26 @@ impl Control {
         }
     }
 
-    /// Gives the shards the configuration and the certificate as its files are now; unusable ones change nothing.
-    async fn tell_config(&self) {
+    fn all_shards(&self) -> Vec<usize> {
+        (0..self.desk.shards()).collect()
+    }
+
+    /// Gives these shards the configuration and the certificate as its files are now; unusable ones change nothing. A shard
+    /// that is too busy is told again, until all have the same.
+    async fn tell_config(&mut self, shards: Vec<usize>) {
         let certificate = match certificate::of(&self.config) {
             Ok(certificate) => certificate,
             Err(why) => return self.say(&Event::ReloadRefused(&why)),
         };
-        let Control { config, signers, quotas, .. } = self;
+        let Control { config, signers, quotas, desk, .. } = &*self;
         let reload = || Crossing::Reload(config.clone(), certificate.clone(), signers.clone(), quotas.clone());
-        match self.desk.tell_all(reload).await {
-            Ok(()) => self.say(&Event::Reloaded),
-            Err(trouble) => self.say(&Event::ReloadRefused(&trouble)),
+        let untold = desk.tell(shards, reload).await;
+        self.untold = untold;
+        if self.untold.is_empty() {
+            return self.say(&Event::Reloaded);
         }
+        let why = format!("shards {:?} are too busy for the new configuration, and are told again", self.untold);
+        self.say(&Event::Trouble(&why));
     }
 
     /// Lets what runs come to its end. A second request to stop ends it at once: what is not done is on disk.
@@ -410,7 +423,10 @@ impl Control {
         self.notifier.stopping();
         self.say(&Event::Draining(DRAIN_PATIENCE.as_secs()));
         let all_end = async {
-            self.desk.tell_all(|| Crossing::Drain(DRAIN_PATIENCE)).await.map_err(|trouble| trouble.to_string())?;
+            let untold = self.desk.tell(self.all_shards(), || Crossing::Drain(DRAIN_PATIENCE)).await;
+            if !untold.is_empty() {
+                return Err(format!("shards {untold:?} do not answer"));
+            }
             let mut running = self.config.shards;
             while running > 0 {
                 if let Some(News::Ended(shard, result)) = self.telling.recv().await {
