@@ -3,6 +3,7 @@
 //! A message's id begins with its shard, so the order of ids is the order of shards: a page is filled from one shard
 //! after another, and never asks one that it does not need.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
-use crate::queue::orders::{Order, Report, Selection};
+use crate::queue::orders::{Domains, Order, Report, Selection, Waiting};
 use crate::queue::webhook::{Counts, Encoded, EventId};
 
 /// Messages of one page.
@@ -64,6 +65,15 @@ pub struct Page {
     /// One object a message, in the order of ids.
     pub messages: Vec<Value>,
     /// Whether there may be more after the last one.
+    pub more: bool,
+}
+
+/// A page of domains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DomainPage {
+    /// By name.
+    pub domains: Vec<Waiting>,
+    /// Whether there are more behind the last one.
     pub more: bool,
 }
 
@@ -147,6 +157,34 @@ impl Desk {
     /// How many queued recipients there are.
     pub async fn count(&self, selection: &Selection) -> Result<u64, Trouble> {
         self.sum(selection, Order::Count).await
+    }
+
+    /// At most `limit` domains, by name, from the one after `after` on.
+    pub async fn domains(&self, domains: &Domains, after: Option<&str>, limit: usize) -> Result<DomainPage, Trouble> {
+        let _turn = self.turn().await?;
+        let limit = limit.clamp(1, PAGE_MAX);
+        let answers = (0..self.shards()).map(|shard| {
+            let order = Order::Domains { domains: domains.clone(), after: after.map(Into::into), limit };
+            async move {
+                match self.ask(shard, order).await? {
+                    Report::Domains(page) => Ok(page),
+                    other => Err(unexpected(shard, other)),
+                }
+            }
+        });
+        let pages = futures::future::try_join_all(answers).await?;
+        // A page that is full is whole up to its last name, and the first `limit` names of all are not beyond that.
+        let any_full = pages.iter().any(|page| page.len() >= limit);
+        let mut all: BTreeMap<Box<str>, Waiting> = BTreeMap::new();
+        for waiting in pages.into_iter().flatten() {
+            let sum = match all.remove(&waiting.domain) {
+                Some(before) => before.and(waiting),
+                None => waiting,
+            };
+            all.insert(sum.domain.clone(), sum);
+        }
+        let more = any_full || all.len() > limit;
+        Ok(DomainPage { domains: all.into_values().take(limit).collect(), more })
     }
 
     /// Changes recipients; gives how many.
@@ -291,10 +329,22 @@ mod tests {
                 }
                 Order::Bounce(_) if port.shard() == 1 => Report::Failed("the disk is full".into()),
                 Order::Metrics => Report::Metrics(vec![("queued", messages)]),
+                Order::Domains { after, limit, .. } => {
+                    // Every shard has one domain that all have, and others.
+                    let own = (0..messages).map(|n| format!("{n}.shard{}.test", port.shard()));
+                    let mut names: Vec<String> = own.chain(["0.all.test".to_owned()]).collect();
+                    names.sort();
+                    names.retain(|name| after.as_deref().is_none_or(|after| **name > *after));
+                    Report::Domains(names.into_iter().take(limit).map(|name| waiting(&name)).collect())
+                }
                 _ => Report::Count(messages),
             };
             let _ = answer.send(report);
         }
+    }
+
+    fn waiting(domain: &str) -> Waiting {
+        Waiting { domain: domain.into(), recipients: 2, due: 1, rest: None }
     }
 
     fn with_shards(shards: usize, messages: u64, test: impl AsyncFnOnce(Desk)) {
@@ -324,6 +374,27 @@ mod tests {
             let ids: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
             assert_eq!(ids.len(), 12);
             assert!(ids.is_sorted(), "{ids:?}");
+        });
+    }
+
+    #[test]
+    fn domains_of_all_shards_come_by_name_and_what_they_have_in_common_is_added() {
+        with_shards(3, 4, async |desk| {
+            for limit in [1, 2, 5, 13, 20] {
+                let (mut all, mut after) = (Vec::new(), None);
+                loop {
+                    let page = desk.domains(&Domains::default(), after.as_deref(), limit).await.expect("a page");
+                    after = page.domains.last().map(|waiting| waiting.domain.to_string());
+                    all.extend(page.domains);
+                    if !page.more {
+                        break;
+                    }
+                }
+                assert_eq!(all.len(), 13, "pages of {limit}");
+                assert!(all.is_sorted_by(|a, b| a.domain < b.domain), "{all:?}");
+                assert_eq!((&*all[0].domain, all[0].recipients, all[0].due), ("0.all.test", 6, 3));
+                assert_eq!(all[1], waiting("0.shard0.test"));
+            }
         });
     }
 

@@ -187,7 +187,7 @@ impl Inner {
         }
         let rest = turns.borrow().rest(now);
         match rest {
-            Some(rest) => self.queue.park(&domain, rest.pause, &rest.why),
+            Some(rest) => self.queue.park(&domain, rest.pause, &rest.why, &turns.borrow().name),
             None => {
                 turns.borrow_mut().join(domain, now);
                 self.pump(&turns);
@@ -231,7 +231,7 @@ impl Inner {
         if transient {
             let first_wait = self.config.borrow().retry.schedule.first().copied();
             let pause = first_wait.unwrap_or(TROUBLE_PAUSE_MAX).min(TROUBLE_PAUSE_MAX);
-            self.queue.park(domain, pause, &Arc::from(&*unroutable.text));
+            self.queue.park(domain, pause, &Arc::from(&*unroutable.text), &Arc::from(""));
         } else {
             self.queue.hand_back(domain);
         }
@@ -372,8 +372,9 @@ impl Inner {
     /// The home wants nothing for a site for a while.
     fn park(&self, out: &Out, rest: &Rest) {
         let domains = out.turns.borrow_mut().park(rest, self.reactor.now());
-        domains.iter().for_each(|(domain, _)| self.queue.park(domain, rest.pause, &rest.why));
+        let name = out.turns.borrow().name.clone();
+        domains.iter().for_each(|(domain, _)| self.queue.park(domain, rest.pause, &rest.why, &name));
         // With all of its recipients leased, the domain of this one has left its turns.
-        self.queue.park_if_aside(&out.domain, rest.pause, &rest.why);
+        self.queue.park_if_aside(&out.domain, rest.pause, &rest.why, &name);
     }
 }

@@ -160,6 +160,18 @@ fn told(outcome: &Outcome) -> Option<&str> {
     }
 }
 
+/// The same, and who said it.
+fn said(outcome: &Outcome) -> Option<String> {
+    let text = told(outcome)?;
+    match outcome {
+        Outcome::Deferred(answer) => match &answer.remote {
+            Some(remote) => Some(format!("{remote} said: {text}")),
+            None => Some(text.into()),
+        },
+        _ => Some(text.into()),
+    }
+}
+
 fn whole_seconds(pause: Duration) -> u32 {
     u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).max(1)
 }
@@ -229,10 +241,10 @@ impl Inner {
     /// Leaves the path alone if an outcome at a peer that sees us as `ours` says so: its rest, which the outcomes then
     /// name too. What waits is given back.
     fn heed(&self, path: &SharedPath, ours: Option<IpAddr>, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
-        let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome, ours)?, told(outcome)?)));
+        let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome, ours)?, said(outcome)?)));
         let (parking, why) = parkings.max_by_key(|(parking, _)| *parking)?;
         let pause = path.borrow_mut().park(parking, &self.config.borrow().retry, self.reactor.now());
-        let rest = path.borrow_mut().rests(pause, why);
+        let rest = path.borrow_mut().rests(pause, &why);
         for (_, outcome) in outcomes {
             *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));
         }

@@ -17,6 +17,8 @@ const STAY_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Turns {
     /// The site, as the last domain resolved to it.
     pub site: Arc<Site>,
+    /// What operators know it by.
+    pub name: Arc<str>,
     /// The shard that is the home of its egress path.
     pub home: usize,
     domains: VecDeque<(Rc<str>, Instant)>,
@@ -41,7 +43,17 @@ pub(super) enum Turn {
 
 impl Turns {
     pub fn new(site: Arc<Site>, home: usize) -> Self {
-        Self { site, home, domains: VecDeque::new(), outstanding: 0, parked: None, insists: false, in_line: false }
+        let name = Arc::from(&*site.key);
+        Self {
+            site,
+            name,
+            home,
+            domains: VecDeque::new(),
+            outstanding: 0,
+            parked: None,
+            insists: false,
+            in_line: false,
+        }
     }
 
     /// A domain has resolved to this site.

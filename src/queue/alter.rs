@@ -2,6 +2,7 @@
 
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
+use super::ready::Ready;
 use super::row::{Entry, Row, domain_of, seconds};
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, open};
 use crate::events::Event;
@@ -91,8 +92,11 @@ impl Queue {
             let mut slices = Vec::new();
             let state = &mut *self.core.state.borrow_mut();
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
-                for (index, entry) in (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry))
-                {
+                let indexed = (0..=u16::MAX).zip(&row.recipients);
+                for (index, entry) in indexed {
+                    if !selection.selects(entry, &state.ready) {
+                        continue;
+                    }
                     let At::Due { at_s } = entry.standing.state else { continue };
                     let domain = domain_of(entry.recipient.path.as_str());
                     if at_s <= now_s && state.ready.parked(&domain).is_some() && !state.leases.holds(*id, index) {
@@ -175,10 +179,14 @@ impl Queue {
         let mut changes = Vec::new();
         for message in ids.iter().skip_while(|id| after.is_some_and(|(last, _)| **id < last)) {
             let alteration = |begin_s: u32, index: u16, entry: &Entry| {
-                let state = alter.apply(entry.standing.state, now_s, begin_s, selection.id.is_some())?;
-                let standing = Standing { state, ..entry.standing.clone() };
+                let altered = alter.apply(entry.standing.state, now_s, begin_s, selection.id.is_some())?;
+                let standing = Standing { state: altered, ..entry.standing.clone() };
                 let is_next = after.is_none_or(|last| (*message, index) > last);
-                (is_next && selection.selects(entry)).then_some(Change { message: *message, index, standing })
+                (is_next && selection.selects(entry, &state.ready)).then_some(Change {
+                    message: *message,
+                    index,
+                    standing,
+                })
             };
             let room = CHANGES_PER_FRAME_MAX - changes.len();
             state.rows.read(*message, |row| {
@@ -196,7 +204,7 @@ impl Queue {
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
-                let outcomes = cancelled(selection, row);
+                let outcomes = cancelled(selection, row, &self.core.state.borrow().ready);
                 if !outcomes.is_empty() {
                     changed += self.conclude(*id, None, outcomes).await as u64;
                 }
@@ -211,7 +219,7 @@ impl Queue {
     }
 }
 
-fn cancelled(selection: &Selection, row: &Row) -> Vec<(u16, Outcome)> {
+fn cancelled(selection: &Selection, row: &Row, ready: &Ready) -> Vec<(u16, Outcome)> {
     let cancelled = Answer {
         phase: Phase::Idle,
         status: CANCELLED,
@@ -220,6 +228,6 @@ fn cancelled(selection: &Selection, row: &Row) -> Vec<(u16, Outcome)> {
         text: "returned to its sender by the operator of this server".into(),
         remote: None,
     };
-    let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry));
+    let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry, ready));
     selected.map(|(index, _)| (index, Outcome::Failed(cancelled.clone()))).collect()
 }

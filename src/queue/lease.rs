@@ -117,18 +117,18 @@ impl Queue {
         self.slices_changed();
     }
 
-    /// Like [`Queue::hand_back`], but the domain is not offered again before `delay` has passed, for the reason `why`;
-    /// unless an operator wants its recipients tried.
-    pub fn park(&self, domain: &str, delay: Duration, why: &Arc<str>) {
+    /// Like [`Queue::hand_back`], but the domain is not offered again before `delay` has passed, for the reason `why`, which
+    /// `destination` gave (empty: none did); unless an operator wants its recipients tried.
+    pub fn park(&self, domain: &str, delay: Duration, why: &Arc<str>, destination: &Arc<str>) {
         let until = self.core.reactor.now() + delay;
-        self.core.state.borrow_mut().ready.park(domain, until, why);
+        self.core.state.borrow_mut().ready.park(domain, until, why, destination);
         self.core.sooner.give();
     }
 
     /// As [`Queue::park`], where nobody has taken the domain out of the rotation.
-    pub fn park_if_aside(&self, domain: &str, delay: Duration, why: &Arc<str>) {
+    pub fn park_if_aside(&self, domain: &str, delay: Duration, why: &Arc<str>, destination: &Arc<str>) {
         if self.core.state.borrow().ready.is_aside(domain) {
-            self.park(domain, delay, why);
+            self.park(domain, delay, why, destination);
         }
     }
 

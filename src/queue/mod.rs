@@ -38,6 +38,7 @@ mod clockwork;
 mod contents;
 mod delay;
 pub mod describe;
+mod domains;
 mod expiry;
 mod find;
 pub mod format;

@@ -5,6 +5,8 @@
 
 use super::alter::Alter;
 use super::describe::{self, Pause};
+pub use super::domains::{Domains, Resting, Waiting};
+use super::ready::Ready;
 use super::row::{Content, Entry, Row, domain_of};
 use super::rows::Page;
 use super::state::{HEADER_BYTES_MAX, header_of};
@@ -32,6 +34,8 @@ pub struct Selection {
     pub sender: Option<Box<str>>,
     /// due, held (leased recipients are shown as due, and scheduled ones are due).
     pub state: Option<Box<str>>,
+    /// Because of which destination the recipient's domain rests now, as [`Waiting`] names it.
+    pub destination: Option<Box<str>>,
 }
 
 /// An order.
@@ -78,6 +82,15 @@ pub enum Order {
     CountFailure(Box<str>),
     /// How each webhook stands.
     Webhooks,
+    /// Domains that have queued recipients, by name, after `after`, at most `limit`.
+    Domains {
+        /// Which.
+        domains: Domains,
+        /// The last name of the page before.
+        after: Option<Box<str>>,
+        /// Domains per page (≤ 1000).
+        limit: usize,
+    },
 }
 
 /// A shard's report. JSON values are what `--json` prints and the HTTP API returns. A message is
@@ -114,6 +127,8 @@ pub enum Report {
     Events(Vec<Encoded>),
     /// Webhooks.
     Webhooks(Vec<Counts>),
+    /// Domains, by name.
+    Domains(Vec<Waiting>),
     /// It could not be done; for people.
     Failed(String),
 }
@@ -128,8 +143,8 @@ impl Selection {
             })
     }
 
-    /// Whether a queued recipient of an admitted message is selected.
-    pub(super) fn selects(&self, entry: &Entry) -> bool {
+    /// Whether a queued recipient of an admitted message is selected; `ready` knows which domains rest.
+    pub(super) fn selects(&self, entry: &Entry, ready: &Ready) -> bool {
         let address = entry.recipient.path.as_str();
         let state = match entry.standing.state {
             State::Due { .. } => "due",
@@ -139,11 +154,7 @@ impl Selection {
         self.state.as_deref().is_none_or(|wanted| wanted == state)
             && self.domain.as_deref().is_none_or(|wanted| wanted == domain_of(address))
             && self.recipient.as_deref().is_none_or(|wanted| address.eq_ignore_ascii_case(wanted))
-    }
-
-    /// Nothing is asked but, perhaps, a domain or a state alone.
-    fn is_about_all_messages(&self) -> bool {
-        self.id.is_none() && self.sender.is_none() && self.recipient.is_none()
+            && self.destination.as_deref().is_none_or(|wanted| ready.rests_at(&domain_of(address), wanted))
     }
 }
 
@@ -172,6 +183,9 @@ impl Queue {
                 Ok(Report::Count(0))
             }
             Order::Webhooks => Ok(Report::Webhooks(self.core.state.borrow().webhooks.counts())),
+            Order::Domains { domains, after, limit } => {
+                Ok(Report::Domains(self.domains(&domains, after.as_deref(), limit).await))
+            }
         };
         carried_out.unwrap_or_else(|why| Report::Failed(why.to_string()))
     }
@@ -189,8 +203,10 @@ impl Queue {
             && let Some(page) = pages.next().await?
         {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
+            let ready = &self.core.state.borrow().ready;
             let chosen = admitted.filter_map(|(id, row)| {
-                let entries: Vec<&Entry> = row.recipients.iter().filter(|entry| selection.selects(entry)).collect();
+                let selected = row.recipients.iter().filter(|entry| selection.selects(entry, ready));
+                let entries: Vec<&Entry> = selected.collect();
                 (!entries.is_empty())
                     .then(|| describe::message(*id, row, &entries, self.now(), &|name| self.pause_of(name)))
             });
@@ -229,24 +245,38 @@ impl Queue {
         Some(Pause { until: self.now() + until.since(self.core.reactor.now()), why })
     }
 
+    /// What is counted all the time.
+    fn counted(&self, selection: &Selection) -> Option<u64> {
+        let Selection { id: None, sender: None, recipient: None, destination: None, domain, state: wanted } = selection
+        else {
+            return None;
+        };
+        let state = self.core.state.borrow();
+        match (domain.as_deref(), wanted.as_deref()) {
+            (None, None) => Some(state.tally.queued),
+            (None, Some("held")) => Some(state.tally.held),
+            (None, Some("due")) => Some(state.tally.queued - state.tally.held),
+            (Some(domain), None) => Some(state.ready.queued_at(domain)),
+            _ => None,
+        }
+    }
+
     async fn count(&self, selection: &Selection) -> Result<u64, Error> {
-        if selection.is_about_all_messages() {
-            let state = self.core.state.borrow();
-            let tally = &state.tally;
-            match (selection.domain.as_deref(), selection.state.as_deref()) {
-                (None, None) => return Ok(tally.queued),
-                (None, Some("held")) => return Ok(tally.held),
-                (None, Some("due")) => return Ok(tally.queued - tally.held),
-                (Some(domain), None) => return Ok(state.ready.queued_at(domain)),
-                _ => {}
-            }
+        if let Selection { id: None, domain: None, sender: None, recipient: None, state: None, destination } = selection
+            && let Some(destination) = destination
+        {
+            return Ok(self.queued_behind(destination).await);
+        }
+        if let Some(counted) = self.counted(selection) {
+            return Ok(counted);
         }
         let mut count = 0;
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
-            count +=
-                admitted.flat_map(|(_, row)| &row.recipients).filter(|entry| selection.selects(entry)).count() as u64;
+            let recipients = admitted.flat_map(|(_, row)| &row.recipients);
+            let ready = &self.core.state.borrow().ready;
+            count += recipients.filter(|entry| selection.selects(entry, ready)).count() as u64;
         }
         Ok(count)
     }

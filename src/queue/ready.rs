@@ -56,12 +56,25 @@ struct Domain {
     queued: u64,
     ready: VecDeque<(MessageId, u32)>,
     turn: Turn,
-    /// Why it was parked last.
+    /// Why it was parked last, and because of which destination; empty: of none.
     why: Arc<str>,
+    destination: Arc<str>,
     /// An operator wants it tried, however its next hop is.
     insists: bool,
     /// An order that is being carried out will want that.
     chosen: bool,
+}
+
+/// What is to be seen of a domain.
+pub struct Look<'a> {
+    /// Lower case.
+    pub name: &'a str,
+    /// Queued recipients, in any state.
+    pub queued: u64,
+    /// Slices that are ready, stale ones included.
+    pub ready: usize,
+    /// Until when it is parked, why, and because of which destination (empty: of none).
+    pub parked: Option<(Instant, &'a Arc<str>, &'a Arc<str>)>,
 }
 
 /// All queued slices of a shard.
@@ -94,6 +107,7 @@ impl Ready {
             ready: VecDeque::new(),
             turn: Turn::Idle,
             why: Arc::from(""),
+            destination: Arc::from(""),
             insists: false,
             chosen: false,
         };
@@ -228,9 +242,9 @@ impl Ready {
         }
     }
 
-    /// Puts a domain aside until `until`, wherever it is, for the reason `why`; unless an operator wants it tried: the
+    /// Puts a domain aside until `until`, wherever it is, for the reason `why`, which `destination` gave; unless an operator wants it tried: the
     /// order is newer than what made for the pause.
-    pub fn park(&mut self, name: &str, until: Instant, why: &Arc<str>) {
+    pub fn park(&mut self, name: &str, until: Instant, why: &Arc<str>, destination: &Arc<str>) {
         let Some(id) = self.find(name) else { return };
         let domain = &mut self.domains[id.0 as usize];
         if domain.insists {
@@ -241,6 +255,7 @@ impl Ready {
         }
         domain.turn = Turn::Parked(until);
         domain.why = why.clone();
+        domain.destination = destination.clone();
         self.parked.push(Reverse((until, id)));
     }
 
@@ -257,6 +272,27 @@ impl Ready {
             Turn::Parked(until) => Some((until, domain.why.clone())),
             Turn::Idle | Turn::Waiting | Turn::Taken => None,
         }
+    }
+
+    /// Whether a domain is parked because of `destination`.
+    pub fn rests_at(&self, name: &str, destination: &str) -> bool {
+        let domain = self.find(name).map(|id| &self.domains[id.0 as usize]);
+        domain.is_some_and(|domain| matches!(domain.turn, Turn::Parked(_)) && *domain.destination == *destination)
+    }
+
+    /// Shows the next `domains_max` domains from number `from` on. Gives the number to go on from; `None`: that was all.
+    pub fn look_at(&self, from: u32, domains_max: u32, look: &mut dyn FnMut(Look<'_>)) -> Option<u32> {
+        let end = from.saturating_add(domains_max);
+        for domain in (from..end).filter_map(|number| self.domains.get(number as usize)) {
+            let parked_until = if let Turn::Parked(until) = domain.turn { Some(until) } else { None };
+            look(Look {
+                name: &domain.name,
+                queued: domain.queued,
+                ready: domain.ready.len(),
+                parked: parked_until.map(|until| (until, &domain.why, &domain.destination)),
+            });
+        }
+        ((end as usize) < self.domains.capacity()).then_some(end)
     }
 
     /// An operator wants a domain tried: [`Ready::insist_on_chosen`] says when.
@@ -380,7 +416,7 @@ mod tests {
         let start = Instant::from_nanos(0);
         let until = start + Duration::from_secs(5);
         assert!(ready.take_domain().is_some());
-        ready.park("a.test", until, &"".into());
+        ready.park("a.test", until, &"".into(), &"".into());
         ready.hand_back("a.test");
         ready.unpark(start + Duration::from_secs(4));
         assert_eq!(ready.take_domain(), None);
@@ -394,7 +430,7 @@ mod tests {
         push(&mut ready, "a.test", 1, 0, 0);
         let until = Instant::from_nanos(10);
         assert!(ready.is_aside("a.test"));
-        ready.park("a.test", until, &"refused".into());
+        ready.park("a.test", until, &"refused".into(), &"".into());
         assert_eq!(ready.parked("a.test"), Some((until, "refused".into())));
         insist(&mut ready, "a.test");
         assert_eq!(ready.parked("a.test"), None);
@@ -415,12 +451,12 @@ mod tests {
         ["a.test", "b.test", "d.test"].iter().for_each(|name| ready.choose(name));
         assert_eq!(ready.insist_on_chosen(0, 2), Some(2));
         let until = Instant::from_nanos(10);
-        ["a.test", "b.test", "c.test"].iter().for_each(|name| ready.park(name, until, &"refused".into()));
+        ["a.test", "b.test", "c.test"].iter().for_each(|name| ready.park(name, until, &"refused".into(), &"".into()));
         let waiting: Vec<String> = std::iter::from_fn(|| ready.take_domain()).map(|name| name.to_string()).collect();
         assert_eq!(waiting, ["b.test", "d.test", "a.test"], "c.test is parked, d.test not yet insisted on");
         assert!(ready.takes_insistence("a.test") && ready.takes_insistence("b.test"));
         assert!(!ready.takes_insistence("d.test"));
-        ready.park("a.test", until, &"refused again".into());
+        ready.park("a.test", until, &"refused again".into(), &"".into());
         assert_eq!(ready.parked("a.test"), Some((until, "refused again".into())), "an order counts once");
     }
 
@@ -430,8 +466,8 @@ mod tests {
         push(&mut ready, "a.test", 1, 0, 0);
         let first = Instant::from_nanos(10);
         let second = Instant::from_nanos(20);
-        ready.park("a.test", first, &"".into());
-        ready.park("a.test", second, &"".into());
+        ready.park("a.test", first, &"".into(), &"".into());
+        ready.park("a.test", second, &"".into(), &"".into());
         assert_eq!(ready.waiting_domains(), 0);
         ready.unpark(first);
         assert_eq!(ready.waiting_domains(), 0);
@@ -457,7 +493,7 @@ mod tests {
     fn a_parked_domain_without_recipients_is_forgotten_when_its_time_is_over() {
         let mut ready = Ready::default();
         let id = ready.enter("a.test", 1);
-        ready.park("a.test", Instant::from_nanos(5), &"".into());
+        ready.park("a.test", Instant::from_nanos(5), &"".into(), &"".into());
         ready.leave("a.test");
         assert_eq!(ready.find("a.test"), Some(id));
         ready.unpark(Instant::from_nanos(5));

@@ -133,7 +133,7 @@ impl Run {
             let domain = queue.next_ready().await;
             let lease = queue.lease(&domain);
             match reactor.random() % 10 {
-                0 => queue.park(&domain, Duration::from_millis(reactor.random() % 3000), &"".into()),
+                0 => queue.park(&domain, Duration::from_millis(reactor.random() % 3000), &"".into(), &"".into()),
                 _ => queue.hand_back(&domain),
             }
             if let Some(lease) = lease {

@@ -125,6 +125,60 @@ fn what_waits_behind_a_dead_destination_says_so_and_a_retry_does_not_wait() {
 }
 
 #[test]
+fn by_domain_with_what_rests_until_when_by_whose_words_and_how_much_waits() {
+    let (blocking, other) = (Mailbox::open(), Mailbox::open());
+    blocking.fault("MAIL", Effect::Reply("554 5.7.1 Client host [127.0.0.1] blocked using bl.test"));
+    let domains = |names: &[&str]| names.iter().map(|name| format!("{name}.block.test")).collect::<Vec<_>>();
+    let server = Server::start(&Setup {
+        routes: vec![("*.block.test".into(), blocking.address.to_string()), ("*".into(), other.address.to_string())],
+        ..Setup::default()
+    });
+    let destination = format!("[127.0.0.1]:{}", blocking.address.port());
+    let mut client = Client::greet(server.relay);
+    client.submit("a@sender.test", &["first@a.block.test"], CONTENT);
+    server.wait_log(&["event=deferred", "first@a.block.test", "category=blocklist"]);
+    for name in domains(&["a", "b", "c"]) {
+        for n in 0..4 {
+            client.submit("a@sender.test", &[&format!("{n}@{name}")], CONTENT);
+        }
+    }
+    let look = |arguments: &[&str]| -> Value {
+        let text = server.queue(&[&["domains", "--json"], arguments].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    };
+    let resting = wait_for("all three domains to rest", PATIENCE, || {
+        let resting = look(&["--resting"])["domains"].as_array().expect("a list").clone();
+        (resting.len() == 3).then_some(resting)
+    });
+    for (entry, (name, recipients)) in resting.iter().zip(domains(&["a", "b", "c"]).iter().zip([5, 4, 4])) {
+        assert_eq!((&entry["domain"], &entry["recipients"]), (&name.as_str().into(), &recipients.into()), "{entry}");
+        assert_eq!(entry["destination"], destination.as_str());
+        let why = entry["why"].as_str().expect("a text");
+        let words = format!("127.0.0.1[127.0.0.1]:{} said: 554 5.7.1 Client host", blocking.address.port());
+        assert!(why.starts_with(&words), "{why}");
+        assert!(entry["rests_until"].as_str().is_some_and(|until| until.ends_with('Z')), "{entry}");
+    }
+    let page = look(&["--limit", "2"]);
+    assert_eq!((page["domains"].as_array().map(Vec::len), &page["next"]), (Some(2), &"b.block.test".into()));
+    assert_eq!(look(&["--limit", "2", "--after", "b.block.test"])["domains"][0]["domain"], "c.block.test");
+    let person = server.queue(&["domains", "--destination", &destination]);
+    assert!(person.starts_with("DOMAIN") && person.matches("  for 59m  ").count() == 3, "{person}");
+    assert_eq!(server.queue(&["list", "--count", "--destination", &destination]).trim(), "13");
+
+    // The block is over. A retry of one domain says whom else it does not reach, and how to.
+    let retried: Value =
+        serde_json::from_str(&server.queue(&["retry", "--domain", "a.block.test", "--json"])).expect("JSON");
+    assert_eq!(retried["recipients"], 5);
+    assert_eq!(retried["waiting_still"]["destination"], destination.as_str());
+    assert_eq!(retried["waiting_still"]["recipients"], 8);
+    blocking.wait(5);
+    server.queue(&["retry", "--destination", &destination]);
+    blocking.wait(13);
+    server.wait_empty(PATIENCE);
+    assert_eq!(look(&[])["domains"], Value::Array(Vec::new()));
+}
+
+#[test]
 fn mistakes_are_told_with_their_exit_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("ringpost.toml");

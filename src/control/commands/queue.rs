@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ConfigFile, Failure, load, table};
 use crate::control::client;
 use crate::control::desk::Change;
-use crate::control::http::Wanted;
+use crate::control::http::{Wanted, WantedDomains};
 use crate::control::socket;
 use crate::queue::MessageId;
 
@@ -16,6 +16,9 @@ pub(super) enum Command {
     /// Show queued messages, one line a recipient
     #[command(after_help = "Example:\n  ringpost queue list --domain example.org --state due")]
     List(ListArguments),
+    /// Show what waits for each domain, and which domains rest, until when and why
+    #[command(after_help = "Example:\n  ringpost queue domains --resting")]
+    Domains(DomainArguments),
     /// Show everything about one message, also after its delivery
     #[command(
         after_help = "Example:\n  ringpost queue show 0010000000000a2f\n  ringpost queue show '<42@app.example.org>'"
@@ -27,7 +30,10 @@ pub(super) enum Command {
     /// Release held recipients, to be tried now; --all also resumes suspended delivery
     #[command(after_help = "Example:\n  ringpost queue release --all")]
     Release(ChangeArguments),
-    /// Try recipients now that wait for their next attempt
+    /// Try recipients now that wait for their next attempt, also where their destination rests
+    ///
+    /// Only these are tried: others that wait for the same destination go on when its rest is over. The answer says if there
+    /// are any; --destination reaches them all.
     #[command(after_help = "Example:\n  ringpost queue retry --domain example.org")]
     Retry(ChangeArguments),
     /// Give recipients up: their senders get a failure notice
@@ -53,6 +59,27 @@ pub(super) struct ListArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct DomainArguments {
+    /// This one
+    #[arg(long)]
+    domain: Option<String>,
+    /// Those that rest because of a destination, as this list shows it
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only those that rest
+    #[arg(long)]
+    resting: bool,
+    /// Domains per page
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Begin after this domain: the last one of the page before
+    #[arg(long, value_name = "DOMAIN")]
+    after: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ShowArguments {
     /// The message, or its Message-ID
     id: String,
@@ -68,7 +95,7 @@ pub(super) struct ChangeArguments {
     #[command(flatten)]
     conditions: Conditions,
     /// Every recipient in the queue
-    #[arg(long, conflicts_with_all = ["id", "domain", "recipient", "sender", "state"])]
+    #[arg(long, conflicts_with_all = ["id", "domain", "recipient", "sender", "state", "destination"])]
     all: bool,
     #[command(flatten)]
     common: Common,
@@ -92,6 +119,9 @@ struct Conditions {
     /// Those in a state
     #[arg(long, value_parser = ["due", "held"])]
     state: Option<String>,
+    /// Those at domains that rest because of a destination, as `queue domains` shows it
+    #[arg(long)]
+    destination: Option<String>,
 }
 
 impl Conditions {
@@ -102,6 +132,7 @@ impl Conditions {
             recipient: self.recipient.clone(),
             sender: self.sender.clone(),
             state: self.state.clone(),
+            destination: self.destination.clone(),
             ..Wanted::default()
         }
     }
@@ -120,6 +151,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::List(arguments) if arguments.count => count(arguments),
         Command::List(arguments) => list(arguments),
+        Command::Domains(arguments) => domains(arguments),
         Command::Show(arguments) => show(arguments),
         Command::Hold(arguments) => change(Change::Hold, arguments),
         Command::Release(arguments) => change(Change::Release, arguments),
@@ -136,6 +168,26 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
         return print_json(&page);
     }
     print(&table::of_messages(page["messages"].as_array().map_or(&[], Vec::as_slice)));
+    if let Some(next) = page["next"].as_str() {
+        eprintln!("There may be more: add --after {next}");
+    }
+    Ok(())
+}
+
+fn domains(arguments: &DomainArguments) -> Result<(), Failure> {
+    let wanted = WantedDomains {
+        domain: arguments.domain.clone(),
+        destination: arguments.destination.clone(),
+        resting: arguments.resting,
+        after: arguments.after.clone(),
+        limit: Some(arguments.limit.into()),
+    };
+    let target = format!("/api/v1/queue/domains{}", client::query(&json!(wanted)));
+    let page = ask(&arguments.common, Method::GET, &target, None)?;
+    if arguments.common.json {
+        return print_json(&page);
+    }
+    print(&table::of_domains(page["domains"].as_array().map_or(&[], Vec::as_slice)));
     if let Some(next) = page["next"].as_str() {
         eprintln!("There may be more: add --after {next}");
     }
@@ -195,7 +247,7 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     }
     if wanted.is_unconditional() && !wanted.all {
         let usage = format!(
-            "ringpost: say which recipients to {verb}: the ID of a message, --domain, --recipient, --sender, --state or --all"
+            "ringpost: say which recipients to {verb}: the ID of a message, --domain, --recipient, --sender, --state, --destination or --all"
         );
         return Err(Failure::Wrong(vec![usage]));
     }
@@ -205,6 +257,12 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     }
     let recipients = answer["recipients"].as_u64().unwrap_or(0);
     print(&format!("{recipients} recipient{} {done}\n", if recipients == 1 { "" } else { "s" }));
+    if let Some(destination) = answer["waiting_still"]["destination"].as_str() {
+        let others = &answer["waiting_still"]["recipients"];
+        eprintln!(
+            "At other domains {others} wait for the same destination: --destination '{destination}' reaches all."
+        );
+    }
     Ok(())
 }
 

@@ -18,6 +18,11 @@ pub(super) fn of_messages(messages: &[Value]) -> String {
     list(messages, clock::now())
 }
 
+/// Domains as `queue domains` shows them.
+pub(super) fn of_domains(domains: &[Value]) -> String {
+    by_domain(domains, clock::now())
+}
+
 /// A message as `queue show` shows it.
 pub(super) fn of_message(message: &Value) -> String {
     sheet(message, clock::now())
@@ -44,6 +49,25 @@ fn list(messages: &[Value], now: Timestamp) -> String {
             ]);
         }
     }
+    align(&rows)
+}
+
+fn by_domain(domains: &[Value], now: Timestamp) -> String {
+    if domains.is_empty() {
+        return "Nothing is queued that fits.\n".into();
+    }
+    let mut rows = vec![["DOMAIN", "RECIPIENTS", "DUE", "RESTS", "DESTINATION", "WHY"].map(String::from)];
+    rows.extend(domains.iter().map(|domain| {
+        let rests = time(&domain["rests_until"]).map(|until| format!("for {}", span(until.since(now))));
+        [
+            text(&domain["domain"]),
+            text(&domain["recipients"]),
+            text(&domain["due"]),
+            rests.unwrap_or_default(),
+            text(&domain["destination"]),
+            text(&domain["why"]),
+        ]
+    }));
     align(&rows)
 }
 
@@ -194,6 +218,23 @@ ID                AGE  SIZE  SENDER  RECIPIENT        STATE  TRIES  NEXT   WHY
 "
         );
         assert_eq!(list(&[], now()), "Nothing is queued that fits.\n");
+    }
+
+    #[test]
+    fn domains_are_lined_up_with_why_they_rest() {
+        let domains = [
+            json!({ "domain": "a.test", "recipients": 12, "due": 3, "rests_until": "2026-11-23T08:40:00.000Z",
+                    "destination": "mx.test", "why": "mx.test[192.0.2.1]:25 said: 554 listed" }),
+            json!({ "domain": "b.test", "recipients": 1, "due": 0 }),
+        ];
+        assert_eq!(
+            by_domain(&domains, now()),
+            "\
+DOMAIN  RECIPIENTS  DUE  RESTS    DESTINATION  WHY
+a.test  12          3    for 50m  mx.test      mx.test[192.0.2.1]:25 said: 554 listed
+b.test  1           0
+"
+        );
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! | `GET /` | the console, a page for people |
 //! | `GET /health` | 200 while all shards answer, else 503; no token |
 //! | `GET /metrics` | counters and gauges of every shard, in Prometheus' text format |
-//! | `GET /api/v1/queue?id&domain&recipient&sender&state&after&limit` | a page of messages; `next` is the `after` of the next |
+//! | `GET /api/v1/queue?id&domain&recipient&sender&state&destination&after&limit` | a page of messages; `next` is the `after` of the next |
 //! | `GET /api/v1/queue/count?…` | the number of queued recipients |
+//! | `GET /api/v1/queue/domains?domain&destination&resting&after&limit` | what waits for each domain, and which rest, until when and why |
 //! | `GET /api/v1/queue/ID` | everything about one message, also after its delivery, as long as its placeholder is kept |
 //! | `GET /api/v1/messages?message_id` | the same about each message of a Message-ID (percent-encoded) |
 //! | `POST /api/v1/queue/hold`, `release`, `retry`, `bounce` | changes the recipients that the JSON body selects |
@@ -34,7 +35,7 @@ use serde_json::json;
 
 use super::desk::{Desk, Trouble};
 pub use bounded::Bounded;
-pub use queue::Wanted;
+pub use queue::{Wanted, WantedDomains};
 pub use token::Token;
 
 /// The largest request body: a selection is far smaller.
@@ -55,6 +56,7 @@ pub fn router(desk: Desk, access: Access) -> Router {
         .route("/metrics", get(metrics::all))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/count", get(queue::count))
+        .route("/api/v1/queue/domains", get(queue::domains))
         .route("/api/v1/queue/{id}", get(queue::show))
         .route("/api/v1/messages", get(queue::find))
         .route("/api/v1/queue/hold", post(queue::hold))

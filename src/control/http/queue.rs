@@ -1,5 +1,7 @@
 //! The queue over HTTP: selections come in, JSON goes out.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::control::desk::{Change, Desk, PAGE_MAX};
 use crate::queue::MessageId;
-use crate::queue::orders::Selection;
+use crate::queue::orders::{Domains, Selection, Waiting};
 
 /// Messages of a page where nothing is said.
 const PAGE_DEFAULT: usize = 100;
@@ -34,6 +36,9 @@ pub struct Wanted {
     /// `due` or `held`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Because of which destination the recipient's domain rests now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// Everything. Changes want it said.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
@@ -48,8 +53,8 @@ pub struct Wanted {
 impl Wanted {
     /// Whether no condition is given.
     pub fn is_unconditional(&self) -> bool {
-        let Wanted { id, domain, recipient, sender, state, .. } = self;
-        [id, domain, recipient, sender, state].iter().all(|condition| condition.is_none())
+        let Wanted { id, domain, recipient, sender, state, destination, .. } = self;
+        [id, domain, recipient, sender, state, destination].iter().all(|condition| condition.is_none())
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
@@ -63,7 +68,39 @@ impl Wanted {
             recipient: self.recipient.as_deref().map(|path| without_brackets(path).into()),
             sender: self.sender.as_deref().map(|path| without_brackets(path).into()),
             state,
+            destination: self.destination.as_deref().map(Into::into),
         })
+    }
+}
+
+/// Which domains: every given condition must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WantedDomains {
+    /// This one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Those that rest because of this destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Those that rest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resting: bool,
+    /// Pages: the last name of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Pages: domains per page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl WantedDomains {
+    fn domains(&self) -> Domains {
+        Domains {
+            domain: self.domain.as_ref().map(|domain| domain.to_lowercase().into()),
+            destination: self.destination.as_deref().map(Into::into),
+            resting: self.resting,
+        }
     }
 }
 
@@ -84,10 +121,7 @@ type Ordered = Result<Json<Wanted>, JsonRejection>;
 
 pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Result<Json<Value>, Refusal> {
     let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
-    let limit = wanted.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(bad(format!("limit: must be between 1 and {PAGE_MAX}")));
-    }
+    let limit = page_limit(wanted.limit)?;
     let after = wanted.after.as_deref().map(message_id).transpose()?;
     let page = desk.list(&wanted.selection()?, after, limit).await?;
     let last = page.messages.last().filter(|_| page.more).map(|message| message["id"].clone());
@@ -98,6 +132,25 @@ pub(super) async fn count(State(desk): State<Desk>, asked: Asked) -> Result<Json
     let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let recipients = desk.count(&wanted.selection()?).await?;
     Ok(Json(json!({ "recipients": recipients })))
+}
+
+pub(super) async fn domains(
+    State(desk): State<Desk>,
+    asked: Result<Query<WantedDomains>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let limit = page_limit(wanted.limit)?;
+    let page = desk.domains(&wanted.domains(), wanted.after.as_deref(), limit).await?;
+    let last = page.domains.last().filter(|_| page.more).map(|waiting| &waiting.domain);
+    let domains: Vec<Value> = page.domains.iter().map(Waiting::json).collect();
+    Ok(Json(json!({ "domains": domains, "next": last })))
+}
+
+fn page_limit(limit: Option<usize>) -> Result<usize, Refusal> {
+    match limit.unwrap_or(PAGE_DEFAULT) {
+        limit if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
+        _ => Err(bad(format!("limit: must be between 1 and {PAGE_MAX}"))),
+    }
 }
 
 pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
@@ -131,7 +184,25 @@ pub(super) async fn release(State(desk): State<Desk>, ordered: Ordered) -> Resul
 }
 
 pub(super) async fn retry(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
-    change(&desk, Change::Retry, ordered).await
+    let waits_too = match &ordered {
+        Ok(Json(Wanted { domain: Some(domain), .. })) => waits_beside(&desk, &domain.to_lowercase()).await?,
+        _ => None,
+    };
+    let Json(mut answer) = change(&desk, Change::Retry, ordered).await?;
+    if let Some((destination, recipients)) = waits_too {
+        answer["waiting_still"] = json!({ "destination": destination, "recipients": recipients });
+    }
+    Ok(Json(answer))
+}
+
+/// The destination because of which a domain rests, and the recipients at other domains that wait for it too.
+async fn waits_beside(desk: &Desk, domain: &str) -> Result<Option<(Arc<str>, u64)>, Refusal> {
+    let this = Domains { domain: Some(domain.into()), resting: true, ..Domains::default() };
+    let Some(own) = desk.domains(&this, None, 1).await?.domains.pop() else { return Ok(None) };
+    let Some(rest) = own.rest.filter(|rest| !rest.destination.is_empty()) else { return Ok(None) };
+    let all = Selection { destination: Some((&*rest.destination).into()), ..Selection::default() };
+    let others = desk.count(&all).await?.saturating_sub(own.recipients);
+    Ok((others > 0).then_some((rest.destination, others)))
 }
 
 pub(super) async fn bounce(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {
@@ -142,7 +213,9 @@ pub(super) async fn bounce(State(desk): State<Desk>, ordered: Ordered) -> Result
 async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Value>, Refusal> {
     let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
     if wanted.is_unconditional() != wanted.all {
-        return Err(bad("select by id, domain, recipient, sender or state; or say `all`, without a condition".into()));
+        return Err(bad(
+            "select by id, domain, recipient, sender, state or destination; or say `all`, without a condition".into(),
+        ));
     }
     let recipients = desk.change(change, &wanted.selection()?).await?;
     if change == Change::Release && wanted.all {

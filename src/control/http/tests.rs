@@ -13,7 +13,7 @@ use crate::control::client::{self, ClientError};
 use crate::control::socket;
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
-use crate::queue::orders::{Order, Report};
+use crate::queue::orders::{Order, Report, Resting, Waiting};
 use crate::queue::webhook::Counts;
 
 async fn play_shard(port: Port<Crossing>) {
@@ -32,6 +32,21 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Suspend(on) => {
                 suspended = u64::from(on);
                 Report::Count(0)
+            }
+            Order::Domains { domains, after, .. } => {
+                let rest = Some(Resting {
+                    until: shards::Timestamp::from_millis(1_800_000_000_000),
+                    why: "554 listed".into(),
+                    destination: "mx.test".into(),
+                });
+                let all = [("a.test", rest.clone()), ("b.test", rest), ("c.test", None)]
+                    .map(|(domain, rest)| Waiting { domain: domain.into(), recipients: 2, due: 1, rest });
+                let is_wanted = |waiting: &Waiting| {
+                    domains.domain.as_ref().is_none_or(|domain| *domain == waiting.domain)
+                        && after.as_ref().is_none_or(|after| waiting.domain > *after)
+                        && (!domains.resting || waiting.rest.is_some())
+                };
+                Report::Domains(all.into_iter().filter(is_wanted).collect())
             }
             Order::Metrics => Report::Metrics(vec![("suspended", suspended), ("accepted_total", 3)]),
             Order::Webhooks => {
@@ -108,6 +123,29 @@ fn pages_counts_and_single_messages_come_as_json() {
         }
         assert_eq!(get("/api/v1/messages?message_id=x@y").expect("none"), json!({ "messages": [] }));
         assert_eq!(get("/health").expect("healthy")["status"], "ok");
+    });
+}
+
+#[test]
+fn domains_come_with_why_they_rest_and_a_retry_says_what_it_does_not_reach() {
+    with_socket(|socket| {
+        let get = |target: &str| client::request(&socket, Method::GET, target, None).expect("a page");
+        let page = get("/api/v1/queue/domains?limit=2");
+        let expected = json!({
+            "domain": "a.test", "recipients": 4, "due": 2,
+            "rests_until": "2027-01-15T08:00:00.000Z", "destination": "mx.test", "why": "554 listed",
+        });
+        assert_eq!((&page["domains"][0], &page["next"]), (&expected, &"b.test".into()));
+        let page = get("/api/v1/queue/domains?after=b.test");
+        assert_eq!(page, json!({ "domains": [{ "domain": "c.test", "recipients": 4, "due": 2 }], "next": null }));
+        let retry = |domain: &str| {
+            let body = json!({ "domain": domain });
+            client::request(&socket, Method::POST, "/api/v1/queue/retry", Some(&body)).expect("done")
+        };
+        // All that the shards count behind a destination is 6, 4 of it at this domain.
+        let still = json!({ "destination": "mx.test", "recipients": 2 });
+        assert_eq!(retry("A.test"), json!({ "recipients": 6, "waiting_still": still }));
+        assert_eq!(retry("c.test"), json!({ "recipients": 6 }));
     });
 }
 

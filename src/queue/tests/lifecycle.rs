@@ -128,7 +128,7 @@ fn domains_are_parked_and_take_turns() {
     world.run(|reactor, queue| async move {
         accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
         let one = queue.next_ready().await;
-        queue.park(&one, Duration::from_millis(80), &"".into());
+        queue.park(&one, Duration::from_millis(80), &"".into(), &"".into());
         accept(&reactor, &queue, "a@sender.test", &["x@two.test"]).await;
         assert_eq!(&*queue.next_ready().await, "two.test");
         assert!(nothing_is_ready(&reactor, &queue).await);

@@ -230,7 +230,7 @@ async fn lease_at(queue: &Queue, domain: &str) -> Lease {
         let offered = queue.next_ready().await;
         if &*offered != domain {
             // Left out of the rotation until its turn comes in this test.
-            queue.park(&offered, Duration::from_millis(1), &"".into());
+            queue.park(&offered, Duration::from_millis(1), &"".into(), &"".into());
             continue;
         }
         let lease = queue.lease(domain);

@@ -75,7 +75,7 @@ fn a_delay_is_told_once_whatever_the_message_waits_for() {
     world().run(|reactor, queue| async move {
         let to = [("x@one.test", ""), ("y@parked.test", ""), ("z@held.test", ""), ("leased@two.test", "")];
         accept_old(&reactor, &queue, "a@sender.test", &to).await;
-        queue.park("parked.test", DAY, &"".into());
+        queue.park("parked.test", DAY, &"".into(), &"".into());
         let held = Selection { domain: Some("held.test".into()), ..Selection::default() };
         queue.order(Order::Hold(held)).await;
         let mut leased = 0;
@@ -130,7 +130,7 @@ fn a_delay_is_told_to_whom_it_concerns() {
         of_account.arrival = of_account.arrival - Duration::from_secs(2);
         of_account.account = Some("account".into());
         queue.accept(of_account, "<1@test>").await.expect("it is accepted");
-        queue.park("one.test", DAY, &"".into());
+        queue.park("one.test", DAY, &"".into(), &"".into());
         let text = next_notice(&reactor, &queue).await;
         assert!(text.contains("c@one.test") && text.contains("d@one.test"), "{text}");
         rounds_of_housekeeping(&queue, 3).await;
@@ -156,7 +156,7 @@ fn a_message_whose_id_is_older_than_its_acceptance_is_not_forgotten() {
     world().run(|reactor, queue| async move {
         let mut slow = message(&reactor, &queue, "a@sender.test", &["slow@one.test"]);
         accept_old(&reactor, &queue, "a@sender.test", &[("quick@one.test", "")]).await;
-        queue.park("one.test", DAY, &"".into());
+        queue.park("one.test", DAY, &"".into(), &"".into());
         assert!(next_notice(&reactor, &queue).await.contains("quick@one.test"));
         slow.arrival = slow.arrival - Duration::from_secs(2);
         queue.accept(slow, "<1@test>").await.expect("it is accepted");

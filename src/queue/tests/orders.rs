@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::queue::alter::CHANGES_PER_FRAME_MAX;
-use crate::queue::orders::{Order, Report, Selection};
+use crate::queue::orders::{Domains, Order, Report, Selection, Waiting};
 
 fn at_domain(domain: &str) -> Selection {
     Selection { domain: Some(domain.into()), ..Selection::default() }
@@ -200,7 +200,7 @@ fn what_waits_for_a_parked_domain_says_why_and_a_retry_offers_it_at_once() {
         let domain = queue.next_ready().await;
         let put_off = queue.lease(&domain).expect("it is ready");
         queue.settle(put_off.number, vec![(0, Outcome::Untried(3600))]).await;
-        queue.park(&domain, DAY, &"refused".into());
+        queue.park(&domain, DAY, &"refused".into(), &"".into());
         let recipient = show(&queue, id).await.expect("it is queued")["recipients"][0].clone();
         assert_eq!((&recipient["why"], &recipient["attempts"]), (&"refused".into(), &0.into()), "{recipient}");
         let explanation = recipient["explanation"].as_str().expect("a text");
@@ -379,5 +379,61 @@ fn a_page_is_bounded_by_its_bytes_too_wherever_the_rows_are() {
             walked += page.len();
         }
         assert_eq!((walked, count(&queue, Order::Count(in_state("due"))).await), (50, 50_000));
+    });
+}
+
+async fn domains(queue: &Queue, domains: Domains, after: Option<&str>, limit: usize) -> Vec<Waiting> {
+    match queue.order(Order::Domains { domains, after: after.map(Into::into), limit }).await {
+        Report::Domains(domains) => domains,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn domains_show_what_waits_and_why_they_rest() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@one.test", "x@two.test", "x@three.test"]).await;
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "x@four.test"]).await;
+        while queue.core.state.borrow().ready.ready_slices() < 5 {
+            reactor.yield_now().await;
+        }
+        for domain in ["one.test", "two.test"] {
+            queue.park(domain, DAY, &"mx.test said: 554 listed".into(), &"mx.test".into());
+        }
+        queue.park("four.test", DAY, &"SERVFAIL".into(), &"".into());
+        let all = domains(&queue, Domains::default(), None, 100).await;
+        let shown: Vec<(&str, u64, u64, bool)> =
+            all.iter().map(|d| (&*d.domain, d.recipients, d.due, d.rest.is_some())).collect();
+        let expected = [
+            ("four.test", 1, 1, true),
+            ("one.test", 3, 2, true),
+            ("three.test", 1, 1, false),
+            ("two.test", 1, 1, true),
+        ];
+        assert_eq!(shown, expected);
+        let rest = all[1].rest.as_ref().expect("it rests");
+        assert_eq!((&*rest.why, &*rest.destination), ("mx.test said: 554 listed", "mx.test"));
+        let left = rest.until.since(reactor.wall());
+        assert!(left <= DAY && left > DAY - PATIENCE, "{left:?}");
+
+        let names = async |wanted: Domains, after, limit| {
+            let page = domains(&queue, wanted, after, limit).await;
+            page.iter().map(|waiting| waiting.domain.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Domains::default(), None, 2).await, ["four.test", "one.test"]);
+        assert_eq!(names(Domains::default(), Some("one.test"), 2).await, ["three.test", "two.test"]);
+        let resting = Domains { resting: true, ..Domains::default() };
+        assert_eq!(names(resting, None, 9).await, ["four.test", "one.test", "two.test"]);
+        let of_one = Domains { destination: Some("mx.test".into()), ..Domains::default() };
+        assert_eq!(names(of_one, None, 9).await, ["one.test", "two.test"]);
+
+        let behind = || Selection { destination: Some("mx.test".into()), ..Selection::default() };
+        assert_eq!(count(&queue, Order::Count(behind())).await, 4);
+        let due = Selection { state: Some("due".into()), ..behind() };
+        assert_eq!(count(&queue, Order::Count(due)).await, 4, "looking at every recipient gives the same");
+        assert_eq!(count(&queue, Order::Retry(at_domain("two.test"))).await, 1);
+        assert_eq!(count(&queue, Order::Count(behind())).await, 3, "the others still wait");
+        assert_eq!(count(&queue, Order::Retry(behind())).await, 3);
+        assert_eq!(count(&queue, Order::Count(behind())).await, 0);
     });
 }

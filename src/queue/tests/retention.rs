@@ -139,7 +139,7 @@ fn what_is_too_old_is_returned_also_when_it_is_held() {
         queue.accept(both, "<1@test>").await.expect("it is accepted");
         let held = crate::queue::orders::Selection { domain: Some("held.test".into()), ..Default::default() };
         queue.order(Order::Hold(held)).await;
-        queue.park("parked.test", DAY, &"".into());
+        queue.park("parked.test", DAY, &"".into(), &"".into());
         let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
         assert_eq!(&*notice.domain, "sender.test");
         let text = queue.content(&notice).await.expect("its content");

@@ -93,7 +93,7 @@ fn its_age_counts_from_its_time_and_others_end_before_it() {
     world.run(|reactor, queue| async move {
         let (_, time) = accept_scheduled(&reactor, &queue, &["late@parked.test"], Duration::ZERO).await;
         accept(&reactor, &queue, "a@sender.test", &["old@parked.test"]).await;
-        queue.park("parked.test", DAY, &"parked".into());
+        queue.park("parked.test", DAY, &"parked".into(), &"".into());
         for address in ["old@parked.test", "late@parked.test"] {
             let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
             let text = queue.content(&notice).await.expect("its content");
@@ -114,7 +114,7 @@ fn its_delay_counts_from_its_time_and_others_are_told_before_it() {
     world.run(|reactor, queue| async move {
         let (_, time) = accept_scheduled(&reactor, &queue, &["late@parked.test"], Duration::ZERO).await;
         accept(&reactor, &queue, "a@sender.test", &["old@parked.test"]).await;
-        queue.park("parked.test", DAY, &"parked".into());
+        queue.park("parked.test", DAY, &"parked".into(), &"".into());
         for address in ["old@parked.test", "late@parked.test"] {
             let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
             let text = queue.content(&notice).await.expect("its content");
