@@ -1,6 +1,6 @@
 //! Instructions of the hot paths, counted by callgrind: a gate that a busy machine cannot move.
 //!
-//! `instructions.txt` holds what each path takes. A path may take 3 % more, or a few instructions where it is short; one
+//! `instructions.txt` holds what each path takes. A path may take 5 % more, or a few instructions where it is short; one
 //! that takes as much less has become cheaper, and the file is to say so. Other compilers give other counts: `UPDATE=1
 //! cargo test -p bench` writes the file anew, and the diff is part of the change that caused it.
 
@@ -13,7 +13,7 @@ use std::process::Command;
 
 /// Runs between the two that are compared: start-up and set-up cancel out.
 const TIMES: u64 = 200;
-const CHANGE_PERCENT_MAX: i64 = 3;
+const CHANGE_PERCENT_MAX: i64 = 5;
 /// What inlining moves even where nothing was changed.
 const CHANGE_MIN: i64 = 100;
 
