@@ -108,11 +108,11 @@ pub enum Order {
 /// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
 /// and ORCPT (RFC 3461). `state` is due, held, delivered or failed, or scheduled: due at the Date that the message bears,
 /// which is the message's `scheduled`. `next` belongs to due and scheduled, what follows it to the last attempt: `code`
-/// where a peer replied, the words of other systems as [`crate::bounce::classify`] gives them. Where the destination is
+/// where a peer replied, the words of other systems as [`crate::bounce::classify()`] gives them. Where the destination is
 /// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. In a list,
 /// `recipients` are those that were selected. `Show` may add more, such as `subject`.
 ///
-/// Webhooks are told the same: see [`describe::event`](super::describe::event).
+/// Webhooks are told the same: see [`describe::event`].
 #[derive(Clone, Debug)]
 pub enum Report {
     /// One JSON object a message.
