@@ -16,14 +16,15 @@ use shards::passed::Passed;
 const PATIENT: Duration = Duration::from_secs(30);
 const SHARDS: usize = 2;
 
-/// Hands a mesh's ports to the shards that they belong to.
-fn ports<T: Send + 'static>(credits: usize) -> Arc<ArrayQueue<Port<T>>> {
+/// A mesh's ports, each for the shard with its number to take.
+fn ports<T: Send + 'static>(credits: usize) -> Arc<Vec<ArrayQueue<Port<T>>>> {
     let (ports, _) = mesh(SHARDS, credits, 1);
-    let queue = ArrayQueue::new(SHARDS);
-    for port in ports {
-        assert!(queue.push(port).is_ok());
-    }
-    Arc::new(queue)
+    let place = |port| {
+        let place = ArrayQueue::new(1);
+        assert!(place.push(port).is_ok());
+        place
+    };
+    Arc::new(ports.into_iter().map(place).collect())
 }
 
 #[test]
@@ -33,10 +34,10 @@ fn shards_ask_and_answer_without_losing_an_item() {
     let ports = ports(CREDITS);
     let answers = Arc::new(AtomicUsize::new(0));
     let counter = answers.clone();
-    let running = launch::launch(SHARDS, move |_, _| {
+    let running = launch::launch(SHARDS, move |_, shard| {
         let (ports, counter) = (ports.clone(), counter.clone());
         async move {
-            let port = ports.pop().expect("one for each shard");
+            let port = ports[shard].pop().expect("one for each shard");
             if port.shard() == 0 {
                 ask(&port, ROUNDS, CREDITS, &counter).await;
             } else {
@@ -83,10 +84,10 @@ fn steered(passed: Option<Arc<Passed>>) -> BTreeMap<IpAddr, usize> {
     let ports = ports::<SocketAddr>(1);
     let meetings = Arc::new(ArrayQueue::new(CONNECTIONS));
     let met = meetings.clone();
-    let running = launch::launch(SHARDS, move |reactor, _| {
+    let running = launch::launch(SHARDS, move |reactor, shard| {
         let (ports, met, passed) = (ports.clone(), met.clone(), passed.clone());
         async move {
-            let port = ports.pop().expect("one for each shard");
+            let port = ports[shard].pop().expect("one for each shard");
             let (other, credit) = (1 - port.shard(), port.credit(1 - port.shard()).expect("all are in"));
             // Shard 0 lets the kernel pick the port and names it to shard 1; shard 1 says when it listens too.
             let address = if port.shard() == 0 { (Ipv4Addr::LOCALHOST, 0).into() } else { port.receive().await.1 };
