@@ -87,6 +87,10 @@ fn hold_retry_and_bounce() {
     server.queue(&["retry", "--all"]);
     assert!(mailbox.wait(2)[1].rcpt[0].contains("three@sink.test"), "a held one is not tried");
     assert_eq!(server.queued(), 1);
+    assert_eq!(server.queue(&["retry", &ids[1]]), "0 recipients to be tried now\n");
+    for change in ["hold", "release", "retry", "bounce"] {
+        assert_eq!(server.try_queue(&[change, "00000000ffffffff"]), None, "{change} of no message");
+    }
 
     server.queue(&["bounce", &ids[1]]);
     let notice = &mailbox.wait(3)[2];

@@ -252,11 +252,19 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
         return Err(Failure::Wrong(vec![usage]));
     }
     let answer = ask(&arguments.common, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&json!(wanted)))?;
+    let recipients = answer["recipients"].as_u64().unwrap_or(0);
+    // A script with a mistyped id is to fail, and a person to learn what became of the message.
+    let untouched = match &wanted.id {
+        Some(id) if recipients == 0 => Some(ask(&arguments.common, Method::GET, &format!("/api/v1/queue/{id}"), None)?),
+        _ => None,
+    };
     if arguments.common.json {
         return print_json(&answer);
     }
-    let recipients = answer["recipients"].as_u64().unwrap_or(0);
     print(&format!("{recipients} recipient{} {done}\n", if recipients == 1 { "" } else { "s" }));
+    if let Some(message) = untouched {
+        eprintln!("Its recipients are {}.", states(&message).join(", "));
+    }
     if let Some(destination) = answer["waiting_still"]["destination"].as_str() {
         let others = &answer["waiting_still"]["recipients"];
         eprintln!(
@@ -264,6 +272,15 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// The states of a message's recipients, each once.
+fn states(message: &Value) -> Vec<&str> {
+    let recipients = message["recipients"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut states: Vec<&str> = recipients.iter().filter_map(|recipient| recipient["state"].as_str()).collect();
+    states.sort_unstable();
+    states.dedup();
+    states
 }
 
 fn check_id(id: &str) -> Result<(), Failure> {
