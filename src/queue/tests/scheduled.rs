@@ -90,41 +90,33 @@ fn it_waits_on_after_a_crash_with_and_without_a_checkpoint() {
 fn its_age_counts_from_its_time_and_others_end_before_it() {
     let mut world = World::new();
     world.config.retry.lifetime = Duration::from_secs(1);
-    world.run(|reactor, queue| async move {
-        let (_, time) = accept_scheduled(&reactor, &queue, &["late@parked.test"], Duration::ZERO).await;
-        accept(&reactor, &queue, "a@sender.test", &["old@parked.test"]).await;
-        queue.park("parked.test", DAY, &"parked".into(), &"".into());
-        for address in ["old@parked.test", "late@parked.test"] {
-            let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
-            let text = queue.content(&notice).await.expect("its content");
-            for wanted in [address, "Status: 5.4.7"] {
-                assert!(memchr::memmem::find(&text, wanted.as_bytes()).is_some(), "{}", String::from_utf8_lossy(&text));
-            }
-            settle(&queue, &notice, &delivered()).await;
-            assert_eq!(reactor.wall() >= time + Duration::from_secs(1), address.starts_with("late"), "{address}");
-        }
-        assert_eq!(counts(&queue), (0, 0));
-    });
+    senders_hear_from_its_time(&world, "Status: 5.4.7", (0, 0));
 }
 
 #[test]
 fn its_delay_counts_from_its_time_and_others_are_told_before_it() {
     let mut world = World::new();
     world.config.retry.delay_notice_after = Duration::from_secs(1);
-    world.run(|reactor, queue| async move {
+    senders_hear_from_its_time(&world, "Action: delayed", (2, 0));
+}
+
+/// A scheduled message and a later one wait: a notice with `words` comes about the later one first, and about the other a
+/// second after its time. `left` are the recipients then queued and held.
+fn senders_hear_from_its_time(world: &World, words: &'static str, left: (u64, u64)) {
+    world.run(move |reactor, queue| async move {
         let (_, time) = accept_scheduled(&reactor, &queue, &["late@parked.test"], Duration::ZERO).await;
         accept(&reactor, &queue, "a@sender.test", &["old@parked.test"]).await;
         queue.park("parked.test", DAY, &"parked".into(), &"".into());
         for address in ["old@parked.test", "late@parked.test"] {
             let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
             let text = queue.content(&notice).await.expect("its content");
-            for wanted in [address, "Action: delayed"] {
+            for wanted in [address, words] {
                 assert!(memchr::memmem::find(&text, wanted.as_bytes()).is_some(), "{}", String::from_utf8_lossy(&text));
             }
             settle(&queue, &notice, &delivered()).await;
             assert_eq!(reactor.wall() >= time + Duration::from_secs(1), address.starts_with("late"), "{address}");
         }
-        assert_eq!(counts(&queue), (2, 0));
+        assert_eq!(counts(&queue), left);
     });
 }
 
