@@ -80,7 +80,7 @@ pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result
     if ended.is_ok() {
         shard.queue.close().await?;
     }
-    shard.log.flush();
+    shard.log.close();
     ended
 }
 
@@ -156,6 +156,7 @@ impl Shard {
             metrics.extend(self.metrics.list());
             metrics.extend(inbound_metrics(&self.inbound));
             metrics.extend(self.screening.counts());
+            metrics.extend(self.log.counts());
         }
         // Whoever asked may have gone away.
         let _ = answer.send(report);
@@ -188,16 +189,16 @@ impl Shard {
 fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 10] {
     let counts = inbound.counts();
     [
-        ("inbound_connections", counts.connections),
-        ("inbound_connections_refused", counts.connections_refused),
-        ("inbound_connections_now", counts.open),
-        ("inbound_messages", counts.messages),
-        ("inbound_bytes", counts.bytes),
-        ("inbound_messages_signed", counts.signed),
-        ("inbound_messages_not_signed", counts.not_signed),
-        ("inbound_tls_failures", counts.tls_failures),
-        ("inbound_auth_failures", counts.auth_failures),
-        ("inbound_panics", counts.panics),
+        ("inbound_connections_opened_total", counts.connections),
+        ("inbound_connections_refused_total", counts.connections_refused),
+        ("inbound_connections", counts.open),
+        ("inbound_messages_total", counts.messages),
+        ("inbound_bytes_total", counts.bytes),
+        ("inbound_signatures_total{result=\"signed\"}", counts.signed),
+        ("inbound_signatures_total{result=\"failed\"}", counts.not_signed),
+        ("inbound_tls_failures_total", counts.tls_failures),
+        ("inbound_auth_failures_total", counts.auth_failures),
+        ("inbound_panics_total", counts.panics),
     ]
 }
 

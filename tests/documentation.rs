@@ -21,8 +21,8 @@ fn code(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The codes of every refusal in the table of replies, as they go over the wire.
-fn refusals() -> BTreeSet<String> {
+/// The codes of every reply with enhanced codes in the table of replies, as they go over the wire.
+fn replies() -> BTreeSet<String> {
     let table = read("src/smtp/reply.rs");
     let table = table.split("#[cfg(test)]").next().expect("the table");
     let calls = table.split("codes(").skip(1).filter_map(|rest| rest.split_once(')')).map(|(call, _)| call);
@@ -30,9 +30,52 @@ fn refusals() -> BTreeSet<String> {
         .filter_map(|call| {
             let numbers: Vec<u16> = call.split(", ").map(str::parse).collect::<Result<_, _>>().ok()?;
             let [code, class, subject, detail] = numbers[..] else { return None };
-            (code >= 400).then(|| format!("{code} {class}.{subject}.{detail}"))
+            Some(format!("{code} {class}.{subject}.{detail}"))
         })
         .collect()
+}
+
+fn refusals() -> BTreeSet<String> {
+    replies().into_iter().filter(|reply| reply.starts_with(['4', '5'])).collect()
+}
+
+#[test]
+fn every_reply_stands_in_the_manual() {
+    let manual = read("docs/manual.md");
+    let section = manual.split("\n## Replies").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let is_reply = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+    let listed: Vec<&str> = rows(section).flat_map(|row| code(row[0]).filter(is_reply).collect::<Vec<_>>()).collect();
+    let unique: BTreeSet<String> = listed.iter().map(|reply| (*reply).to_owned()).collect();
+    assert_eq!(unique.len(), listed.len(), "a reply stands twice");
+    assert_eq!(unique, replies(), "docs/manual.md and the table of replies differ");
+}
+
+/// The requests of the HTTP API's own list are the routes, and stand in the manual.
+#[test]
+fn every_request_stands_in_the_manual() {
+    let path = |request: &str| request.split('?').next().expect("a path").to_owned();
+    let of = |text: &str| -> BTreeSet<String> {
+        let requests = text.split('`').filter(|code| code.starts_with("GET /") || code.starts_with("POST /"));
+        requests.map(path).collect()
+    };
+    let manual = read("docs/manual.md");
+    let section = manual.split("\n## HTTP").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let routes: BTreeSet<String> = ["src/control/http/mod.rs", "src/control/http/console.rs"]
+        .iter()
+        .flat_map(|file| {
+            let text = read(file);
+            let routes = text.split(".route(\"").skip(1);
+            let request = |rest: &str| {
+                let (path, handler) = rest.split_once("\", ")?;
+                let method = if handler.starts_with("post") { "POST" } else { "GET" };
+                Some(format!("{method} {}", path.replace("{id}", "ID")))
+            };
+            routes.filter_map(request).collect::<Vec<_>>()
+        })
+        .filter(|request| !request.contains("/console."))
+        .collect();
+    assert!(routes.len() > 8, "the routes were not understood: {routes:?}");
+    assert_eq!(of(section), routes, "docs/manual.md and the routes differ");
 }
 
 #[test]
@@ -89,11 +132,10 @@ fn names_tests_that_exist(document: &str) {
     assert!(named > 0, "{document} names no test");
 }
 
-/// Alert rules and dashboard ask for metrics that exist: each is written as a word in the code that counts it.
+/// Alert rules and dashboard ask for metrics that exist.
 #[test]
 fn monitoring_asks_for_metrics_that_exist() {
-    let code: String =
-        ["src/queue/orders.rs", "src/shard.rs", "src/outbound/metrics.rs"].iter().map(|path| read(path)).collect();
+    let families = read("src/control/http/families.rs");
     for document in ["docs/monitoring/alerts.yml", "docs/monitoring/dashboard.json"] {
         let text = read(document);
         let metrics: BTreeSet<&str> = text
@@ -103,10 +145,8 @@ fn monitoring_asks_for_metrics_that_exist() {
             .collect();
         assert!(metrics.len() > 5, "{document} was not understood: {metrics:?}");
         for metric in metrics {
-            assert!(
-                code.contains(&format!("\"{metric}\"")),
-                "{document} asks for ringpost_{metric}, which nobody counts"
-            );
+            let known = families.contains(&format!("(\"{metric}\", "));
+            assert!(known, "{document} asks for ringpost_{metric}, which nobody counts");
         }
     }
 }

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("authentication", &["message"]),
     ("policy", &["config", "message", "smtp"]),
     ("bounce", &["message", "queue", "smtp"]),
-    ("events", &["message", "queue", "smtp"]),
+    ("events", &["config", "message", "queue", "smtp"]),
     ("spool", &["bounce", "message", "queue", "smtp"]),
     ("queue", &["bounce", "config", "events", "message", "smtp", "spool"]),
     ("dns", &[]),

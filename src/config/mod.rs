@@ -9,6 +9,7 @@
 //! it again. Relative paths are relative to the file.
 
 pub mod dkim;
+pub mod log;
 mod machine;
 mod read;
 pub mod screening;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use dkim::Dkim;
+pub use log::Log;
 pub use screening::Screening;
 pub use webhook::Webhook;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// `[[dkim]]`.
     pub dkim: Vec<Dkim>,
+    /// `[log]`.
+    pub log: Log,
     /// `[http]`.
     pub http: Option<Http>,
 }

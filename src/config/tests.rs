@@ -94,10 +94,11 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.limits.recipients_max, reference.limits.recipients_max);
     assert_eq!(config.limits.connections_per_address_max, reference.limits.connections_per_address_max);
     assert_eq!(config.limits.content_memory_bytes_max, 64 << 20);
+    assert_eq!(config.log, reference.log);
 }
 
 fn shown_screening() -> String {
-    shown("# [screening]", "[http]")
+    shown("# [screening]", "[log]")
 }
 
 /// What the reference shows behind `#` from one place to another, without the `#`.

@@ -15,7 +15,7 @@ use super::{
     Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
     Retention, Retry, Route, TlsFiles, Uncertain,
 };
-use super::{dkim, machine, screening, units, webhook};
+use super::{dkim, log, machine, screening, units, webhook};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -89,6 +89,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let screening = screening::screening(document, base_dir, reading);
     let webhooks = webhook::webhooks(document, &accounts, base_dir, reading);
     let dkim = dkim::keys(document, base_dir, reading);
+    let log = log::log(document, reading);
     let http = http(document, &listeners, base_dir, reading);
     let server = server?;
     Some(Config {
@@ -107,6 +108,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         screening,
         webhooks,
         dkim,
+        log,
         http,
     })
 }

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod desk;
 pub mod doctor;
 pub mod http;
+pub mod journal;
 pub mod log;
 pub mod notify;
 pub mod reload;

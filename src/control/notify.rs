@@ -91,7 +91,7 @@ fn status(shards: &[Vec<(&'static str, u64)>]) -> String {
     format!(
         "{} recipients queued, {} connections in, {} messages accepted since the start",
         sum("queued_recipients"),
-        sum("inbound_connections_now"),
+        sum("inbound_connections"),
         sum("messages_accepted_total")
     )
 }

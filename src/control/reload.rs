@@ -45,6 +45,7 @@ fn fixed(running: &Config, new: &Config) -> Vec<String> {
         ("the listeners' addresses", addresses(running) != addresses(new)),
         ("server.data_dir", running.data_dir != new.data_dir),
         ("server.shards", running.shards != new.shards),
+        ("log.to", running.log.to != new.log.to),
         ("[http]", http(running) != http(new)),
     ];
     let changed = settings.into_iter().filter(|(_, changed)| *changed);
@@ -84,9 +85,9 @@ networks = [\"127.0.0.0/8\"]
     #[test]
     fn what_must_not_change_is_named_all_at_once() {
         let text = TEXT.replace("2525", "2526").replace("\"data\"", "\"other\"").replace("shards = 1", "shards = 2")
-            + "[http]\naddress = \"127.0.0.1:8025\"\ntoken_file = \"token\"\n";
-        let refusals = reload(&text).expect_err("four settings");
-        assert_eq!(refusals.len(), 4, "{refusals:?}");
+            + "[log]\nto = \"stderr\"\n[http]\naddress = \"127.0.0.1:8025\"\ntoken_file = \"token\"\n";
+        let refusals = reload(&text).expect_err("five settings");
+        assert_eq!(refusals.len(), 5, "{refusals:?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use super::commands::Failure;
 use super::desk::Desk;
 use super::http::{self, Access, Bounded, Token};
+use super::journal::Journal;
 use super::log::Writer;
 use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
@@ -100,7 +101,12 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
-    let writer = Writer::start(log.clone(), options.out).map_err(|error| failed("the log", &error))?;
+    log.set_level(options.config.log.level);
+    let journal = match options.style {
+        Style::Logfmt => Journal::of(options.config.log.to).map_err(|error| failed("the journal", &error))?,
+        Style::Story => None,
+    };
+    let writer = Writer::start(log.clone(), journal, options.out).map_err(|error| failed("the log", &error))?;
     let (news, telling) = mpsc::unbounded_channel();
     let (dns, questions) = channel::channel(DNS_QUESTIONS);
     let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
@@ -310,12 +316,12 @@ impl Control {
         if !self.wait_until_ready(&mut signals).await? {
             return self.drain(&mut signals).await;
         }
-        let socket = http::router(self.desk.clone(), Access::Socket);
+        let socket = http::router(self.desk.clone(), self.log.clone(), Access::Socket);
         tokio::spawn(async move { axum::serve(Bounded::new(plane.socket), socket).await });
         self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
-            let router = http::router(self.desk.clone(), Access::Bearer(its_token.clone()));
+            let router = http::router(self.desk.clone(), self.log.clone(), Access::Bearer(its_token.clone()));
             tokio::spawn(async move { axum::serve(Bounded::new(listener), router).await });
             token = Some(its_token);
         }
@@ -384,6 +390,7 @@ impl Control {
             Ok(reload::Reload { config, signers, endpoints }) => {
                 (self.config, self.signers) = (config, signers);
                 self.quotas = self.quotas.follow(&self.config);
+                self.log.set_level(self.config.log.level);
                 let _ = servers.send(self.config.dns_servers.clone());
                 self.tell_config(self.all_shards()).await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);

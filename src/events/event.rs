@@ -3,31 +3,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::flood::{Kind, WINDOW};
 use super::line::Line;
+pub use crate::config::log::Level;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::path::ReversePath;
-
-/// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something to mend: the service is impaired.
-    Error,
-    /// Something to look at: a peer or a limit is in the way.
-    Warn,
-    /// The normal life of mail.
-    Info,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Level::Error => "error",
-            Level::Warn => "warn",
-            Level::Info => "info",
-        })
-    }
-}
 
 /// One recipient's attempt, for the events that tell how it ended.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +175,18 @@ pub enum Event<'a> {
     Stopped,
     /// `trouble`: something else that an administrator should know.
     Trouble(&'a dyn fmt::Display),
+    /// `suppressed`: so many more events of a kind that others cause were counted, and not written, for their number.
+    Suppressed {
+        /// Which.
+        kind: Kind,
+        /// How many.
+        lines: u64,
+    },
+    /// `log_overflow`: so many lines were lost, as nobody took them in time.
+    LogOverflow {
+        /// How many.
+        lost_lines: u64,
+    },
 }
 
 impl Event<'_> {
@@ -225,6 +218,8 @@ impl Event<'_> {
             Event::Draining(_) => "draining",
             Event::Stopped => "stopped",
             Event::Trouble(_) => "trouble",
+            Event::Suppressed { .. } => "suppressed",
+            Event::LogOverflow { .. } => "log_overflow",
         }
     }
 
@@ -242,8 +237,35 @@ impl Event<'_> {
             | Event::Failed(_)
             | Event::WebhookOverflow { .. }
             | Event::WebhookFailing { .. }
+            | Event::Suppressed { .. }
+            | Event::LogOverflow { .. }
             | Event::Uncertain { .. } => Level::Warn,
-            _ => Level::Info,
+            Event::Accepted { .. } | Event::Delivered(_) | Event::Deferred { .. } | Event::Notified { .. } => {
+                Level::Info
+            }
+            Event::Listening(_)
+            | Event::Recovered { .. }
+            | Event::Ordered { .. }
+            | Event::Space { accepting: true }
+            | Event::WebhookBack { .. }
+            | Event::Reloaded
+            | Event::Ready { .. }
+            | Event::Draining(_)
+            | Event::Stopped => Level::Notice,
+        }
+    }
+
+    /// Its kind, where others can cause it in any number. Nothing that is about an accepted message has one.
+    pub fn flood(&self) -> Option<Kind> {
+        match self {
+            Event::Refused { what: "connection", .. } => Some(Kind::Connections),
+            Event::Refused { what: "auth", .. } => Some(Kind::Logins),
+            Event::Refused { account: Some(_), .. } => Some(Kind::AccountRefusals),
+            Event::Refused { .. } => Some(Kind::Refusals),
+            Event::TlsFailed { .. } => Some(Kind::Tls),
+            Event::SessionPanicked { .. } => Some(Kind::Panics),
+            Event::ScannerFailed { .. } => Some(Kind::Scanners),
+            _ => None,
         }
     }
 
@@ -289,6 +311,10 @@ impl Event<'_> {
             Event::CheckpointFailed(why) | Event::ReloadRefused(why) | Event::Trouble(why) => _ = line.put("why", why),
             Event::Ready { shards } => _ = line.put("shards", shards),
             Event::Draining(seconds) => _ = line.put("patience_s", seconds),
+            Event::Suppressed { kind, lines } => {
+                line.put("kind", kind.name()).put("lines", lines).put("window_s", WINDOW.as_secs());
+            }
+            Event::LogOverflow { lost_lines } => _ = line.put("lost_lines", lost_lines),
             Event::Space { .. } | Event::Reloaded | Event::Stopped => {}
         }
     }

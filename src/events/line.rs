@@ -1,5 +1,9 @@
-//! A logfmt line: `time=… level=… event=… key=value key="quoted value"`.
+//! A logfmt line: `time=… level=… event=… key=value key="quoted value"`, written and read.
+//!
+//! Values hold what peers say. Whatever it is, a line stays one line with the keys that were put, and shows on a terminal
+//! as what it is: control characters, line ends of any alphabet and marks that turn the direction are written as escapes.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// The bytes of a value that are shown; the rest is cut and marked with `…`.
@@ -50,7 +54,12 @@ impl<'a> Line<'a> {
 }
 
 fn needs_quotes(c: char) -> bool {
-    c <= ' ' || c == '"' || c == '=' || c == '\\' || c.is_control()
+    c <= ' ' || c == '"' || c == '=' || c == '\\' || misleads(c)
+}
+
+/// Controls, the line ends U+2028 and U+2029, and the marks that turn the direction of what is read.
+fn misleads(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn push_quoted(out: &mut String, plain: &str) {
@@ -61,13 +70,58 @@ fn push_quoted(out: &mut String, plain: &str) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
+            c if misleads(c) => {
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
             c => out.push(c),
         }
     }
     out.push('"');
+}
+
+/// The keys and values of a line, as they were put.
+pub fn fields(line: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    let mut rest = line.trim_end_matches('\n');
+    std::iter::from_fn(move || {
+        let (key, after) = rest.split_once('=')?;
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => unquoted(quoted),
+            None => {
+                let (value, left) = after.split_at(after.find(' ').unwrap_or(after.len()));
+                (value.into(), left)
+            }
+        };
+        rest = left.strip_prefix(' ').unwrap_or(left);
+        Some((key, value))
+    })
+}
+
+/// What stood between quotes, and what follows them.
+fn unquoted(text: &str) -> (Cow<'_, str>, &str) {
+    let mut plain = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (plain.into(), &text[at + 1..]),
+            '\\' => plain.extend(escaped(&mut chars.by_ref().map(|(_, c)| c))),
+            c => plain.push(c),
+        }
+    }
+    (plain.into(), "")
+}
+
+/// The character that is meant by what follows a backslash.
+fn escaped(chars: &mut impl Iterator<Item = char>) -> Option<char> {
+    match chars.next()? {
+        'n' => Some('\n'),
+        'r' => Some('\r'),
+        't' => Some('\t'),
+        'u' => {
+            let digits: String = chars.take_while(|c| *c != '}').filter(|c| *c != '{').collect();
+            char::from_u32(u32::from_str_radix(&digits, 16).ok()?)
+        }
+        c => Some(c),
+    }
 }
 
 /// Takes as many whole characters as fit, then reports an error.
@@ -106,6 +160,20 @@ mod tests {
     #[test]
     fn a_peer_cannot_forge_a_line_or_a_terminal_sequence() {
         assert_eq!(line("x\r\nevent=delivered\u{1b}[2J"), "a=1 b=\"x\\r\\nevent=delivered\\u{1b}[2J\"\n");
+    }
+
+    #[test]
+    fn what_was_put_is_read_again() {
+        let all: String = (0..0x3000).filter_map(char::from_u32).collect();
+        let pieces = all.chars().collect::<Vec<_>>();
+        for value in pieces.chunks(100).map(|piece| piece.iter().collect::<String>()) {
+            let line = line(&value);
+            assert!(!line[..line.len() - 1].contains(misleads), "{line:?}");
+            assert_eq!(fields(&line).collect::<Vec<_>>(), [("a", "1".into()), ("b", Cow::from(&value))]);
+        }
+        for odd in ["", "a", "a=\"", "a=\"\\", "a=\"\\u{", "=", "a=\"\\u{110000}\"b"] {
+            assert!(fields(odd).count() <= 1, "{odd}");
+        }
     }
 
     #[test]

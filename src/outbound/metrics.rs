@@ -47,10 +47,10 @@ impl Metrics {
     /// Name and value of each, named as `queue::orders::Report::Metrics` has it.
     pub fn list(&self) -> Vec<(&'static str, u64)> {
         vec![
-            ("outbound_recipients_delivered_total", self.delivered.get()),
-            ("outbound_recipients_deferred_total", self.deferred.get()),
-            ("outbound_recipients_failed_total", self.failed.get()),
-            ("outbound_recipients_untried_total", self.untried.get()),
+            ("outbound_recipients_total{outcome=\"delivered\"}", self.delivered.get()),
+            ("outbound_recipients_total{outcome=\"deferred\"}", self.deferred.get()),
+            ("outbound_recipients_total{outcome=\"failed\"}", self.failed.get()),
+            ("outbound_recipients_total{outcome=\"untried\"}", self.untried.get()),
             ("outbound_transactions_total", self.transactions.get()),
             ("outbound_connections_opened_total", self.connections_opened.get()),
             ("outbound_connections_failed_total", self.connections_failed.get()),

@@ -121,7 +121,8 @@ pub enum Report {
     Message(Option<serde_json::Value>),
     /// Recipients that were counted or changed.
     Count(u64),
-    /// Metrics: name and value. A name that ends in `_total` only grows; others are gauges.
+    /// Metrics: name, perhaps with labels (`NAME{LABEL="VALUE"}`), and value. A name that ends in `_total` only grows;
+    /// others are gauges.
     Metrics(Vec<(&'static str, u64)>),
     /// TakeEvents: each event's id and bytes (see [`Event`](super::webhook::Event)), in order.
     Events(Vec<Encoded>),

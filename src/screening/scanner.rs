@@ -240,22 +240,22 @@ struct Count {
 /// the ones that had none in time.
 const METRICS: [[&str; 4]; 3] = [
     [
-        "screening_clamav_scans_total",
-        "screening_clamav_hits_total",
-        "screening_clamav_failures_total",
-        "screening_clamav_timeouts_total",
+        "screening_scans_total{scanner=\"clamav\"}",
+        "screening_hits_total{scanner=\"clamav\"}",
+        "screening_failures_total{scanner=\"clamav\"}",
+        "screening_timeouts_total{scanner=\"clamav\"}",
     ],
     [
-        "screening_rspamd_scans_total",
-        "screening_rspamd_hits_total",
-        "screening_rspamd_failures_total",
-        "screening_rspamd_timeouts_total",
+        "screening_scans_total{scanner=\"rspamd\"}",
+        "screening_hits_total{scanner=\"rspamd\"}",
+        "screening_failures_total{scanner=\"rspamd\"}",
+        "screening_timeouts_total{scanner=\"rspamd\"}",
     ],
     [
-        "screening_block_lists_scans_total",
-        "screening_block_lists_hits_total",
-        "screening_block_lists_failures_total",
-        "screening_block_lists_timeouts_total",
+        "screening_scans_total{scanner=\"block_lists\"}",
+        "screening_hits_total{scanner=\"block_lists\"}",
+        "screening_failures_total{scanner=\"block_lists\"}",
+        "screening_timeouts_total{scanner=\"block_lists\"}",
     ],
 ];
 

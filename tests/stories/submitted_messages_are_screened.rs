@@ -198,8 +198,9 @@ fn a_reload_turns_screening_on_and_its_counts_are_metrics() {
         &format!("http://{http}/metrics"),
     ]));
     let sum = |name: &str| -> u64 {
-        let samples =
-            metrics.lines().filter(|line| line.starts_with(&format!("ringpost_screening_clamav_{name}_total{{")));
+        let samples = metrics
+            .lines()
+            .filter(|line| line.starts_with(&format!("ringpost_screening_{name}_total{{scanner=\"clamav\"")));
         samples.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a value")).sum()
     };
     assert_eq!((sum("scans"), sum("hits"), sum("failures")), (1, 1, 0), "{metrics}");

@@ -20,6 +20,7 @@
 
 mod bounded;
 mod console;
+mod families;
 mod metrics;
 mod queue;
 mod token;
@@ -34,6 +35,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use super::desk::{Desk, Trouble};
+use crate::events::log::Channel;
 pub use bounded::Bounded;
 pub use queue::{Wanted, WantedDomains};
 pub use token::Token;
@@ -51,9 +53,9 @@ pub enum Access {
 }
 
 /// Everything that is served at one place.
-pub fn router(desk: Desk, access: Access) -> Router {
+pub fn router(desk: Desk, log: Arc<Channel>, access: Access) -> Router {
     let guarded = Router::new()
-        .route("/metrics", get(metrics::all))
+        .route("/metrics", get(async move |desk| metrics::all(desk, &log).await))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/count", get(queue::count))
         .route("/api/v1/queue/domains", get(queue::domains))

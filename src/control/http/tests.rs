@@ -12,6 +12,7 @@ use super::*;
 use crate::control::client::{self, ClientError};
 use crate::control::socket;
 use crate::crossing::Crossing;
+use crate::events::Style;
 use crate::queue::MessageId;
 use crate::queue::orders::{Order, Report, Resting, Waiting};
 use crate::queue::webhook::Counts;
@@ -74,7 +75,9 @@ fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
     let running = local.run_until(async {
         let (_bound, listener) = socket::bind(folder.path()).expect("a socket");
         let path = socket::path(folder.path());
-        let server = tokio::spawn(async { axum::serve(listener, router(Desk::new(inlet), Access::Socket)).await });
+        let server = tokio::spawn(async {
+            axum::serve(listener, router(Desk::new(inlet), Channel::new(Style::Logfmt), Access::Socket)).await
+        });
         let ended = tokio::task::spawn_blocking(move || test(path)).await;
         server.abort();
         ended
@@ -205,7 +208,7 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
     runtime.block_on(local.run_until(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let router = router(Desk::new(inlet), Access::Bearer(token.clone()));
+        let router = router(Desk::new(inlet), Channel::new(Style::Logfmt), Access::Bearer(token.clone()));
         tokio::spawn(async { axum::serve(listener, router).await });
         let get = async |path: &str, token: &str| {
             let mut stream = TcpStream::connect(address).await.expect("a connection");

@@ -186,7 +186,8 @@ fn malware_is_refused_by_its_name_and_what_is_clean_passes() {
         assert!(line("event=refused").contains("what=message"), "{log}");
         assert!(line("event=refused").ends_with("screening=clamav:Eicar-Test-Signature"), "{log}");
         assert!(line("event=accepted").ends_with("screening=clean"), "{log}");
-        let counts = ["scans", "hits", "failures"].map(|what| world.metric(&format!("screening_clamav_{what}_total")));
+        let counts = ["scans", "hits", "failures"]
+            .map(|what| world.metric(&format!("screening_{what}_total{{scanner=\"clamav\"}}")));
         assert_eq!(counts, [2, 1, 0]);
     });
 }
@@ -300,7 +301,7 @@ fn a_silent_scanner_does_not_make_every_message_wait() {
         world.reactor.sleep(Duration::from_secs(10)).await;
         client.submits("250 2.6.0").await;
         client.submits("250 2.6.0").await;
-        assert_eq!((clamd.asked(), world.metric("screening_clamav_timeouts_total")), (6, 4));
+        assert_eq!((clamd.asked(), world.metric("screening_timeouts_total{scanner=\"clamav\"}")), (6, 4));
     });
 }
 
@@ -445,7 +446,7 @@ fn clients_of_exempt_networks_and_exempt_accounts_are_not_looked_up() {
         };
         story(lists, |world| async move {
             world.authenticated().await.submits("250 2.6.0").await;
-            assert_eq!(world.metric("screening_block_lists_scans_total"), 0);
+            assert_eq!(world.metric("screening_scans_total{scanner=\"block_lists\"}"), 0);
         });
     }
 }
