@@ -247,7 +247,16 @@ fn classify_tells_what_a_reply_means() {
     assert_eq!(verdicts(&classify(&others, b""))[0]["rule"], "apple-content");
     let lines = verdicts(&classify(&["-"], b"550 5.1.1 User unknown\n\nsmtp; 421 4.7.0 Too many connections\n"));
     let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap_or_default()).collect();
-    assert_eq!(actions, ["reject", "defer", "defer"]);
+    assert_eq!(actions, ["reject", "unknown", "defer"]);
+    let nothing = serde_json::json!({
+        "action": "unknown", "category": null, "code": null, "status": null, "rule": null, "powermta": null, "kumomta": null,
+    });
+    assert_eq!(verdicts(&classify(&["hello", "world"], b"")), [nothing]);
+    let words = out(&classify(&["--text", "-"], b"552 5.2.2 Mailbox full\nhello world\nmailbox is busy\n"));
+    let words: Vec<&str> = words.lines().collect();
+    assert_eq!(words[0], "defer: try again later. About: mailbox-full, of 552 5.2.2, by rule mailbox-full");
+    assert!(words[1].starts_with("unknown: this tells of no mail server's reply"), "{words:?}");
+    assert_eq!(words[2], "defer: try again later. About: recipient-rate, without a code, by rule mailbox-busy");
     assert_eq!(classify(&[], b"").status.code(), Some(2));
     assert_eq!(classify(&["550 no", "--address", "mx"], b"").status.code(), Some(2));
 }

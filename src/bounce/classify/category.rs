@@ -93,7 +93,7 @@ categories! {
     RecipientUnknown = "recipient-unknown", BY_CLASS, "bad-mailbox", "InvalidRecipient";
     /// The mailbox is switched off, or has moved.
     RecipientInactive = "recipient-inactive", BY_CLASS, "inactive-mailbox", "InactiveMailbox";
-    /// One mailbox gets more mail than its host allows; other mailboxes there do not.
+    /// One mailbox gets more mail than its host allows, or is in use; other mailboxes there are not.
     RecipientRate = "recipient-rate", DEFER, "quota-issues", "TransientFailure";
     /// The mailbox has no room.
     MailboxFull = "mailbox-full", DEFER, "quota-issues", "QuotaIssues";

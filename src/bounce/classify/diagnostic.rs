@@ -121,6 +121,11 @@ fn chunks(text: &str) -> impl Iterator<Item = Chunk<'_>> {
     })
 }
 
+/// Whether a text begins as a Diagnostic-Code does: with its kind.
+pub(super) fn names_its_kind(text: &str) -> bool {
+    text.trim_start().split_inclusive(';').next().is_some_and(is_kind)
+}
+
 fn is_kind(piece: &str) -> bool {
     let Some(name) = piece.strip_suffix(';') else { return false };
     name.eq_ignore_ascii_case("smtp") || name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"))

@@ -13,8 +13,8 @@
 //!
 //! The category then decides the action, or leaves it to the class of the code: see [`Category`]. So a full mailbox, a
 //! block list and a missing name of ours are tried again even after a 5xx, and a verdict on the content is final even
-//! after a 4xx. A text without any code (no server's reply, but a
-//! report) is final where it tells of something lasting.
+//! after a 4xx. A text without any code (no server's reply, but a report) is final where it tells of something lasting; one
+//! that tells of no reply at all is not judged.
 //!
 //! Limits: the first [`diagnostic::TEXT_BYTES_MAX`] bytes of a text count; one pass finds all phrases, so the time is
 //! linear in them. Accepted mail never gets this far.
@@ -98,9 +98,13 @@ pub fn classify(reply: &Reply, context: &Context<'_>) -> Classification {
     judge(&Said::of_reply(reply), context)
 }
 
-/// What a text means that tells of a reply: the reply itself, a Diagnostic-Code, a relay's words.
-pub fn classify_text(text: &str, context: &Context<'_>) -> Classification {
-    judge(&Said::of_text(text), context)
+/// What a text means that tells of a reply: the reply itself, a Diagnostic-Code, a relay's words. `None`: it is none of
+/// these, for it has no code, is of no kind that a report names (`smtp;`), and has no words that any rule knows.
+pub fn classify_text(text: &str, context: &Context<'_>) -> Option<Classification> {
+    let said = Said::of_text(text);
+    let verdict = judge(&said, context);
+    let is_known = said.code.is_some() || said.status.is_some() || verdict.rule != UNKNOWN.rule;
+    (is_known || diagnostic::names_its_kind(text)).then_some(verdict)
 }
 
 /// Where no rule and no code tells anything.
