@@ -48,7 +48,8 @@ impl<'a> Iterator for Fields<'a> {
         let start = self.at;
         let rest = self.content.get(start..)?;
         let colon = memchr(b':', rest)?;
-        let name = rest[..colon].trim_ascii_end();
+        // White space before the colon is obsolete and still sent (RFC 5322 §4.5); a line end before it ends the header.
+        let name = without_blanks(&rest[..colon]);
         if name.is_empty() || !name.iter().all(|byte| (33..=126).contains(byte)) {
             return None;
         }
@@ -57,6 +58,11 @@ impl<'a> Iterator for Fields<'a> {
         let value = self.content[start + colon + 1..end].trim_ascii_end();
         Some(Field { name, value, start, end })
     }
+}
+
+fn without_blanks(name: &[u8]) -> &[u8] {
+    let end = name.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |last| last + 1);
+    &name[..end]
 }
 
 /// The length of the field that `rest` begins with: to the first line end that no white space follows.
@@ -212,6 +218,14 @@ mod tests {
         assert!(scan(b"\r\nbody\r\n").separated);
         let broken = b"Subject: x\r\nnot a field\r\n\r\nbody";
         assert_eq!((scan(broken).body_start, scan(broken).separated), (12, false));
+    }
+
+    #[test]
+    fn a_line_end_before_the_colon_ends_the_header() {
+        for content in [&b"Subject\r\n:x\r\n\r\n"[..], b"a\n:", b"a\r:\r\n", b"Subject \r\n : x"] {
+            assert_eq!((fields(content).count(), scan(content).body_start), (0, 0), "{}", content.escape_ascii());
+        }
+        assert_eq!(fields(b"Subject \t: x\r\n").count(), 1);
     }
 
     #[test]
