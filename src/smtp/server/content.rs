@@ -7,10 +7,9 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr;
 use memchr::memmem::Finder;
 
-use crate::smtp::reply::{self, Reply};
+use crate::smtp::reply::{self, Fixed, Reply};
 
 /// What is looked for in every message is prepared once.
 static LINE_WITH_DOT: LazyLock<Finder> = LazyLock::new(|| Finder::new(b"\r\n."));
@@ -77,13 +76,14 @@ impl Content {
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
         let Some(&last) = bytes.last() else { return };
-        self.seen = self.seen.saturating_add(bytes.len() as u64);
+        let before = self.seen;
+        self.seen = before.saturating_add(bytes.len() as u64);
         if self.fault.is_some() {
             return;
         }
         if !is_clean(self.last, bytes) {
-            let nul = memchr(0, bytes).is_some();
-            self.fail(if nul { reply::CONTENT_NUL } else { reply::CONTENT_BARE_LINE_END }.reply());
+            let reply = first_fault(self.last, bytes, self.bytes_max.saturating_sub(before));
+            self.fail(reply.reply());
         } else if self.seen > self.bytes_max {
             self.fail(reply::MESSAGE_TOO_LARGE.reply());
         } else {
@@ -115,6 +115,17 @@ impl Content {
         let announced = usize::try_from(self.announced).unwrap_or(usize::MAX).saturating_sub(held);
         let wanted = if announced > 0 { announced } else { held };
         self.bytes.reserve_exact(wanted.min(more.saturating_add(ahead_max)).max(more));
+    }
+}
+
+/// What is wrong first with `bytes`, of which `room` octets may come; however they were cut, it is the same.
+fn first_fault(before: u8, bytes: &[u8], room: u64) -> Fixed {
+    let befores = std::iter::once(&before).chain(bytes);
+    let dirty = befores.zip(bytes).position(|(before, byte)| is_dirty(*before, *byte));
+    match dirty {
+        Some(at) if (at as u64) < room && bytes[at] == 0 => reply::CONTENT_NUL,
+        Some(at) if (at as u64) < room => reply::CONTENT_BARE_LINE_END,
+        _ => reply::MESSAGE_TOO_LARGE,
     }
 }
 

@@ -46,6 +46,26 @@ fn one_read_or_a_byte_each_come_to_the_same() {
 }
 
 #[test]
+fn the_first_thing_that_is_wrong_with_content_is_told_however_it_comes() {
+    let begin = b"EHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n";
+    let long = [b'x'; 1200];
+    let contents: [(&[&[u8]], &str); 4] = [
+        (&[b"a\nb\0c"], "550 5.6.11 "),
+        (&[b"a\0b\nc"], "554 5.6.0 "),
+        (&[&long, b"\0\n"], "552 5.3.4 "),
+        (&[b"\n", &long], "550 5.6.11 "),
+    ];
+    for (content, expected) in contents {
+        let session = [begin, &content.concat()[..], b"\r\n.\r\nQUIT\r\n"].concat();
+        let at_once = play(&session, std::iter::repeat(session.len()));
+        assert!(at_once.output.contains(expected), "{expected}: {}", at_once.output);
+        for size in [1, 7, 100] {
+            assert_eq!(play(&session, std::iter::repeat(size)), at_once);
+        }
+    }
+}
+
+#[test]
 fn a_long_line_is_refused_alike_however_it_comes() {
     let session =
         [&b"NOOP "[..], &[b'x'; 2000], b"\r\nNOOP\r\n", &[b'y'; 511], b"\r\nNOOP ", &[b'z'; 505], b"\r\n"].concat();
