@@ -362,7 +362,7 @@ pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
     let attempts = reader.number_u16()?;
     let byte = reader.byte()?;
     let last = match byte & !CLASSIFIED {
-        SILENT => None,
+        SILENT if byte == SILENT => None,
         kind @ (SAID | HAPPENED_AT | REPLIED_AT) => Some(Said {
             status: EnhancedCode(reader.byte()?, reader.number_u16()?, reader.number_u16()?),
             text: reader.text()?.into(),
