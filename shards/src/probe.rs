@@ -142,8 +142,14 @@ fn try_ring() -> io::Result<()> {
     IoUring::<squeue::Entry>::builder().setup_single_issuer().setup_defer_taskrun().build(4).map(drop)
 }
 
+/// What names a limit; the C libraries differ.
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
 /// Raises a soft limit to its hard limit where it can, and says what it is then.
-fn raise(resource: libc::__rlimit_resource_t) -> u64 {
+fn raise(resource: Resource) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit outlives both calls, which read and write no more than it.
     unsafe {
