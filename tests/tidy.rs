@@ -105,7 +105,7 @@ fn fail_with(complaints: &[String]) {
 }
 
 fn sources() -> Vec<PathBuf> {
-    ["src", "shards/src", "loadtest/src", "bench", "tests"]
+    ["src", "shards/src", "loadtest/src", "bench", "fuzz", "tests"]
         .iter()
         .flat_map(|folder| files(&root().join(folder), ".rs"))
         .collect()

@@ -20,7 +20,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::sync::watch;
 
 use crate::dns::{Answer, Query, Question};
@@ -121,34 +121,40 @@ async fn look_up(resolver: &TokioResolver, question: &Question) -> Answer {
 }
 
 async fn exchangers(resolver: &TokioResolver, domain: &str) -> Answer {
-    let lookup = match ask(resolver, domain, RecordType::MX).await {
-        Ok(lookup) => lookup,
-        Err(answer) => return answer,
-    };
-    let list: Vec<(u16, Box<str>)> = lookup
-        .answers()
+    match ask(resolver, domain, RecordType::MX).await {
+        Ok(lookup) => exchangers_among(lookup.answers()),
+        Err(answer) => answer,
+    }
+}
+
+/// The mail exchangers that an answer's records name. Pure.
+pub fn exchangers_among(records: &[Record]) -> Answer {
+    let list: Vec<(u16, Box<str>)> = records
         .iter()
         .filter_map(|record| match &record.data {
             RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
             _ => None,
         })
         .collect();
-    if list.is_empty() { Answer::NoData(ttl_of(&lookup)) } else { Answer::Mx(list, ttl_of(&lookup)) }
+    if list.is_empty() { Answer::NoData(ttl_of(records)) } else { Answer::Mx(list, ttl_of(records)) }
 }
 
 /// A alone.
 async fn ipv4(resolver: &TokioResolver, name: &str) -> Answer {
-    let lookup = match ask(resolver, name, RecordType::A).await {
-        Ok(lookup) => lookup,
-        Err(answer) => return answer,
-    };
-    let list: Vec<IpAddr> = ips(&lookup).collect();
-    if list.is_empty() { Answer::NoData(ttl_of(&lookup)) } else { Answer::Addresses(list, ttl_of(&lookup)) }
+    match ask(resolver, name, RecordType::A).await {
+        Ok(lookup) => addresses_among(lookup.answers()),
+        Err(answer) => answer,
+    }
 }
 
-/// The addresses in an answer.
-fn ips(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
-    lookup.answers().iter().filter_map(|record| match record.data {
+/// The addresses that an answer's records name. Pure.
+pub fn addresses_among(records: &[Record]) -> Answer {
+    let list: Vec<IpAddr> = ips(records).collect();
+    if list.is_empty() { Answer::NoData(ttl_of(records)) } else { Answer::Addresses(list, ttl_of(records)) }
+}
+
+fn ips(records: &[Record]) -> impl Iterator<Item = IpAddr> {
+    records.iter().filter_map(|record| match record.data {
         RData::A(v4) => Some(IpAddr::V4(v4.0)),
         RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
         _ => None,
@@ -159,12 +165,12 @@ fn ips(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
 async fn addresses(resolver: &TokioResolver, host: &str) -> Answer {
     let (v6, v4) = futures::join!(ask(resolver, host, RecordType::AAAA), ask(resolver, host, RecordType::A));
     let found: Vec<&Lookup> = [&v6, &v4].into_iter().filter_map(|result| result.as_ref().ok()).collect();
-    let list: Vec<IpAddr> = found.iter().flat_map(|lookup| ips(lookup)).collect();
+    let list: Vec<IpAddr> = found.iter().flat_map(|lookup| ips(lookup.answers())).collect();
     if !list.is_empty() {
-        return Answer::Addresses(list, found.iter().map(|lookup| ttl_of(lookup)).min().unwrap_or_default());
+        return Answer::Addresses(list, found.iter().map(|lookup| ttl_of(lookup.answers())).min().unwrap_or_default());
     }
     let negative = |result: Result<Lookup, Answer>| match result {
-        Ok(lookup) => Answer::NoData(ttl_of(&lookup)),
+        Ok(lookup) => Answer::NoData(ttl_of(lookup.answers())),
         Err(answer) => answer,
     };
     match (negative(v6), negative(v4)) {
@@ -204,8 +210,8 @@ fn negative_ttl(none: &NoRecords) -> Duration {
 }
 
 /// The shortest time to live of everything that led to the answer, aliases included.
-fn ttl_of(lookup: &Lookup) -> Duration {
-    Duration::from_secs(lookup.answers().iter().map(|record| record.ttl).min().unwrap_or_default().into())
+fn ttl_of(records: &[Record]) -> Duration {
+    Duration::from_secs(records.iter().map(|record| record.ttl).min().unwrap_or_default().into())
 }
 
 /// Lower case, without the final dot; the root is "".

@@ -49,7 +49,7 @@ pub mod orders;
 pub mod outcome;
 mod ready;
 mod retention;
-mod row;
+pub mod row;
 mod rows;
 pub mod schedule;
 mod segments;

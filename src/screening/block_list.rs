@@ -8,7 +8,7 @@ use crate::config::screening::BlockList;
 use crate::dns::Answer;
 
 /// The name that is asked for: octets, or nibbles of IPv6, in reverse, before the zone (RFC 5782 §2.1, §2.4).
-pub(super) fn name(address: IpAddr, zone: &str) -> String {
+pub fn name(address: IpAddr, zone: &str) -> String {
     let mut name = String::with_capacity(64 + zone.len());
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -28,7 +28,7 @@ pub(super) fn name(address: IpAddr, zone: &str) -> String {
 ///
 /// Only 127.0.0.0/8 are answers of a list (RFC 5782 §2.1); anything else comes from a resolver that makes answers up. Of
 /// those, 127.255.255.0/24 are how lists tell that they will not answer: too many questions, or from the wrong resolver.
-pub(super) fn finding(list: &BlockList, answer: &Answer) -> Result<Finding, Failure> {
+pub fn finding(list: &BlockList, answer: &Answer) -> Result<Finding, Failure> {
     let addresses = match answer {
         Answer::Addresses(addresses, _) => addresses,
         Answer::NoData(_) | Answer::NoSuchName(_) => return Ok(Finding::Clean),

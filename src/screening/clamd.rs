@@ -5,7 +5,7 @@ use std::iter::once;
 use super::finding::{Failure, Finding, Refusal, words};
 
 /// Octets of an answer.
-pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// The command; `z` makes clamd end its answer with NUL.
 const COMMAND: &[u8] = b"zINSTREAM\0";
 
@@ -21,12 +21,12 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Whether nothing of an answer is missing.
-pub(super) fn is_whole(answer: &[u8]) -> bool {
+pub fn is_whole(answer: &[u8]) -> bool {
     answer.ends_with(b"\0")
 }
 
 /// `stream: OK`, `stream: NAME FOUND`, `… ERROR`.
-pub(super) fn finding(answer: &[u8]) -> Result<Finding, Failure> {
+pub fn finding(answer: &[u8]) -> Result<Finding, Failure> {
     let unclear = || Failure::Answer(words(&String::from_utf8_lossy(answer)));
     let answer = answer.strip_suffix(b"\0").ok_or_else(unclear)?;
     let text = std::str::from_utf8(answer).map_err(|_| unclear())?;

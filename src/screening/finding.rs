@@ -33,7 +33,7 @@ impl Kind {
 
 /// A usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub enum Finding {
     /// Nothing found.
     Clean,
     /// Something is to be noted, and no more.
@@ -46,7 +46,7 @@ pub(super) enum Finding {
 
 /// Why there is no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub enum Failure {
     /// None came in time.
     TimedOut,
     /// The connection could not be made, or broke.

@@ -13,7 +13,7 @@ struct Response<'a> {
 }
 
 /// Whether nothing of an answer is missing. One without a length ends with the connection.
-pub(super) fn is_whole(answer: &[u8]) -> bool {
+pub fn is_whole(answer: &[u8]) -> bool {
     parse(answer).is_some_and(|response| response.content_length.is_some_and(|length| response.rest.len() >= length))
 }
 

@@ -12,13 +12,13 @@
 //! Limits: scans at a time and the time of each are configured; answers of [`clamd::ANSWER_BYTES_MAX`] and
 //! [`rspamd::ANSWER_BYTES_MAX`]; what goes out is copied [`scanner::PIECE_BYTES`] at a time.
 
-mod block_list;
-mod clamd;
+pub mod block_list;
+pub mod clamd;
 mod finding;
 mod health;
 mod http;
 mod listing;
-mod rspamd;
+pub mod rspamd;
 mod scanner;
 
 use std::cell::RefCell;
@@ -33,7 +33,7 @@ use crate::dns;
 use crate::events::Log;
 use crate::smtp::envelope::Recipient;
 use crate::smtp::path::ReversePath;
-pub use finding::{Kind, Passed, Refusal, Refused};
+pub use finding::{Failure, Finding, Kind, Passed, Refusal, Refused};
 use listing::BlockLists;
 use scanner::{Clamav, Counts, Rspamd};
 

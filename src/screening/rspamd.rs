@@ -12,11 +12,11 @@ use crate::config::screening::{Actions, Treatment};
 use crate::smtp::path::ReversePath;
 
 /// Octets of an answer: it names every symbol of the message.
-pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Recipients that it is told of.
 const RECIPIENTS_TOLD_MAX: usize = 100;
 
-pub(super) use http::is_whole;
+pub use http::is_whole;
 
 /// What is sent to have a message scanned, piece by piece.
 pub(super) fn request<'a>(
@@ -68,7 +68,7 @@ struct Verdict {
 }
 
 /// What an answer recommends, as `actions` treat it.
-pub(super) fn finding(answer: &[u8], actions: &Actions) -> Result<Finding, Failure> {
+pub fn finding(answer: &[u8], actions: &Actions) -> Result<Finding, Failure> {
     let verdict: Verdict =
         serde_json::from_slice(http::body(answer)?).map_err(|error| Failure::Answer(words(&error.to_string())))?;
     let treatment = match verdict.action.as_str() {

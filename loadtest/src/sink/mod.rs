@@ -32,7 +32,7 @@ use script::Script;
 
 pub use options::Options;
 pub use report::Report;
-pub(crate) use script::check as check_script;
+pub use script::check as check_script;
 
 /// How often signals and the end are looked for, and the progress line is renewed.
 const TICK: Duration = Duration::from_millis(50);

@@ -220,7 +220,7 @@ impl Script {
 }
 
 /// Whether a script is right; if not, its first mistake in one line.
-pub(crate) fn check(text: &str) -> Result<(), String> {
+pub fn check(text: &str) -> Result<(), String> {
     Script::parse(text).map(|_| ()).map_err(|mistakes| match mistakes.first() {
         Some((line, what)) => format!("line {line} of the script: {what}"),
         None => "the script cannot be read".to_owned(),
