@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::config::Config;
 pub use crate::inbound::Quotas;
@@ -17,8 +18,8 @@ pub enum Crossing {
     Outcome(Box<Done>),
     /// Control → shard: an operator's order, answered through the channel.
     Order(Box<Order>, futures::channel::oneshot::Sender<Report>),
-    /// Control → shard: use this configuration, this certificate, these keys and these counters from now on.
-    Reload(Arc<Config>, Option<Arc<Certificate>>, Arc<Signers>, Arc<Quotas>),
+    /// Control → shard: use this configuration, this certificate, these keys, authorities and counters from now on.
+    Reload(Arc<Config>, Option<Arc<Certificate>>, Arc<Signers>, Arc<Trust>, Arc<Quotas>),
     /// Control → shard: stop accepting, end what runs within this time, flush, return.
     Drain(Duration),
 }

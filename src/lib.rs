@@ -3,6 +3,7 @@
 //! The modules, in the order in which a message meets them. Which may use which is written in ARCHITECTURE.md and
 //! checked by `tests/tidy.rs`.
 
+pub mod assurance;
 pub mod authentication;
 pub mod bounce;
 pub mod config;

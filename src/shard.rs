@@ -17,6 +17,7 @@ use shards::Reactor;
 use shards::mesh::Port;
 use shards::passed::Passed;
 
+use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::config::Config;
 use crate::crossing::{Certificate, Crossing, Quotas};
@@ -37,6 +38,8 @@ pub struct Start {
     pub certificate: Option<Arc<Certificate>>,
     /// The keys that sign what is sent.
     pub signers: Arc<Signers>,
+    /// Whom next hops' certificates are trusted by.
+    pub trust: Arc<Trust>,
     /// What accounts have used of their day, on all shards.
     pub quotas: Arc<Quotas>,
     /// Its place in the mesh.
@@ -99,7 +102,7 @@ struct Shard {
 
 impl Shard {
     async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
-        let Start { config, certificate, signers, quotas, port, dns, log, passed, suspended } = start;
+        let Start { config, certificate, signers, trust, quotas, port, dns, log, passed, suspended } = start;
         let port = Rc::new(port);
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
@@ -115,7 +118,7 @@ impl Shard {
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
-        let pool = Pool::new(reactor.clone(), config.clone(), dns, timing, metrics.clone(), reply);
+        let pool = Pool::new(reactor.clone(), config.clone(), &trust, dns, timing, metrics.clone(), reply);
         let inbound =
             Inbound::new(&reactor, config, tls, signers, quotas, queue.clone(), screening.clone(), log.clone());
         inbound.open(&passed)?;
@@ -137,8 +140,8 @@ impl Shard {
                 Crossing::Attempt(task) => self.pool.take(from.expect("only shards send attempts"), *task),
                 Crossing::Outcome(done) => self.dispatcher.take(*done),
                 Crossing::Order(order, answer) => self.reactor.spawn(self.clone().obey(*order, answer)).detach(),
-                Crossing::Reload(config, certificate, signers, quotas) => {
-                    self.configure(config, certificate.as_deref(), signers, quotas);
+                Crossing::Reload(config, certificate, signers, trust, quotas) => {
+                    self.configure(config, certificate.as_deref(), signers, &trust, quotas);
                 }
                 Crossing::Drain(patience) => {
                     if !std::mem::replace(&mut is_draining, true) {
@@ -167,6 +170,7 @@ impl Shard {
         config: Arc<Config>,
         certificate: Option<&Certificate>,
         signers: Arc<Signers>,
+        trust: &Trust,
         quotas: Arc<Quotas>,
     ) {
         match server_tls(certificate) {
@@ -175,7 +179,7 @@ impl Shard {
         }
         self.queue.configure(config.clone());
         self.dispatcher.configure(config.clone());
-        self.pool.configure(config);
+        self.pool.configure(config, trust);
     }
 
     /// Ends what runs, inbound and outbound side by side; what does not end within `patience` is on disk.
@@ -230,7 +234,7 @@ mod tests {
         Task {
             lease: 7,
             message: MessageId::new(1, 1),
-            site: Arc::new(Site { key: "site".into(), hosts: Vec::new(), port }),
+            site: Arc::new(Site { key: "site".into(), hosts: Vec::new(), port, assurance: Default::default() }),
             sender: Sender {
                 path: ReversePath::Null,
                 body: Body::SevenBit,
@@ -257,6 +261,7 @@ mod tests {
             config,
             certificate: None,
             signers: Arc::default(),
+            trust: Arc::default(),
             quotas,
             port,
             dns,

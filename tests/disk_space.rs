@@ -97,6 +97,7 @@ fn outcome(domain: &str) -> Outcome {
         reply: None,
         text: text.into(),
         remote: Some("mx.example [192.0.2.1]:25".into()),
+        tls: None,
     };
     match domain {
         "deferring.test" => Outcome::Deferred(answer(EnhancedCode(4, 2, 2), "452 4.2.2 mailbox full")),

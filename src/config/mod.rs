@@ -8,6 +8,7 @@
 //! Unknown keys, wrong types, bad addresses and contradictions are errors. What is here is valid: nothing above checks
 //! it again. Relative paths are relative to the file.
 
+mod assurance;
 pub mod dkim;
 pub mod log;
 mod machine;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use assurance::{DeliveryTls, NamedFile, TlsLevel};
 pub use dkim::Dkim;
 pub use log::Log;
 pub use screening::Screening;
@@ -47,6 +49,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// `[dns] servers`; empty: the system's resolvers.
     pub dns_servers: Vec<SocketAddr>,
+    /// `[dns] trust_anchor`: DNSKEY records at which DNSSEC validation begins; absent: the root's.
+    pub dns_trust_anchor: Option<NamedFile>,
     /// `[[route]]`, first match wins.
     pub routes: Vec<Route>,
     /// `[delivery]`.
@@ -185,6 +189,10 @@ pub struct Route {
     pub host: Box<str>,
     /// The port (25).
     pub port: u16,
+    /// `tls`; absent: as `[delivery.tls]` has it.
+    pub tls: Option<TlsLevel>,
+    /// `ca_file`: whom `tls = "verified"` trusts; absent: as `[delivery.tls]` has it.
+    pub ca_file: Option<NamedFile>,
 }
 
 /// `[delivery]`.
@@ -204,6 +212,8 @@ pub struct Delivery {
     pub final_dot_timeout: Duration,
     /// What becomes of a recipient whose delivery a crash interrupted after the final dot.
     pub uncertain: Uncertain,
+    /// `[delivery.tls]`.
+    pub tls: DeliveryTls,
 }
 
 /// Policy for uncertain deliveries.

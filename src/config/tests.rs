@@ -81,6 +81,10 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.delivery.reply_timeout, reference.delivery.reply_timeout);
     assert_eq!(config.delivery.final_dot_timeout, reference.delivery.final_dot_timeout);
     assert_eq!(config.delivery.uncertain, Uncertain::Retry);
+    let tls =
+        |config: &Config| (config.delivery.tls.level, config.delivery.tls.mta_sts, config.delivery.tls.mta_sts_port);
+    assert_eq!(tls(&config), tls(&reference));
+    assert!(!config.delivery.tls.dane && config.delivery.tls.ca_file.is_none() && config.dns_trust_anchor.is_none());
     assert_eq!(config.retry.schedule, reference.retry.schedule);
     assert_eq!(config.retry.lifetime, reference.retry.lifetime);
     assert_eq!(config.retry.greylist, reference.retry.greylist);
@@ -253,6 +257,16 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ),
     ("half of [tls]", "[tls]\ncertificate = \"c.pem\"\n", 1, "tls.private_key is missing"),
     ("a bad route", "[[route]]\ndomains = [\"*.\"]\nnext_hop = \"h\"\n", 2, "is not a domain"),
+    ("a bad level of a route", "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h\"\ntls = \"may\"\n", 4, "must be one of"),
+    (
+        "authorities for nothing",
+        "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h\"\nca_file = \"c\"\n",
+        4,
+        "route.ca_file: only with tls",
+    ),
+    ("a bad mode", "[delivery.tls]\nmode = \"on\"\n", 2, "delivery.tls.mode: `on` must be one of"),
+    ("dane without TLS", "[delivery.tls]\nmode = \"off\"\ndane = true\n", 3, "never used"),
+    ("a bad port of policy hosts", "[delivery.tls]\nmta_sts_port = 0\n", 2, "between 1 and 65535"),
     ("a bad next hop", "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h:0\"\n", 3, "is not a next hop"),
     (
         "a route nobody reaches",

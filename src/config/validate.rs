@@ -15,7 +15,7 @@ use super::{
     Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
     Retention, Retry, Route, TlsFiles, Uncertain,
 };
-use super::{dkim, log, machine, screening, units, webhook};
+use super::{assurance, dkim, log, machine, screening, units, webhook};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -80,9 +80,9 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let one_shard = server.as_ref().is_some_and(|server| server.shards == 1);
     let listeners = listeners(document, tls_is_set, one_shard, reading);
     let accounts = accounts(document, reading);
-    let dns_servers = dns_servers(document, reading);
-    let routes = routes(document, reading);
-    let delivery = delivery(document, reading);
+    let (dns_servers, dns_trust_anchor) = dns(document, base_dir, reading);
+    let routes = routes(document, base_dir, reading);
+    let delivery = delivery(document, base_dir, reading);
     let retry = retry(document, reading);
     let retention = retention(document, reading);
     let limits = limits(document, reading);
@@ -100,6 +100,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         accounts,
         dns_servers,
+        dns_trust_anchor,
         routes,
         delivery,
         retry,
@@ -288,20 +289,26 @@ fn argon2id(text: &str) -> Result<Box<str>, String> {
     Ok(text.into())
 }
 
-fn dns_servers(document: &mut Section<'_>, reading: &mut Reading) -> Vec<SocketAddr> {
-    let Some(mut section) = document.section("dns", reading) else { return Vec::new() };
+fn dns(
+    document: &mut Section<'_>,
+    base_dir: &Path,
+    reading: &mut Reading,
+) -> (Vec<SocketAddr>, Option<assurance::NamedFile>) {
+    let mut section = document.section_or_empty("dns", reading);
     let servers = section.list("servers", reading, text(units::dns_server));
+    let trust_anchor = section.optional("trust_anchor", reading, path(base_dir));
     section.end(reading);
-    servers.map(|servers| values(servers.value)).unwrap_or_default()
+    (servers.map(|servers| values(servers.value)).unwrap_or_default(), trust_anchor.map(assurance::named))
 }
 
-fn routes(document: &mut Section<'_>, reading: &mut Reading) -> Vec<Route> {
+fn routes(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Vec<Route> {
     let sections = document.sections("route", reading);
     let mut routes = Vec::with_capacity(sections.len());
     let mut lines: HashMap<Box<str>, usize> = HashMap::new();
     for mut section in sections {
         let domains = section.required_list("domains", reading, text(units::pattern));
         let next_hop = section.required("next_hop", reading, text(units::next_hop));
+        let (tls, ca_file) = assurance::route_tls(&mut section, base_dir, reading);
         section.end(reading);
         for domain in domains.iter().flatten() {
             if let Some(line) = lines.get("*").or_else(|| lines.get(&domain.value)) {
@@ -313,13 +320,13 @@ fn routes(document: &mut Section<'_>, reading: &mut Reading) -> Vec<Route> {
             lines.entry(domain.value.clone()).or_insert(domain.line);
         }
         if let (Some(domains), Some(Placed { value: (host, port), .. })) = (domains, next_hop) {
-            routes.push(Route { domains: values(domains), host, port });
+            routes.push(Route { domains: values(domains), host, port, tls, ca_file });
         }
     }
     routes
 }
 
-fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
+fn delivery(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Delivery {
     let mut section = document.section_or_empty("delivery", reading);
     let port = section.optional("port", reading, number(1..=65_535));
     let connections_max = section.optional("connections_max", reading, number(1..=100_000));
@@ -328,6 +335,7 @@ fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
     let reply = section.optional("reply_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
     let final_dot = section.optional("final_dot_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
     let uncertain = section.optional("uncertain", reading, word(UNCERTAIN));
+    let tls = assurance::delivery_tls(&mut section, base_dir, reading);
     section.end(reading);
     Delivery {
         port: port.and_then(|port| u16::try_from(port.value).ok()).unwrap_or(25),
@@ -337,6 +345,7 @@ fn delivery(document: &mut Section<'_>, reading: &mut Reading) -> Delivery {
         reply_timeout: reply.map_or(5 * MINUTE, |timeout| timeout.value),
         final_dot_timeout: final_dot.map_or(10 * MINUTE, |timeout| timeout.value),
         uncertain: uncertain.map_or(Uncertain::Retry, |uncertain| uncertain.value),
+        tls,
     }
 }
 

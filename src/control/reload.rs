@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint};
 use super::{certificate, signing};
 use crate::authentication::Signers;
@@ -14,6 +15,8 @@ pub struct Reload {
     pub config: Arc<Config>,
     /// The keys that sign.
     pub signers: Arc<Signers>,
+    /// Whom certificates and DNS are trusted by.
+    pub trusted: Trusted,
     /// Who is told what becomes of messages.
     pub endpoints: Vec<Endpoint>,
 }
@@ -30,11 +33,15 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
         refusals.extend(unusable);
         Arc::default()
     });
+    let trusted = trust::of(&config).map_err(in_file).unwrap_or_else(|unusable| {
+        refusals.extend(unusable);
+        Trusted::default()
+    });
     if !refusals.is_empty() {
         return Err(refusals);
     }
     let endpoints = webhook::prepare(&config)?;
-    Ok(Reload { config, signers, endpoints })
+    Ok(Reload { config, signers, trusted, endpoints })
 }
 
 /// What cannot change while the server runs, and has changed.

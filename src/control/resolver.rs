@@ -1,28 +1,35 @@
 //! The one DNS resolver of the process: answers the shards' questions with the configured or the system's servers.
 //!
-//! Owns: the sockets to the DNS servers, time-outs and retries.
+//! Owns: the sockets to the DNS servers, time-outs and retries, the validation of what must be secure (`tlsa`). Questions
+//! for MTA-STS policies it passes on to [`sts`].
 //! Never: remembers answers (each shard's `dns::Cache` does) or decides what they mean for mail (`route` does).
 //! After a crash: nothing to recover.
-//! RFC: 1035, 2308 (NXDOMAIN and no data are different answers with a time to live), 5321 §5.1.
+//! RFC: 1035, 2308 (NXDOMAIN and no data are different answers with a time to live), 4035 (DNSSEC), 5321 §5.1.
 //! Limits: [`RUNNING_MAX`] questions at a time, [`PATIENCE`] for each try, [`TRIES`] tries, [`PATIENCE_MAX`] in all.
 
 #[cfg(test)]
 mod tests;
+mod tlsa;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::stream::{FuturesUnordered, StreamExt};
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tokio::sync::watch;
 
+use super::sts;
+use super::trust::Trusted;
+use crate::config::Config;
 use crate::dns::{Answer, Query, Question};
 
 /// Questions that are looked up at a time; further ones wait in the shards' channels.
@@ -43,26 +50,69 @@ const NEGATIVE_TTL_UNKNOWN: Duration = Duration::from_secs(30);
 /// How long a name holds that can be in no zone.
 const BAD_NAME_TTL: Duration = Duration::from_secs(3600);
 
-/// Answers every query until all senders are gone. `servers` are asked, or the system's when there are none; a change
-/// of `servers` (also to the same value, as a reload does) builds the resolver anew, which reads `/etc/resolv.conf` and
-/// `/etc/hosts` again.
+/// Who is asked, and who vouches for the answers.
+#[derive(Clone)]
+pub struct Settings {
+    servers: Vec<SocketAddr>,
+    anchors: Option<Arc<TrustAnchors>>,
+    policies: sts::Access,
+}
+
+impl Settings {
+    /// Those of a configuration. DNSSEC is asked for only where it has a use.
+    pub fn of(config: &Config, trusted: &Trusted) -> Settings {
+        Settings {
+            servers: config.dns_servers.clone(),
+            anchors: config.delivery.tls.dane.then(|| trusted.anchors.clone()),
+            policies: sts::Access::new(&trusted.trust, config.delivery.tls.mta_sts_port),
+        }
+    }
+}
+
+/// What questions are answered with.
+struct Resolvers {
+    plain: Result<TokioResolver, String>,
+    /// `None`: nothing is asked whose answer must be secure.
+    validating: Option<Result<TokioResolver, String>>,
+    policies: sts::Access,
+}
+
+impl Resolvers {
+    fn new(settings: &Settings) -> Arc<Resolvers> {
+        let validating = settings.anchors.clone();
+        Arc::new(Resolvers {
+            plain: build(&settings.servers, PATIENCE),
+            validating: validating.map(|anchors| build_validating(&settings.servers, PATIENCE, anchors)),
+            policies: settings.policies.clone(),
+        })
+    }
+}
+
+/// Answers every query until all senders are gone. The servers of `settings` are asked, or the system's when there are
+/// none; a change of `settings` (also to the same value, as a reload does) builds the resolver anew, which reads
+/// `/etc/resolv.conf` and `/etc/hosts` again.
 ///
 /// Where the system's configuration cannot be read, every answer is [`Answer::Trouble`] until the next change.
-pub async fn answer_queries(mut queries: mpsc::Receiver<Query>, mut servers: watch::Receiver<Vec<SocketAddr>>) {
-    let mut resolver = build(&servers.borrow_and_update(), PATIENCE);
+pub async fn answer_queries(
+    mut queries: mpsc::Receiver<Query>,
+    mut settings: watch::Receiver<Settings>,
+    policies: sts::Store,
+) {
+    let mut resolvers = Resolvers::new(&settings.borrow_and_update());
+    let policies = Arc::new(policies);
     let mut running = FuturesUnordered::new();
     let mut reloads = true;
     loop {
         tokio::select! {
             // In this order: what is asked after a change meets the new servers.
             biased;
-            changed = servers.changed(), if reloads => {
+            changed = settings.changed(), if reloads => {
                 reloads = changed.is_ok();
-                resolver = build(&servers.borrow_and_update(), PATIENCE);
+                resolvers = Resolvers::new(&settings.borrow_and_update());
             }
             Some(()) = running.next(), if !running.is_empty() => {}
             query = queries.next(), if running.len() < RUNNING_MAX => match query {
-                Some(query) => running.push(answer_one(resolver.clone(), query)),
+                Some(query) => running.push(answer_one(resolvers.clone(), policies.clone(), query)),
                 None => break,
             }
         }
@@ -70,10 +120,16 @@ pub async fn answer_queries(mut queries: mpsc::Receiver<Query>, mut servers: wat
     while running.next().await.is_some() {}
 }
 
-async fn answer_one(resolver: Result<TokioResolver, String>, query: Query) {
-    let answer = match &resolver {
-        Ok(resolver) => look_up(resolver, &query.question).await,
-        Err(why) => Answer::Trouble(why.as_str().into()),
+async fn answer_one(resolvers: Arc<Resolvers>, policies: Arc<sts::Store>, query: Query) {
+    let resolver = match (&query.question, &resolvers.validating) {
+        (Question::Tlsa(..), None) => &Err("DNSSEC is not asked for".into()),
+        (Question::Tlsa(..), Some(validating)) => validating,
+        _ => &resolvers.plain,
+    };
+    let answer = match (resolver, &query.question) {
+        (Err(why), _) => Answer::Trouble(why.as_str().into()),
+        (Ok(resolver), Question::Policy(domain)) => policies.policy(resolver, &resolvers.policies, domain).await,
+        (Ok(resolver), question) => look_up(resolver, question).await,
     };
     // A shard that no longer waits has dropped the question: nobody to tell.
     let _ = query.reply.send(answer);
@@ -81,6 +137,20 @@ async fn answer_one(resolver: Result<TokioResolver, String>, query: Query) {
 
 /// The resolver over `servers`, or over the system's, with `patience` for each try; the error is for people.
 pub(super) fn build(servers: &[SocketAddr], patience: Duration) -> Result<TokioResolver, String> {
+    builder(servers, patience)?.build().map_err(|error| format!("the DNS resolver: {error}"))
+}
+
+/// The same, which validates by DNSSEC from `anchors` on.
+fn build_validating(
+    servers: &[SocketAddr],
+    patience: Duration,
+    anchors: Arc<TrustAnchors>,
+) -> Result<TokioResolver, String> {
+    let builder = builder(servers, patience)?.with_trust_anchor(anchors);
+    builder.build().map_err(|error| format!("the DNS resolver: {error}"))
+}
+
+fn builder(servers: &[SocketAddr], patience: Duration) -> Result<ResolverBuilder<TokioRuntimeProvider>, String> {
     let builder = if servers.is_empty() {
         TokioResolver::builder_tokio().map_err(|error| format!("the system's DNS configuration: {error}"))?
     } else {
@@ -95,7 +165,7 @@ pub(super) fn build(servers: &[SocketAddr], patience: Duration) -> Result<TokioR
     options.attempts = TRIES - 1;
     options.cache_size = 0;
     options.max_active_requests = RUNNING_MAX;
-    builder.with_options(options).build().map_err(|error| format!("the DNS resolver: {error}"))
+    Ok(builder.with_options(options))
 }
 
 fn server(address: &SocketAddr) -> NameServerConfig {
@@ -112,6 +182,8 @@ async fn look_up(resolver: &TokioResolver, question: &Question) -> Answer {
             Question::Mx(domain) => exchangers(resolver, domain).await,
             Question::Addresses(host) => addresses(resolver, host).await,
             Question::Ipv4(name) => ipv4(resolver, name).await,
+            Question::Tlsa(host, port) => tlsa::look_up(resolver, host, *port).await,
+            Question::Policy(_) => Answer::NoData(NEGATIVE_TTL_UNKNOWN),
         }
     };
     match tokio::time::timeout(PATIENCE_MAX, looked_up).await {
@@ -161,8 +233,18 @@ fn ips(records: &[Record]) -> impl Iterator<Item = IpAddr> {
     })
 }
 
+/// TXT records, each in one piece.
+pub(super) async fn texts(resolver: &TokioResolver, name: &str) -> Result<(Vec<Box<str>>, Duration), Answer> {
+    let lookup = ask(resolver, name, RecordType::TXT).await?;
+    let records = lookup.answers().iter().filter_map(|record| match &record.data {
+        RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into()),
+        _ => None,
+    });
+    Ok((records.collect(), ttl_of(lookup.answers())))
+}
+
 /// A and AAAA at once. Addresses of one family are an answer even if the other one is in trouble.
-async fn addresses(resolver: &TokioResolver, host: &str) -> Answer {
+pub(super) async fn addresses(resolver: &TokioResolver, host: &str) -> Answer {
     let (v6, v4) = futures::join!(ask(resolver, host, RecordType::AAAA), ask(resolver, host, RecordType::A));
     let found: Vec<&Lookup> = [&v6, &v4].into_iter().filter_map(|result| result.as_ref().ok()).collect();
     let list: Vec<IpAddr> = found.iter().flat_map(|lookup| ips(lookup.answers())).collect();
@@ -191,8 +273,16 @@ async fn ask(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<L
 }
 
 fn refusal(error: &NetError) -> Answer {
-    let NetError::Dns(DnsError::NoRecordsFound(none)) = error else {
-        return Answer::Trouble(error.to_string().into());
+    let none = match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => none,
+        // A zone that is provably not signed cannot prove what it lacks.
+        NetError::Dns(DnsError::Nsec { response, proof: Proof::Insecure, .. }) => {
+            return match response.response_code {
+                ResponseCode::NXDomain => Answer::NoSuchName(NEGATIVE_TTL_UNKNOWN),
+                _ => Answer::NoData(NEGATIVE_TTL_UNKNOWN),
+            };
+        }
+        _ => return Answer::Trouble(error.to_string().into()),
     };
     match none.response_code {
         ResponseCode::NXDomain => Answer::NoSuchName(negative_ttl(none)),

@@ -24,8 +24,10 @@ use super::journal::Journal;
 use super::log::Writer;
 use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
+use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, reload, resolver, signing, socket};
+use super::{certificate, clock, reload, resolver, signing, socket, sts};
+use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::config::{Config, Listener, Mistake};
 use crate::crossing::{Certificate, Crossing, Quotas};
@@ -66,6 +68,9 @@ pub struct Options {
     pub out: Box<dyn Write + Send>,
 }
 
+/// The way to change how questions are answered.
+type Resolving = watch::Sender<resolver::Settings>;
+
 /// What a shard tells the control thread about itself.
 enum News {
     /// It listens.
@@ -98,6 +103,8 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let certificate = certificate::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let signers = signing::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
+    let trusted = trust::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
+    let policies = sts::Store::open(&options.config.data_dir).map_err(|error| failed("mta-sts", &error))?;
     let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
@@ -117,6 +124,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         passed,
         certificate,
         signers: signers.clone(),
+        trust: trusted.trust.clone(),
         quotas: quotas.clone(),
         suspended: options.suspended,
         log: log.clone(),
@@ -128,8 +136,8 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let Options { config, file, .. } = options;
     let (desk, notifier, lanes) = (Desk::new(inlet), Notifier::from_environment(), Lanes::default());
     let untold = Vec::new();
-    let control = Control { config, signers, quotas, file, log, desk, telling, untold, notifier, lanes };
-    let result = runtime.block_on(control.run(plane, questions, endpoints, when_ready));
+    let control = Control { config, signers, trusted, quotas, file, log, desk, telling, untold, notifier, lanes };
+    let result = runtime.block_on(control.run(plane, (questions, policies), endpoints, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
     }
@@ -220,6 +228,7 @@ struct Starting {
     passed: Arc<[Passed]>,
     certificate: Option<Arc<Certificate>>,
     signers: Arc<Signers>,
+    trust: Arc<Trust>,
     quotas: Arc<Quotas>,
     suspended: bool,
     log: Arc<Channel>,
@@ -242,6 +251,7 @@ impl Starting {
                     config: starting.config.clone(),
                     certificate: starting.certificate.clone(),
                     signers: starting.signers.clone(),
+                    trust: starting.trust.clone(),
                     quotas: starting.quotas.clone(),
                     port,
                     dns: starting.dns.clone(),
@@ -291,6 +301,7 @@ impl Plane {
 struct Control {
     config: Arc<Config>,
     signers: Arc<Signers>,
+    trusted: Trusted,
     quotas: Arc<Quotas>,
     file: Option<PathBuf>,
     log: Arc<Channel>,
@@ -306,13 +317,13 @@ impl Control {
     async fn run(
         mut self,
         plane: Plane,
-        questions: channel::Receiver<Query>,
+        (questions, policies): (channel::Receiver<Query>, sts::Store),
         endpoints: Vec<Endpoint>,
         when_ready: impl FnOnce(Option<&Token>),
     ) -> Result<(), Failure> {
         let mut signals = Signals::listen().map_err(|error| failed("signals", &error))?;
-        let (servers, asked) = watch::channel(self.config.dns_servers.clone());
-        tokio::spawn(resolver::answer_queries(questions, asked));
+        let (resolving, asked) = watch::channel(resolver::Settings::of(&self.config, &self.trusted));
+        tokio::spawn(resolver::answer_queries(questions, asked, policies));
         if !self.wait_until_ready(&mut signals).await? {
             return self.drain(&mut signals).await;
         }
@@ -329,7 +340,7 @@ impl Control {
         self.notifier.ready();
         tokio::spawn(self.notifier.clone().watch(self.desk.clone()));
         when_ready(token.as_deref());
-        self.go_on(&mut signals, &servers).await
+        self.go_on(&mut signals, &resolving).await
     }
 
     /// Whether all shards listen; `false`: we are to stop before that.
@@ -351,7 +362,7 @@ impl Control {
     }
 
     /// The normal life, until it ends.
-    async fn go_on(mut self, signals: &mut Signals, servers: &watch::Sender<Vec<SocketAddr>>) -> Result<(), Failure> {
+    async fn go_on(mut self, signals: &mut Signals, resolving: &Resolving) -> Result<(), Failure> {
         let mut look = tokio::time::interval(CERTIFICATE_LOOK);
         let mut seen = self.config.tls.as_ref().map(certificate::changed);
         loop {
@@ -360,7 +371,7 @@ impl Control {
                     Request::Stop => return self.drain(signals).await,
                     Request::Reload => {
                         self.notifier.reloading();
-                        self.reload(servers).await;
+                        self.reload(resolving).await;
                         self.notifier.ready();
                         seen = self.config.tls.as_ref().map(certificate::changed);
                     }
@@ -384,14 +395,14 @@ impl Control {
         }
     }
 
-    async fn reload(&mut self, servers: &watch::Sender<Vec<SocketAddr>>) {
+    async fn reload(&mut self, resolving: &Resolving) {
         let Some(file) = &self.file else { return };
         match reload::prepare(file, &self.config) {
-            Ok(reload::Reload { config, signers, endpoints }) => {
-                (self.config, self.signers) = (config, signers);
+            Ok(reload::Reload { config, signers, trusted, endpoints }) => {
+                (self.config, self.signers, self.trusted) = (config, signers, trusted);
                 self.quotas = self.quotas.follow(&self.config);
                 self.log.set_level(self.config.log.level);
-                let _ = servers.send(self.config.dns_servers.clone());
+                let _ = resolving.send(resolver::Settings::of(&self.config, &self.trusted));
                 self.tell_config(self.all_shards()).await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
             }
@@ -414,8 +425,11 @@ impl Control {
             Ok(certificate) => certificate,
             Err(why) => return self.say(&Event::ReloadRefused(&why)),
         };
-        let Control { config, signers, quotas, desk, .. } = &*self;
-        let reload = || Crossing::Reload(config.clone(), certificate.clone(), signers.clone(), quotas.clone());
+        let Control { config, signers, trusted, quotas, desk, .. } = &*self;
+        let reload = || {
+            let trust = trusted.trust.clone();
+            Crossing::Reload(config.clone(), certificate.clone(), signers.clone(), trust, quotas.clone())
+        };
         let untold = desk.tell(shards, reload).await;
         self.untold = untold;
         if self.untold.is_empty() {

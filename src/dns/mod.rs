@@ -1,6 +1,7 @@
 //! A small cache per shard before the one resolver on the control thread (or the simulation's).
 //!
-//! The shard sends a [`Query`] through a bounded channel; whoever holds the other end answers it.
+//! The shard sends a [`Query`] through a bounded channel; whoever holds the other end answers it. What a domain publishes
+//! about its mail over HTTPS (MTA-STS) is asked for here too: it is named, found and kept like the rest.
 //!
 //! Owns: the answers that this shard has seen and how long they hold.
 //! Never: speaks DNS (the control thread's resolver does) or judges what an answer means for mail (`route` does).
@@ -16,7 +17,11 @@ mod table;
 pub use cache::Cache;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::assurance::dane::Tlsa;
+use crate::assurance::sts;
 
 /// Answers that a shard remembers, at most.
 pub const ENTRIES_MAX: usize = 16_384;
@@ -42,6 +47,10 @@ pub enum Question {
     Addresses(Box<str>),
     /// Addresses of the older kind (A) alone, as block lists answer (RFC 5782 §2.1).
     Ipv4(Box<str>),
+    /// TLSA records of the SMTP service at a host's port, as far as DNSSEC vouches for them (RFC 7672 §2.2).
+    Tlsa(Box<str>, u16),
+    /// The MTA-STS policy of a domain (RFC 8461).
+    Policy(Box<str>),
 }
 
 /// What came back.
@@ -51,6 +60,10 @@ pub enum Answer {
     Mx(Vec<(u16, Box<str>)>, Duration),
     /// Addresses.
     Addresses(Vec<IpAddr>, Duration),
+    /// TLSA; at least one record.
+    Tlsa(Tlsa, Duration),
+    /// A policy; [`Answer::NoData`] where there is none.
+    Policy(Arc<sts::Policy>, Duration),
     /// The name exists and has no such record.
     NoData(Duration),
     /// The name does not exist.
@@ -71,9 +84,12 @@ impl Answer {
     /// How long the answer may be remembered.
     pub fn ttl(&self) -> Duration {
         match self {
-            Answer::Mx(_, ttl) | Answer::Addresses(_, ttl) | Answer::NoData(ttl) | Answer::NoSuchName(ttl) => {
-                (*ttl).clamp(TTL_MIN, TTL_MAX)
-            }
+            Answer::Mx(_, ttl)
+            | Answer::Addresses(_, ttl)
+            | Answer::Tlsa(_, ttl)
+            | Answer::Policy(_, ttl)
+            | Answer::NoData(ttl)
+            | Answer::NoSuchName(ttl) => (*ttl).clamp(TTL_MIN, TTL_MAX),
             Answer::Trouble(_) => TROUBLE_TTL,
         }
     }

@@ -21,7 +21,8 @@ pub struct Attempt<'a> {
     pub attempt: u32,
     /// Seconds since the message was accepted.
     pub age_s: u64,
-    /// What was answered.
+    /// What was answered. Where the connection was encrypted its keys are `tls` (the version), `cipher`, `verified` (`no`,
+    /// `dane`, `authority`) and `policy` (`opportunistic`, `required`, `verified`, `dane`, `mta-sts`).
     pub answer: &'a Answer,
 }
 
@@ -327,6 +328,11 @@ impl Attempt<'_> {
         if let Some(reason) = &self.answer.reason {
             line.put("category", reason.category.name()).put("rule", &reason.rule);
         }
-        line.put_some("remote", self.answer.remote.as_deref()).put("answer", &self.answer.text);
+        line.put_some("remote", self.answer.remote.as_deref());
+        if let Some(tls) = &self.answer.tls {
+            line.put("tls", tls.protocol).put("cipher", tls.cipher).put("verified", tls.verified.name());
+            line.put("policy", tls.policy.name());
+        }
+        line.put("answer", &self.answer.text);
     }
 }

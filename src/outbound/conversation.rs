@@ -9,8 +9,10 @@ use shards::tls::Connection;
 use shards::{Instant, Reactor};
 
 use super::outcome::of_result;
+use super::protection::Protection;
 use super::timing::Timing;
 use super::{RECIPIENTS_PER_TRANSACTION_MAX, Task};
+use crate::assurance::Secured;
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
 use crate::smtp::reply::EnhancedCode;
@@ -29,6 +31,7 @@ pub(super) struct Conversation {
     connection: Connection,
     session: Session,
     remote: Box<str>,
+    secured: Option<Secured>,
     transactions: u32,
     completed: u32,
 }
@@ -61,7 +64,7 @@ pub(super) enum Delivery {
 impl Conversation {
     /// A conversation that waits for its greeting. `remote` is what the peer is called in answers.
     pub fn new(reactor: Reactor, timing: Timing, connection: Connection, session: Session, remote: Box<str>) -> Self {
-        Self { reactor, timing, connection, session, remote, transactions: 0, completed: 0 }
+        Self { reactor, timing, connection, session, remote, secured: None, transactions: 0, completed: 0 }
     }
 
     /// Moves bytes from the greeting to the handshake, or to the point where the session is ready or has failed.
@@ -70,15 +73,14 @@ impl Conversation {
     }
 
     /// Does the handshake. The connection is gone where it fails.
-    pub async fn start_tls(
-        self,
-        config: std::sync::Arc<rustls::ClientConfig>,
-        name: rustls::pki_types::ServerName<'static>,
-    ) -> io::Result<Self> {
+    pub async fn start_tls(self, protection: &Protection) -> io::Result<Self> {
+        let no_tls = || io::Error::new(io::ErrorKind::InvalidInput, "there is to be no TLS");
+        let (config, name) = (protection.config.clone().ok_or_else(no_tls)?, protection.name.clone());
         let connection = self.connection.connect_tls(&self.reactor, config, name, self.timing.handshake).await?;
+        let secured = connection.tls().map(|facts| protection.secured(&facts));
         let mut session = self.session;
         session.tls_started();
-        Ok(Self { connection, session, ..self })
+        Ok(Self { connection, session, secured, ..self })
     }
 
     /// Transactions that were begun on this connection.
@@ -135,7 +137,8 @@ impl Conversation {
                 if any_accepted && is_too_many(&result) {
                     left.push(at);
                 } else {
-                    outcomes.push((task.recipients[at].0, of_result(result, &self.remote, ours, hop)));
+                    let outcome = of_result(result, &self.remote, ours, hop).over(self.secured);
+                    outcomes.push((task.recipients[at].0, outcome));
                 }
             }
         }

@@ -1,14 +1,14 @@
 //! Opens a connection to a site: host after host, address after address, until one takes a session.
 //!
 //! A host that breaks its TLS handshake is spoken to once more in plain text, and for a while from then on: mail that is
-//! not encrypted beats mail that is not delivered, as long as nobody asked for more.
+//! not encrypted beats mail that is not delivered, as long as nobody asked for more. What is asked for the site says, or
+//! the host's TLSA records do; where those cannot be looked up the host is passed over (RFC 7672 §2.1.1).
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
 use shards::Reactor;
 use shards::tls::Connection;
 
@@ -16,11 +16,21 @@ use super::conversation::{Conversation, Pause, why};
 use super::metrics::{Metrics, count};
 use super::outcome::{Obstacle, Tried};
 use super::plain_hosts::PlainHosts;
+use super::protection::{Protection, Protections};
 use super::timing::Timing;
+use crate::assurance::Trust;
+use crate::assurance::dane::Tlsa;
 use crate::config::Config;
 use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
 use crate::smtp::client::{Phase, Session, Settings, Tls};
+use crate::smtp::reply::EnhancedCode;
+
+/// The status of a host that does not offer the TLS that is demanded.
+const NOT_OFFERED: EnhancedCode = EnhancedCode(4, 7, 4);
+
+/// The status of a host that offers it and fails.
+const NOT_SECURE: EnhancedCode = EnhancedCode(4, 7, 5);
 
 /// What it takes to open connections.
 pub(super) struct Dialer {
@@ -28,13 +38,15 @@ pub(super) struct Dialer {
     dns: dns::Cache,
     timing: Cell<Timing>,
     metrics: Rc<Metrics>,
-    tls: Arc<rustls::ClientConfig>,
+    protections: RefCell<Protections>,
+    dane: Cell<bool>,
     settings: RefCell<SessionSettings>,
     plain_hosts: PlainHosts,
 }
 
-/// The session's settings with and without STARTTLS.
+/// The session's settings with, with or without, and without STARTTLS.
 struct SessionSettings {
+    required: Arc<Settings>,
     opportunistic: Arc<Settings>,
     plain: Arc<Settings>,
 }
@@ -51,24 +63,51 @@ impl SessionSettings {
                 patience: timing.session,
             })
         };
-        Self { opportunistic: settings(Tls::Opportunistic), plain: settings(Tls::Off) }
+        Self {
+            required: settings(Tls::Required),
+            opportunistic: settings(Tls::Opportunistic),
+            plain: settings(Tls::Off),
+        }
+    }
+
+    fn of(&self, protection: &Protection) -> Arc<Settings> {
+        match protection {
+            Protection { config: None, .. } => self.plain.clone(),
+            Protection { demanded: false, .. } => self.opportunistic.clone(),
+            Protection { demanded: true, .. } => self.required.clone(),
+        }
     }
 }
 
 impl Dialer {
-    /// A dialer that says EHLO as `hostname`.
-    pub fn new(reactor: Reactor, dns: dns::Cache, timing: Timing, metrics: Rc<Metrics>, hostname: &str) -> Self {
-        let settings = RefCell::new(SessionSettings::new(hostname, &timing));
-        let tls = shards::tls::client_config_unverified();
-        let timing = Cell::new(timing);
-        Self { reactor, dns, timing, metrics, tls, settings, plain_hosts: PlainHosts::default() }
+    /// A dialer that says EHLO as `config` has it, and trusts whom `trust` names.
+    pub fn new(
+        reactor: Reactor,
+        dns: dns::Cache,
+        timing: Timing,
+        metrics: Rc<Metrics>,
+        config: &Config,
+        trust: &Trust,
+    ) -> Self {
+        Self {
+            reactor,
+            dns,
+            timing: Cell::new(timing),
+            metrics,
+            protections: RefCell::new(Protections::new(trust)),
+            dane: Cell::new(config.delivery.tls.dane),
+            settings: RefCell::new(SessionSettings::new(&config.hostname, &timing)),
+            plain_hosts: PlainHosts::default(),
+        }
     }
 
-    /// Uses the name and the waits of `config` for the connections that it opens from now on.
-    pub fn configure(&self, config: &Config) {
+    /// Uses the name, the waits and the trust of these for the connections that it opens from now on.
+    pub fn configure(&self, config: &Config, trust: &Trust) {
         let timing = self.timing.get().with(&config.delivery);
         self.timing.set(timing);
         self.settings.replace(SessionSettings::new(&config.hostname, &timing));
+        self.protections.replace(Protections::new(trust));
+        self.dane.set(config.delivery.tls.dane);
     }
 
     /// The timing of the connections it opens.
@@ -82,8 +121,8 @@ impl Dialer {
         let mut addresses_left = ADDRESSES_MAX;
         let deadline = self.reactor.now() + self.timing().open;
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
-            let addresses = match self.addresses(&host.name).await {
-                Ok(addresses) => addresses,
+            let (addresses, tlsa) = match self.look_up(site, host).await {
+                Ok(found) => found,
                 Err(obstacle) => {
                     tried.push((host.name.clone(), obstacle));
                     continue;
@@ -95,13 +134,28 @@ impl Dialer {
                 }
                 addresses_left -= 1;
                 let remote: Box<str> = format!("{}[{address}]:{}", host.name, site.port).into();
-                match self.open_one(host, SocketAddr::new(address, site.port), &remote).await {
+                let protection = self.protections.borrow().of(&site.assurance, &host.name, address, tlsa.as_ref());
+                match self.open_one(host, SocketAddr::new(address, site.port), &remote, &protection).await {
                     Ok(conversation) => return Ok(conversation),
                     Err(obstacle) => tried.push((remote, obstacle)),
                 }
             }
         }
         Err(tried)
+    }
+
+    /// The addresses of a host, and its TLSA records where they have a say.
+    async fn look_up(&self, site: &Site, host: &Host) -> Result<(Vec<IpAddr>, Option<Tlsa>), Obstacle> {
+        let addresses = self.addresses(&host.name).await?;
+        let is_named = host.name.parse::<IpAddr>().is_err();
+        if !self.dane.get() || !is_named || !site.assurance.heeds_dane() {
+            return Ok((addresses, None));
+        }
+        match &*self.dns.ask(Question::Tlsa(host.name.clone(), site.port)).await {
+            Answer::Tlsa(tlsa, _) => Ok((addresses, Some(tlsa.clone()))),
+            Answer::Trouble(why) => Err(Obstacle::Dns(format!("TLSA look-up: {why}").into())),
+            _ => Ok((addresses, None)),
+        }
     }
 
     /// The addresses of a host, in the order in which they are tried.
@@ -111,48 +165,68 @@ impl Dialer {
         }
         match &*self.dns.ask(Question::Addresses(host.into())).await {
             Answer::Addresses(list, _) if !list.is_empty() => Ok(interleaved(list)),
-            Answer::Trouble(why) => Err(Obstacle::Dns(why.clone())),
-            Answer::Addresses(..) | Answer::Mx(..) | Answer::NoData(_) | Answer::NoSuchName(_) => {
-                Err(Obstacle::NoAddress)
-            }
+            Answer::Trouble(why) => Err(Obstacle::Dns(format!("address look-up: {why}").into())),
+            _ => Err(Obstacle::NoAddress),
         }
     }
 
-    /// One address: with TLS if it is offered, once more without if the handshake fails.
-    async fn open_one(&self, host: &Host, address: SocketAddr, remote: &str) -> Result<Conversation, Obstacle> {
-        if self.plain_hosts.contains(&host.name, self.reactor.now()) {
-            return self.greet(host, address, remote, Tls::Off).await;
+    /// One address: as it is protected, and where nobody demands that, once more without if the handshake fails.
+    async fn open_one(
+        &self,
+        host: &Host,
+        address: SocketAddr,
+        remote: &str,
+        protection: &Protection,
+    ) -> Result<Conversation, Obstacle> {
+        let may_fall_back = protection.config.is_some() && !protection.demanded;
+        if may_fall_back && self.plain_hosts.contains(&host.name, self.reactor.now()) {
+            return self.greet(address, remote, &protection.given_up()).await;
         }
-        match self.greet(host, address, remote, Tls::Opportunistic).await {
-            Err(Obstacle::Lost(Phase::StartTls, _)) => {
-                let conversation = self.greet(host, address, remote, Tls::Off).await?;
+        match self.greet(address, remote, protection).await {
+            Err(Obstacle::Lost(Phase::StartTls, _)) if may_fall_back => {
+                let conversation = self.greet(address, remote, &protection.given_up()).await?;
                 self.plain_hosts.remember(&host.name, self.reactor.now());
                 count(&self.metrics.tls_fallbacks);
                 Ok(conversation)
             }
-            result => result,
+            Err(obstacle) => {
+                if matches!(obstacle, Obstacle::Insecure(..)) {
+                    count(&self.metrics.tls_refusals);
+                }
+                Err(obstacle)
+            }
+            Ok(conversation) => Ok(conversation),
         }
     }
 
     /// Connects, and goes through the greeting, EHLO and STARTTLS.
-    async fn greet(&self, host: &Host, address: SocketAddr, remote: &str, tls: Tls) -> Result<Conversation, Obstacle> {
+    async fn greet(
+        &self,
+        address: SocketAddr,
+        remote: &str,
+        protection: &Protection,
+    ) -> Result<Conversation, Obstacle> {
         let timing = self.timing();
         let stream = self.reactor.connect(address, None, timing.connect).await;
         let stream = stream.map_err(|error| Obstacle::Lost(Phase::Connect, why(&error).into()))?;
-        let settings = match tls {
-            Tls::Off => self.settings.borrow().plain.clone(),
-            Tls::Opportunistic | Tls::Required => self.settings.borrow().opportunistic.clone(),
-        };
+        let session = Session::new(self.settings.borrow().of(protection), false);
         let connection = Connection::plain(stream);
-        let session = Session::new(settings, false);
         let mut conversation = Conversation::new(self.reactor.clone(), timing, connection, session, remote.into());
         loop {
             match conversation.greet().await {
                 Pause::Ready => return Ok(conversation),
                 Pause::StartTls => {
-                    let name = server_name(&host.name, address.ip());
-                    let encrypted = conversation.start_tls(self.tls.clone(), name).await;
-                    conversation = encrypted.map_err(|error| Obstacle::Lost(Phase::StartTls, why(&error).into()))?;
+                    conversation = conversation.start_tls(protection).await.map_err(|error| {
+                        let why = why(&error).into();
+                        if protection.demanded {
+                            Obstacle::Insecure(NOT_SECURE, why)
+                        } else {
+                            Obstacle::Lost(Phase::StartTls, why)
+                        }
+                    })?;
+                }
+                Pause::Failed(Phase::StartTls, failure) if protection.demanded => {
+                    return Err(Obstacle::Insecure(NOT_OFFERED, failure.to_string().into()));
                 }
                 Pause::Failed(phase, failure) => return Err(Obstacle::of_failure(phase, failure)),
                 Pause::Done(_) | Pause::Closed => {
@@ -160,23 +234,5 @@ impl Dialer {
                 }
             }
         }
-    }
-}
-
-/// What a host is called in the handshake; its address where its name is none that TLS knows.
-fn server_name(host: &str, address: IpAddr) -> ServerName<'static> {
-    ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(address.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn odd_host_names_fall_back_to_the_address() {
-        let address = "192.0.2.1".parse().expect("an address");
-        assert_eq!(server_name("mx_1.example.org", address).to_str(), "mx_1.example.org");
-        assert_eq!(server_name("192.0.2.9", address).to_str(), "192.0.2.9");
-        assert_eq!(server_name("-", address).to_str(), "192.0.2.1");
     }
 }

@@ -31,7 +31,8 @@ use super::metrics::Metrics;
 use super::outcome::of_unroutable;
 use super::turns::{Turn, Turns};
 use super::{Done, Rest, Task};
-use crate::config::{Config, Uncertain};
+use crate::assurance::Assurance;
+use crate::config::{Config, TlsLevel, Uncertain};
 use crate::crossing::Crossing;
 use crate::dns::{self, Answer, Question};
 use crate::queue::outcome::Outcome;
@@ -197,19 +198,27 @@ impl Inner {
 
     async fn resolve(&self, domain: &str) -> Result<Site, Unroutable> {
         let config = self.config.borrow().clone();
-        let port = config.delivery.port;
-        let domain = match next_hop(&config.routes, domain, port)? {
+        let (port, tls) = (config.delivery.port, &config.delivery.tls);
+        let usual = Assurance::usual(tls.level);
+        let domain = match next_hop(&config.routes, domain, port, &usual)? {
             NextHop::Site(site) => return Ok(site),
             NextHop::AskExchangers(domain) => domain,
         };
         let answer = self.dns.ask(Question::Mx(domain.clone())).await;
         let exchangers = match &*answer {
             Answer::Mx(list, _) => Ok(list.as_slice()),
-            Answer::NoData(_) | Answer::Addresses(..) => Err(Missing::NoData),
+            Answer::NoData(_) | Answer::Addresses(..) | Answer::Tlsa(..) | Answer::Policy(..) => Err(Missing::NoData),
             Answer::NoSuchName(_) => Err(Missing::NoSuchName),
             Answer::Trouble(why) => Err(Missing::Trouble(why)),
         };
-        site_of_exchangers(&domain, exchangers, &config.hostname, port)
+        let site = site_of_exchangers(&domain, exchangers, &config.hostname, port)?;
+        if tls.mta_sts && tls.level != TlsLevel::Off {
+            let answer = self.dns.ask(Question::Policy(domain.clone())).await;
+            if let Answer::Policy(policy, _) = &*answer {
+                return site.under(policy, &domain, &usual);
+            }
+        }
+        Ok(site.assured(usual.clone(), &usual))
     }
 
     /// Settles what is ready at a domain that leads nowhere: all of it for good, or one message while it may change.

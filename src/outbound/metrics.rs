@@ -26,6 +26,8 @@ pub struct Metrics {
     pub connections_now: Cell<u64>,
     /// Handshakes that failed, after which the host was spoken to in plain text.
     pub tls_fallbacks: Cell<u64>,
+    /// Connections that were given up for want of the TLS that is demanded.
+    pub tls_refusals: Cell<u64>,
 }
 
 /// Adds one.
@@ -56,6 +58,7 @@ impl Metrics {
             ("outbound_connections_failed_total", self.connections_failed.get()),
             ("outbound_connections", self.connections_now.get()),
             ("outbound_tls_fallbacks_total", self.tls_fallbacks.get()),
+            ("outbound_tls_refusals_total", self.tls_refusals.get()),
         ]
     }
 }

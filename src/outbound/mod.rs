@@ -14,6 +14,7 @@ mod outcome;
 mod path;
 mod plain_hosts;
 pub mod pool;
+mod protection;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -10,6 +10,8 @@
 //! | no host could be reached | deferred | 4.4.1 |
 //! | no host's address could be looked up | deferred | 4.4.3 |
 //! | no host has an address | failed | 5.4.4 |
+//! | TLS is demanded of a host, which does not offer it | deferred | 4.7.4 |
+//! | … and its handshake fails, or its certificate is not the right one | deferred | 4.7.5 |
 
 use std::net::IpAddr;
 
@@ -95,14 +97,15 @@ pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
     let answer = Answer {
         phase: Phase::Connect,
         status: unroutable.status,
-        reason: Some(Reason::without_reply(if unroutable.is_transient() {
-            Category::Dns
-        } else {
-            Category::DomainUnknown
+        reason: Some(Reason::without_reply(match unroutable.status {
+            EnhancedCode(4, 7, _) => Category::Tls,
+            EnhancedCode(4, ..) => Category::Dns,
+            _ => Category::DomainUnknown,
         })),
         reply: None,
         text: unroutable.text.clone(),
         remote: None,
+        tls: None,
     };
     if unroutable.is_transient() { Outcome::Deferred(answer) } else { Outcome::Failed(answer) }
 }
@@ -116,6 +119,7 @@ fn said(phase: Phase, reply: Reply, remote: &str) -> Answer {
         reason: None,
         reply: Some(reply),
         remote: Some(remote.into()),
+        tls: None,
     }
 }
 
@@ -126,7 +130,8 @@ fn lost(phase: Phase, why: &str, remote: &str) -> Answer {
         _ => format!("the connection was lost during {}: {why}", name(phase)),
     };
     let reason = Some(Reason::without_reply(Category::Network));
-    Answer { phase, status: EnhancedCode(4, 4, 2), reason, reply: None, text: text.into(), remote: Some(remote.into()) }
+    let remote = Some(remote.into());
+    Answer { phase, status: EnhancedCode(4, 4, 2), reason, reply: None, text: text.into(), remote, tls: None }
 }
 
 /// A phase, for people.
@@ -157,6 +162,8 @@ pub(super) enum Obstacle {
     Lost(Phase, Box<str>),
     /// The peer refused the session.
     Refused(Phase, Reply),
+    /// It does not offer the TLS that is demanded of it, or not well enough: the status, and why.
+    Insecure(EnhancedCode, Box<str>),
 }
 
 impl Obstacle {
@@ -175,13 +182,14 @@ impl Obstacle {
             Obstacle::Dns(_) => 1,
             Obstacle::Lost(..) => 2,
             Obstacle::Refused(..) => 3,
+            Obstacle::Insecure(..) => 4,
         }
     }
 
     fn text(&self) -> String {
         match self {
             Obstacle::NoAddress => "no address".into(),
-            Obstacle::Dns(why) => format!("address look-up: {why}"),
+            Obstacle::Dns(why) | Obstacle::Insecure(_, why) => why.to_string(),
             Obstacle::Lost(Phase::Connect, why) => why.to_string(),
             Obstacle::Lost(phase, why) => format!("{}: {why}", name(*phase)),
             Obstacle::Refused(_, reply) => reply.to_string(),
@@ -207,6 +215,7 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     }
     let told = tried.iter().max_by_key(|(_, obstacle)| obstacle.weight());
     let (phase, status, reply) = match told.map(|(_, obstacle)| obstacle) {
+        Some(Obstacle::Insecure(status, _)) => (Phase::StartTls, *status, None),
         Some(Obstacle::Refused(phase, reply)) => (*phase, for_now(reply), Some(reply.clone())),
         Some(Obstacle::Lost(phase, _)) => (*phase, EnhancedCode(4, 4, 1), None),
         Some(Obstacle::Dns(_)) => (Phase::Connect, EnhancedCode(4, 4, 3), None),
@@ -217,12 +226,13 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
         Some((remote, Obstacle::Refused(_, reply))) => {
             classify(reply, &Context { mx: Some(host_of(remote)), address: None }).reason()
         }
+        Some((_, Obstacle::Insecure(..))) => Reason::without_reply(Category::Tls),
         Some((_, Obstacle::Dns(_))) => Reason::without_reply(Category::Dns),
         Some((_, Obstacle::NoAddress)) => Reason::without_reply(Category::DomainUnknown),
         Some((_, Obstacle::Lost(..))) | None => Reason::without_reply(Category::Network),
     };
     let remote = told.filter(|(_, obstacle)| obstacle.weight() >= 2).map(|(remote, _)| remote.clone());
-    let answer = Answer { phase, status, reason: Some(reason), reply, text: text.into(), remote };
+    let answer = Answer { phase, status, reason: Some(reason), reply, text: text.into(), remote, tls: None };
     if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
 }
 
@@ -349,12 +359,14 @@ mod tests {
     #[test]
     fn no_connection_is_answered_with_what_tells_most() {
         let connect = |why: &str| Obstacle::Lost(Phase::Connect, why.into());
-        let cases: [(Vec<Obstacle>, (char, &str)); 5] = [
+        let insecure = Obstacle::Insecure(EnhancedCode(4, 7, 5), "the certificate has expired".into());
+        let cases: [(Vec<Obstacle>, (char, &str)); 6] = [
             (vec![connect("refused"), Obstacle::Refused(Phase::Greeting, reply(554, None))], ('r', "4.3.2")),
             (vec![Obstacle::Refused(Phase::Ehlo, reply(550, Some((5, 7, 1)))), connect("refused")], ('r', "4.7.1")),
             (vec![Obstacle::Dns("SERVFAIL".into()), connect("refused"), Obstacle::NoAddress], ('r', "4.4.1")),
             (vec![Obstacle::NoAddress, Obstacle::Dns("SERVFAIL".into())], ('r', "4.4.3")),
             (vec![Obstacle::NoAddress, Obstacle::NoAddress], ('f', "5.4.4")),
+            (vec![insecure, Obstacle::Refused(Phase::Greeting, reply(554, None))], ('r', "4.7.5")),
         ];
         for (obstacles, expected) in cases {
             let tried: Tried = obstacles.into_iter().map(|obstacle| ("mx.test".into(), obstacle)).collect();

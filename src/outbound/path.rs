@@ -270,7 +270,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn path() -> Path {
-        Path::new(Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25 }))
+        Path::new(Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25, assurance: Default::default() }))
     }
 
     #[test]

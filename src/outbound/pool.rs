@@ -37,6 +37,7 @@ use super::outcome::{Parking, Tried, of_no_connection, parked};
 use super::path::Path;
 use super::waiting::{Reply, Waiting};
 use super::{Done, Rest, Task, Timing};
+use crate::assurance::Trust;
 use crate::config::Config;
 use crate::dns;
 use crate::queue::outcome::Outcome;
@@ -75,12 +76,13 @@ impl Pool {
     pub fn new(
         reactor: Reactor,
         config: Arc<Config>,
+        trust: &Trust,
         dns: dns::Cache,
         timing: Timing,
         metrics: Rc<Metrics>,
         reply: impl Fn(usize, Done) + 'static,
     ) -> Pool {
-        let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config.hostname);
+        let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config, trust);
         let (begin_draining, draining) = oneshot::channel();
         Pool(Rc::new(Inner {
             reactor,
@@ -96,8 +98,8 @@ impl Pool {
     }
 
     /// Uses `config` from now on; connections that are open stay as they are.
-    pub fn configure(&self, config: Arc<Config>) {
-        self.0.dialer.configure(&config);
+    pub fn configure(&self, config: Arc<Config>, trust: &Trust) {
+        self.0.dialer.configure(&config, trust);
         self.0.config.replace(config);
     }
 

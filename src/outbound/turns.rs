@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn turns(domains: &[&str]) -> Turns {
-        let site = Site { key: "site".into(), hosts: Vec::new(), port: 25 };
+        let site = Site { key: "site".into(), hosts: Vec::new(), port: 25, assurance: Default::default() };
         let mut turns = Turns::new(Arc::new(site), 0);
         domains.iter().for_each(|domain| turns.join((*domain).into(), Instant::default()));
         turns

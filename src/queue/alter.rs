@@ -227,6 +227,7 @@ fn cancelled(selection: &Selection, row: &Row, ready: &Ready) -> Vec<(u16, Outco
         reply: None,
         text: "returned to its sender by the operator of this server".into(),
         remote: None,
+        tls: None,
     };
     let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry, ready));
     selected.map(|(index, _)| (index, Outcome::Failed(cancelled.clone()))).collect()

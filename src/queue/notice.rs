@@ -90,11 +90,12 @@ fn answer_of(said: &Said) -> Answer {
         reply: said.reply(),
         text: said.text.clone(),
         remote: said.remote.clone(),
+        tls: None,
     }
 }
 
 fn silence(status: EnhancedCode, text: &str) -> Answer {
-    Answer { phase: Phase::Idle, status, reason: None, reply: None, text: text.into(), remote: None }
+    Answer { phase: Phase::Idle, status, reason: None, reply: None, text: text.into(), remote: None, tls: None }
 }
 
 /// What a notice is about.

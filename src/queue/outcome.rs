@@ -1,5 +1,6 @@
 //! What became of an attempt, per recipient. Data, not an error.
 
+use crate::assurance::Secured;
 use crate::bounce::classify::Reason;
 use crate::smtp::client::Phase;
 use crate::smtp::reply::{EnhancedCode, Reply};
@@ -44,4 +45,21 @@ pub struct Answer {
     pub text: Box<str>,
     /// The next hop's name and address, where one was reached.
     pub remote: Option<Box<str>>,
+    /// What TLS came to on the connection; `None` where it was plain, or there was none. Not kept on disk.
+    pub tls: Option<Secured>,
+}
+
+impl Outcome {
+    /// The same outcome, of a connection on which TLS came to this.
+    #[must_use]
+    pub fn over(mut self, tls: Option<Secured>) -> Outcome {
+        match &mut self {
+            Outcome::Delivered(answer, _)
+            | Outcome::Deferred(answer)
+            | Outcome::Parked(answer, _)
+            | Outcome::Failed(answer) => answer.tls = tls,
+            Outcome::Untried(_) => {}
+        }
+        self
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{HOSTS_MAX, Host, Site, Unroutable};
+use super::{HOSTS_MAX, Host, Site, Unroutable, key_of};
+use crate::assurance::Assurance;
 use crate::smtp::reply::EnhancedCode;
 
 /// Why there is no list of mail exchangers.
@@ -67,9 +68,7 @@ fn site_of_list(domain: &str, list: &[(u16, Box<str>)], hostname: &str, port: u1
         ));
     }
     hosts.truncate(HOSTS_MAX);
-    let mut names: Vec<&str> = hosts.iter().map(|host| &*host.name).collect();
-    names.sort_unstable();
-    Ok(Site { key: names.join(",").into(), hosts, port })
+    Ok(Site { key: key_of(&hosts), hosts, port, assurance: Assurance::default() })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Owns: which configured route a domain takes, what a list of mail exchangers means, and in which order hosts and
 //! addresses are tried.
 //! Never: asks for a record (`dns` does), connects (`outbound` does), or remembers what went wrong with a host.
-//! RFC: 5321 §5.1 (preferences, implicit MX, ourselves in the list), 7505 (null MX), 3463 (status codes).
+//! RFC: 5321 §5.1 (preferences, implicit MX, ourselves in the list), 7505 (null MX), 8461 §5, 3463 (status codes).
 //! Limits: at most [`HOSTS_MAX`] hosts a site, at most [`ADDRESSES_MAX`] addresses for one connection.
 //!
 //! | a domain | goes to |
@@ -15,6 +15,7 @@
 //! | with the null MX | nowhere: failed, 5.1.10 |
 //! | that does not exist | nowhere: failed, 5.1.2 |
 //! | whose DNS is in trouble | nowhere yet: deferred, 4.4.3 |
+//! | whose MTA-STS policy enforces | only the hosts that it permits |
 
 mod exchangers;
 mod next_hop;
@@ -24,6 +25,7 @@ pub use exchangers::{Missing, site_of_exchangers};
 pub use next_hop::{NextHop, next_hop};
 pub use order::{hosts_in_order, interleaved};
 
+use crate::assurance::{Assurance, Policy, sts};
 use crate::smtp::reply::EnhancedCode;
 
 /// Hosts of a site, at most; the worst preferences beyond are dropped.
@@ -41,6 +43,8 @@ pub struct Site {
     pub hosts: Vec<Host>,
     /// The port.
     pub port: u16,
+    /// What sessions with its hosts must prove.
+    pub assurance: Assurance,
 }
 
 /// One host of a site.
@@ -56,8 +60,51 @@ impl Site {
     /// The site that is one configured or literal host.
     fn of_one_host(host: &str, port: u16) -> Site {
         let name = host.to_lowercase();
-        Site { key: format!("[{name}]:{port}").into(), hosts: vec![Host { name: name.into(), preference: 0 }], port }
+        let key = format!("[{name}]:{port}").into();
+        let hosts = vec![Host { name: name.into(), preference: 0 }];
+        Site { key, hosts, port, assurance: Assurance::default() }
     }
+
+    /// The same hosts, of which sessions must prove this. It is a destination of its own where that is not usual: its
+    /// connections serve no one who asks for more.
+    #[must_use]
+    pub fn assured(mut self, assurance: Assurance, usual: &Assurance) -> Site {
+        if assurance != *usual {
+            self.key = match &assurance.ca_file {
+                Some(file) => format!("{} ({} by {})", self.key, assurance.policy.name(), file.display()).into(),
+                None => format!("{} ({})", self.key, assurance.policy.name()).into(),
+            };
+        }
+        self.assurance = assurance;
+        self
+    }
+
+    /// The site with the hosts that an MTA-STS policy permits, if it enforces (RFC 8461 §5).
+    ///
+    /// # Errors
+    /// 4.7.5: it permits none of them.
+    pub fn under(mut self, policy: &sts::Policy, domain: &str, usual: &Assurance) -> Result<Site, Unroutable> {
+        if policy.mode != sts::Mode::Enforce {
+            return Ok(self.assured(usual.clone(), usual));
+        }
+        self.hosts.retain(|host| policy.permits(&host.name));
+        if self.hosts.is_empty() {
+            let text = format!("the MTA-STS policy of {domain} permits none of its mail exchangers");
+            return Err(Unroutable::new(EnhancedCode(4, 7, 5), text));
+        }
+        self.key = key_of(&self.hosts);
+        if usual.policy == Policy::Verified {
+            return Ok(self.assured(usual.clone(), usual));
+        }
+        Ok(self.assured(Assurance::enforced(), usual))
+    }
+}
+
+/// The name of a site: its hosts' names, sorted.
+fn key_of(hosts: &[Host]) -> Box<str> {
+    let mut names: Vec<&str> = hosts.iter().map(|host| &*host.name).collect();
+    names.sort_unstable();
+    names.join(",").into()
 }
 
 /// Why there is nowhere to deliver to.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Site, Unroutable};
+use crate::assurance::Assurance;
 use crate::config::Route;
 use crate::smtp::reply::EnhancedCode;
 
@@ -16,18 +17,25 @@ pub enum NextHop {
     AskExchangers(Box<str>),
 }
 
-/// Where mail for `domain` (as the forward-path wrote it) goes. `port` is that of deliveries without a route.
+/// Where mail for `domain` (as the forward-path wrote it) goes. `port` and `usual` are those of deliveries without a route
+/// that says otherwise.
 ///
 /// # Errors
 /// An address literal that names no address (RFC 5321 §4.1.3): 5.1.2.
-pub fn next_hop(routes: &[Route], domain: &str, port: u16) -> Result<NextHop, Unroutable> {
+pub fn next_hop(routes: &[Route], domain: &str, port: u16, usual: &Assurance) -> Result<NextHop, Unroutable> {
     let domain = domain.trim_end_matches('.').to_lowercase();
     if let Some(route) = routes.iter().find(|route| route.domains.iter().any(|pattern| matches(pattern, &domain))) {
-        return Ok(NextHop::Site(Site::of_one_host(&route.host, route.port)));
+        let assurance =
+            route.tls.map(|level| Assurance::of_route(level, route.ca_file.as_ref().map(|file| file.path.clone())));
+        let site = Site::of_one_host(&route.host, route.port);
+        return Ok(NextHop::Site(site.assured(assurance.unwrap_or_else(|| usual.clone()), usual)));
     }
     if let Some(literal) = domain.strip_prefix('[') {
         return match literal.strip_suffix(']').and_then(literal_address) {
-            Some(address) => Ok(NextHop::Site(Site::of_one_host(&address.to_string(), port))),
+            Some(address) => {
+                let site = Site::of_one_host(&address.to_string(), port);
+                Ok(NextHop::Site(site.assured(usual.clone(), usual)))
+            }
             None => Err(Unroutable::new(
                 EnhancedCode(5, 1, 2),
                 format!("the address literal {domain} names no IPv4 or IPv6 address"),
@@ -58,13 +66,20 @@ fn literal_address(literal: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{NamedFile, TlsLevel};
+
+    fn route_to(host: &str) -> Route {
+        Route { domains: Vec::new(), host: host.into(), port: 25, tls: None, ca_file: None }
+    }
 
     fn routes() -> Vec<Route> {
         let route = |domains: &[&str], host: &str, port| Route {
             domains: domains.iter().map(|&d| d.into()).collect(),
-            host: host.into(),
             port,
+            ..route_to(host)
         };
         vec![
             route(&["sink.test", "*.sink.test"], "127.0.0.1", 2526),
@@ -73,8 +88,12 @@ mod tests {
         ]
     }
 
+    fn hop_of(routes: &[Route], domain: &str, port: u16) -> Result<NextHop, Unroutable> {
+        next_hop(routes, domain, port, &Assurance::default())
+    }
+
     fn site_key(domain: &str) -> Box<str> {
-        match next_hop(&routes(), domain, 25) {
+        match hop_of(&routes(), domain, 25) {
             Ok(NextHop::Site(site)) => site.key,
             other => panic!("{domain}: {other:?}"),
         }
@@ -87,15 +106,15 @@ mod tests {
         assert_eq!(&*site_key("other.test"), "[relay.example]:25");
         assert_eq!(&*site_key("deep.other.test"), "[later.example]:25");
         for domain in ["notsink.test", "sink.test.example", "test"] {
-            assert_eq!(next_hop(&routes(), domain, 25), Ok(NextHop::AskExchangers(domain.into())), "{domain}");
+            assert_eq!(hop_of(&routes(), domain, 25), Ok(NextHop::AskExchangers(domain.into())), "{domain}");
         }
     }
 
     #[test]
     fn a_star_takes_everything_also_address_literals() {
-        let all = [Route { domains: vec!["*".into()], host: "smart.example".into(), port: 587 }];
+        let all = [Route { domains: vec!["*".into()], port: 587, ..route_to("smart.example") }];
         for domain in ["x.test", "[192.0.2.1]"] {
-            let Ok(NextHop::Site(site)) = next_hop(&all, domain, 25) else { panic!("{domain}") };
+            let Ok(NextHop::Site(site)) = hop_of(&all, domain, 25) else { panic!("{domain}") };
             assert_eq!((&*site.key, site.port), ("[smart.example]:587", 587));
         }
     }
@@ -103,7 +122,7 @@ mod tests {
     #[test]
     fn address_literals_are_their_own_next_hop() {
         let hop = |domain| {
-            next_hop(&[], domain, 2525).map(|hop| match hop {
+            hop_of(&[], domain, 2525).map(|hop| match hop {
                 NextHop::Site(site) => (site.key.to_string(), site.hosts[0].name.to_string(), site.port),
                 NextHop::AskExchangers(domain) => panic!("asks for {domain}"),
             })
@@ -115,5 +134,20 @@ mod tests {
             assert_eq!(refused.status, EnhancedCode(5, 1, 2), "{bad}");
             assert!(!refused.is_transient());
         }
+    }
+
+    #[test]
+    fn what_a_route_demands_makes_a_destination_of_its_own() {
+        let usual = Assurance::default();
+        let keys =
+            [None, Some(TlsLevel::Opportunistic), Some(TlsLevel::Required), Some(TlsLevel::Verified)].map(|tls| {
+                let ca_file =
+                    (tls == Some(TlsLevel::Verified)).then(|| NamedFile { line: 1, path: Path::new("/ca").into() });
+                let all = [Route { domains: vec!["*".into()], tls, ca_file, ..route_to("mx.test") }];
+                let Ok(NextHop::Site(site)) = next_hop(&all, "x.test", 25, &usual) else { panic!("no site") };
+                assert_eq!(site.assurance.level, tls.unwrap_or_default());
+                site.key.to_string()
+            });
+        assert_eq!(keys, ["[mx.test]:25", "[mx.test]:25", "[mx.test]:25 (required)", "[mx.test]:25 (verified by /ca)"]);
     }
 }

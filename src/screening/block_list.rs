@@ -33,7 +33,7 @@ pub fn finding(list: &BlockList, answer: &Answer) -> Result<Finding, Failure> {
         Answer::Addresses(addresses, _) => addresses,
         Answer::NoData(_) | Answer::NoSuchName(_) => return Ok(Finding::Clean),
         Answer::Trouble(why) => return Err(Failure::Answer(words(&format!("{}: {why}", list.zone)))),
-        Answer::Mx(..) => return Err(Failure::Answer(format!("{}: no addresses", list.zone))),
+        _ => return Err(Failure::Answer(format!("{}: no addresses", list.zone))),
     };
     let answers = || addresses.iter().filter_map(|address| listing(*address));
     if let Some(refusal) = answers().find(|answer| is_refusal(*answer)) {

@@ -175,7 +175,7 @@ impl Scanner {
         match &*self.tools.dns.ask(Question::Addresses(host.into())).await {
             Answer::Addresses(addresses, _) => Ok(addresses.clone()),
             Answer::Trouble(why) => Err(Failure::Lost(format!("{host}: {why}"))),
-            Answer::Mx(..) | Answer::NoData(_) | Answer::NoSuchName(_) => Ok(Vec::new()),
+            _ => Ok(Vec::new()),
         }
     }
 }

@@ -226,6 +226,7 @@ fn long_answers_are_cut_between_characters() {
         reply: None,
         text: "ü".repeat(SAID_BYTES_MAX).into(),
         remote: None,
+        tls: None,
     };
     assert_eq!(Said::new(&answer, 0).text.len(), SAID_BYTES_MAX);
     let odd = Answer { text: format!("x{}", answer.text).into(), ..answer };

@@ -46,6 +46,7 @@ fn answer(code: u16, status: EnhancedCode, text: &str) -> Answer {
         reason: None,
         reply: Some(reply),
         remote: Some("mx.example.org [192.0.2.1]:25".into()),
+        tls: None,
     }
 }
 

@@ -120,6 +120,7 @@ fn a_failure_is_read_as_one() {
         reply: None,
         text: "connection refused".into(),
         remote: None,
+        tls: None,
     };
     let notice = told(Action::Failed, &asking("s@example.net"), &[(&one, &full), (&two, &silent)]);
     let read = read_in_python(&notice.content);
@@ -279,6 +280,7 @@ fn a_delay_without_an_attempt_names_none() {
         reply: None,
         text: "not tried yet".into(),
         remote: None,
+        tls: None,
     };
     let notice = compose(&Report {
         action: Action::Delayed,

@@ -171,7 +171,7 @@ async fn look(reactor: Reactor, queue: Queue, diary: Rc<RefCell<Diary>>) {
 }
 
 fn answer(status: EnhancedCode, text: &str) -> Answer {
-    Answer { phase: Phase::Connect, status, reason: None, reply: None, text: text.into(), remote: None }
+    Answer { phase: Phase::Connect, status, reason: None, reply: None, text: text.into(), remote: None, tls: None }
 }
 
 #[test]

@@ -181,6 +181,7 @@ fn draw_outcome(reactor: &Reactor, path: &str, is_notice: bool) -> Option<Outcom
         reply: None,
         text: text.into(),
         remote: None,
+        tls: None,
     };
     let fate = reactor.random() % 20;
     Some(match fate {

@@ -110,6 +110,7 @@ impl Server {
                 config: self.config.clone(),
                 certificate: None,
                 signers: Arc::default(),
+                trust: Arc::default(),
                 quotas: quotas.clone(),
                 port,
                 dns: dns.clone(),

@@ -22,6 +22,7 @@ mod five_days_of_retries;
 mod full_mailbox_is_retried;
 mod greylisting_is_waited_for;
 mod messages_are_signed;
+mod next_hops_prove_who_they_are;
 mod old_tls_is_refused;
 mod operators_see_and_steer_the_queue;
 mod real_clients_submit;

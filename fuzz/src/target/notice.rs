@@ -35,6 +35,7 @@ pub fn notice(data: &[u8]) {
         reply,
         text: said.into(),
         remote: Some("mx.b.test [192.0.2.1]".into()),
+        tls: None,
     };
     let time = Timestamp::from_millis(1_800_000_000_000);
     let told = Told { recipient: &recipient, answer: &answer, attempted: Some(time) };

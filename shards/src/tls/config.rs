@@ -82,17 +82,33 @@ pub fn client_config_unverified() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// A client's configuration that trusts the authorities in `ca_pem` alone, and demands the server's name.
-pub fn client_config_trusting(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+/// A client's configuration that leaves the judgement of certificates to `verifier`. No session is resumed, so each is
+/// judged.
+pub fn client_config_verified_by(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS)
+        .expect("the provider supports both versions");
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// The authorities in `ca_pem`, at least one.
+pub fn authorities(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca_pem)? {
         roots.add(certificate).map_err(TlsError::Certificate)?;
     }
-    client_config_with_roots(roots)
+    Ok(roots)
+}
+
+/// A client's configuration that trusts the authorities in `ca_pem` alone, and demands the server's name.
+pub fn client_config_trusting(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_with_roots(authorities(ca_pem)?)
 }
 
 /// A client's configuration that trusts these authorities alone, and demands the server's name.
-pub fn client_config_with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config_with_roots(roots: impl Into<Arc<RootCertStore>>) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS);
     let builder = builder.map_err(TlsError::Refused)?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();

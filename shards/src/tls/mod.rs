@@ -23,7 +23,10 @@ use rustls::{ClientConnection, ServerConnection};
 
 use crate::Reactor;
 use crate::net::{Chunk, Stream};
-pub use config::{TlsError, client_config_trusting, client_config_unverified, client_config_with_roots, server_config};
+pub use config::{
+    TlsError, authorities, client_config_trusting, client_config_unverified, client_config_verified_by,
+    client_config_with_roots, server_config,
+};
 use session::Session;
 pub use validity::{Validity, validities};
 

@@ -9,7 +9,7 @@ use shards::tls::{Validity, validities};
 
 use super::Failure;
 use crate::config::{Config, Mistake, PASSWORD_UNSET, TlsFiles};
-use crate::control::{certificate, clock, signing};
+use crate::control::{certificate, clock, signing, trust};
 use crate::crossing::Certificate;
 
 /// A certificate that is valid no longer than this should be renewed by now.
@@ -21,6 +21,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let files = match &checked {
         Ok(config) => {
             mistakes.extend(signing::of(config).err().unwrap_or_default());
+            mistakes.extend(trust::of(config).err().unwrap_or_default());
             warned.extend(warnings(config).into_iter().map(|text| Mistake { line: 0, text }));
             config.tls.clone()
         }

@@ -35,6 +35,7 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("outbound_connections_opened_total", "Connections to destinations that took mail."),
     ("outbound_recipients_total", "Recipients of attempts, by outcome."),
     ("outbound_tls_fallbacks_total", "Connections in plain text after a handshake that failed."),
+    ("outbound_tls_refusals_total", "Connections given up for want of the TLS that is demanded."),
     ("outbound_transactions_total", "Transactions begun with destinations."),
     ("queued_recipients", "Recipients in the queue."),
     ("ready_domains", "Domains for which something is due now."),

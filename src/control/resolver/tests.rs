@@ -1,5 +1,7 @@
 //! The resolver against a real authoritative DNS server on loopback, and against one that says nothing.
 
+mod signed;
+
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -9,6 +11,7 @@ use futures::SinkExt;
 use futures::channel::oneshot;
 
 use super::*;
+use crate::assurance::Trust;
 
 const ZONE: &str = r"$ORIGIN ringpost.test.
 $TTL 300
@@ -40,8 +43,13 @@ impl Knot {
         Knot::start_with("zone:\n  - domain: ringpost.test\n    file: zone\n")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a blocking pipe is read beside the runtime's thread")]
     fn start_with(zones: &str) -> Knot {
+        Knot::start_serving(zones, &[("zone", ZONE)])
+    }
+
+    /// With these zone files.
+    #[expect(clippy::disallowed_methods, reason = "a blocking pipe is read beside the runtime's thread")]
+    fn start_serving(zones: &str, files: &[(&str, &str)]) -> Knot {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr()).expect("a free port").port();
         let path = directory.path().display();
@@ -49,7 +57,9 @@ impl Knot {
             "server:\n  rundir: {path}\n  listen: 127.0.0.1@{port}\ndatabase:\n  storage: {path}\nlog:\n  - target: \
              stderr\n    any: info\ntemplate:\n  - id: default\n    storage: {path}\n{zones}"
         );
-        std::fs::write(directory.path().join("zone"), ZONE).expect("written");
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("written");
+        }
         std::fs::write(directory.path().join("knot.conf"), settings).expect("written");
         let mut process = Command::new(knotd())
             .arg("-c")
@@ -182,7 +192,14 @@ fn a_change_of_servers_holds_for_the_next_question_and_the_task_ends_with_its_se
     let knot = Knot::start();
     runtime().block_on(async {
         let (mut queries, receiver) = mpsc::channel(8);
-        let (servers, watched) = watch::channel(vec![ignorant.address]);
+        let data = tempfile::tempdir().expect("a folder");
+        let policies = sts::Store::open(data.path()).expect("a store");
+        let settings = |server: SocketAddr| Settings {
+            servers: vec![server],
+            anchors: None,
+            policies: sts::Access::new(&Trust::default(), 443),
+        };
+        let (servers, watched) = watch::channel(settings(ignorant.address));
         let asker = async move {
             let mut ask = async || {
                 let (reply, answer) = oneshot::channel();
@@ -190,9 +207,9 @@ fn a_change_of_servers_holds_for_the_next_question_and_the_task_ends_with_its_se
                 answer.await.expect("answered")
             };
             assert!(matches!(ask().await, Answer::Trouble(_)));
-            servers.send_replace(vec![knot.address]);
+            servers.send_replace(settings(knot.address));
             assert_eq!(ask().await, Answer::Mx(vec![(0, "".into())], Duration::ZERO));
         };
-        tokio::join!(answer_queries(receiver, watched), asker);
+        tokio::join!(answer_queries(receiver, watched, policies), asker);
     });
 }

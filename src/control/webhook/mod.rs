@@ -17,10 +17,11 @@ mod secret;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 
 use super::desk::Desk;
+use super::trust;
 use crate::config::{Config, Webhook};
 use crate::events::log::Channel;
 use lane::Lane;
@@ -65,9 +66,7 @@ fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
 }
 
 fn trusting_the_system() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    // Some of the system's certificates may be too odd for us; the others are trusted all the same.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let roots = trust::of_the_system();
     if roots.is_empty() {
         return Err(
             "this system has no certificate authorities: install its package `ca-certificates`, or set ca_file".into(),

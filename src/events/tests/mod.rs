@@ -11,6 +11,7 @@ use shards::sim::Simulation;
 use super::flood::{self, Kind, LINES_MAX, WINDOW};
 use super::log::{Channel, write_event};
 use super::{Event, Level, Log, Style, line};
+use crate::assurance::{Policy, Secured, Verified};
 use crate::bounce::classify::{Category, Reason};
 use crate::events::event::Attempt;
 use crate::queue::MessageId;
@@ -31,6 +32,12 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         reply: None,
         text: said.into(),
         remote: Some(said.into()),
+        tls: Some(Secured {
+            protocol: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            verified: Verified::Dane,
+            policy: Policy::Dane,
+        }),
     };
     let attempt = Attempt { id, recipient: said, attempt: 1, age_s: 2, answer: &answer };
     let accepted = Event::Accepted {

@@ -45,7 +45,7 @@ impl Mesh {
         let pool = |port: &Rc<Port<Crossing>>| {
             let home = port.clone();
             let reply = move |shard, done| home.reply(shard, Crossing::Outcome(Box::new(done)));
-            Pool::new(reactor.clone(), config.clone(), dns.clone(), timing(), metrics.clone(), reply)
+            Pool::new(reactor.clone(), config.clone(), &Trust::default(), dns.clone(), timing(), metrics.clone(), reply)
         };
         let pools: Vec<Pool> = ports.iter().map(pool).collect();
         let owner = ports[0].clone();

@@ -18,6 +18,7 @@ use futures::channel::mpsc;
 use shards::Reactor;
 
 use super::{Done, Metrics, Pool, Task, Timing};
+use crate::assurance::Trust;
 use crate::config::Config;
 use crate::dns::{self, Answer, Question};
 use crate::queue::MessageId;
@@ -70,7 +71,7 @@ fn story_with(timing: Timing, delivery: &str, names: &[(&str, Answer)], tell: im
         // Answers that come when the story is over have no one to hear them.
         let reply = move |shard, outcome| _ = done.unbounded_send((shard, outcome));
         let dns = resolver(&reactor, names);
-        let pool = Pool::new(reactor.clone(), Arc::new(config), dns, timing, metrics.clone(), reply);
+        let pool = Pool::new(reactor.clone(), Arc::new(config), &Trust::default(), dns, timing, metrics.clone(), reply);
         tell(World { reactor, pool, metrics, dones, leases: 0 }).await;
     })
     .expect("a shard");
@@ -108,7 +109,7 @@ fn ip(address: &str) -> IpAddr {
 /// A site with these hosts, the first one preferred.
 fn site(hosts: &[&str], port: u16) -> Arc<Site> {
     let hosts = hosts.iter().zip(1..).map(|(name, preference)| Host { name: (*name).into(), preference }).collect();
-    Arc::new(Site { key: "site".into(), hosts, port })
+    Arc::new(Site { key: "site".into(), hosts, port, assurance: Default::default() })
 }
 
 /// The site that is a peer's address.

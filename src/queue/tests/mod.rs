@@ -144,6 +144,7 @@ fn answer(code: u16, status: EnhancedCode, text: &str) -> Answer {
         reply: Some(Reply { code, enhanced: Some(status), text: text.into() }),
         text: format!("{code} {status} {text}").into(),
         remote: Some("mx.example [192.0.2.1]:25".into()),
+        tls: None,
     }
 }
 

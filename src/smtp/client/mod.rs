@@ -179,3 +179,12 @@ pub enum Failure {
     /// The connection's end; the text is for people.
     Lost(Box<str>),
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Reply(reply) => write!(f, "{reply}"),
+            Failure::Lost(why) => f.write_str(why),
+        }
+    }
+}

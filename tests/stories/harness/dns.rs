@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -42,13 +42,42 @@ impl Dns {
         command
     }
 
+    /// Serves zone `test`, signed when it is loaded, and below it zone `open.test`, which is not.
+    pub fn start_signed(records: &str, open: &str) -> Self {
+        Self::start_zones(free_address(), records, Some(open))
+    }
+
+    /// Writes the keys of the signed zone to a file, for those who trust it; gives the file.
+    pub fn trust_anchor(&self) -> PathBuf {
+        let port = self.address.port().to_string();
+        let server = format!("@{}", self.address.ip());
+        let keys = output(Command::new("kdig").args([&server, "-p", &port, "+noall", "+answer", "test.", "DNSKEY"]));
+        assert!(keys.contains("DNSKEY"), "{keys}");
+        let file = self.folder.path().join("anchor.key");
+        fs::write(&file, keys).expect("written");
+        file
+    }
+
     fn start_at(address: SocketAddr, records: &str) -> Self {
+        Self::start_zones(address, records, None)
+    }
+
+    fn start_zones(address: SocketAddr, records: &str, open: Option<&str>) -> Self {
         let folder = tempfile::Builder::new().prefix("ringpost-dns-").tempdir().expect("a folder");
         let zone = format!(
             "$ORIGIN test.\n$TTL 60\n@ SOA ns.test. root.test. 1 3600 600 86400 60\n@ NS ns.test.\nns A 127.0.0.1\n{records}"
         );
         fs::write(folder.path().join("test.zone"), zone).expect("written");
-        fs::write(folder.path().join("knot.conf"), configuration(folder.path(), address)).expect("written");
+        let mut settings = configuration(folder.path(), address);
+        if let Some(records) = open {
+            let open = format!("@ 60 SOA ns.test. root.test. 1 3600 600 86400 60\n@ NS ns.test.\n{records}");
+            fs::write(folder.path().join("open.zone"), open).expect("written");
+            let storage = folder.path().display();
+            settings += &format!(
+                "    dnssec-signing: on\n  - domain: open.test\n    storage: \"{storage}\"\n    file: open.zone\n"
+            );
+        }
+        fs::write(folder.path().join("knot.conf"), settings).expect("written");
         let mut command = Command::new("/usr/sbin/knotd");
         command
             .arg("-c")

@@ -6,6 +6,7 @@ pub mod client;
 pub mod dns;
 pub mod guide;
 pub mod mailbox;
+pub mod peers;
 pub mod scanners;
 pub mod server;
 pub mod smtp;

@@ -1,0 +1,162 @@
+//! Assurance: what a TLS session with a next hop must prove, and by whose words. Pure.
+//!
+//! Owns: the levels and where each comes from, what TLSA records and MTA-STS policies mean, and the verification of
+//! certificates by TLSA records.
+//! Never: asks for a record or a policy (`dns` and the control plane do), connects or falls back (`outbound` does).
+//! RFC: 7435 (opportunistic), 6698, 7671 and 7672 (DANE), 8461 (MTA-STS).
+//! Limits: [`dane::RECORDS_MAX`] records of a host, [`sts::POLICY_BYTES_MAX`] of a policy.
+//!
+//! Whichever comes first in this table decides:
+//!
+//! | what is known | what the session must prove | else |
+//! |---|---|---|
+//! | the route, or `[delivery.tls]`, says `off` | nothing | |
+//! | … `verified` | a certificate for the host's name from a trusted authority | deferred, 4.7.5 |
+//! | the host's TLSA records, validated | a certificate that they name | deferred, 4.7.5 |
+//! | its TLSA records cannot be looked up | | the host is passed over |
+//! | the recipient domain's policy enforces | the host is named there; a trusted certificate for its name | deferred, 4.7.5 |
+//! | TLSA records that nobody can use, or `required` | encryption | deferred, 4.7.4 |
+//! | nothing | nothing; what is offered is used | plain text |
+
+pub mod dane;
+pub mod sts;
+mod verifier;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+
+use crate::config::TlsLevel;
+
+pub use verifier::DaneVerifier;
+
+/// What sessions with the hosts of a site must prove.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Assurance {
+    /// How much.
+    pub level: TlsLevel,
+    /// Who says so.
+    pub policy: Policy,
+    /// Whom certificates are trusted by; `None`: the usual authorities.
+    pub ca_file: Option<Arc<Path>>,
+}
+
+impl Assurance {
+    /// What `[delivery.tls] mode` says.
+    pub fn usual(level: TlsLevel) -> Assurance {
+        Assurance { level, policy: Policy::of(level), ca_file: None }
+    }
+
+    /// What a route says.
+    pub fn of_route(level: TlsLevel, ca_file: Option<Arc<Path>>) -> Assurance {
+        Assurance { ca_file, ..Assurance::usual(level) }
+    }
+
+    /// What a recipient domain's MTA-STS policy enforces.
+    pub fn enforced() -> Assurance {
+        Assurance { level: TlsLevel::Verified, policy: Policy::MtaSts, ca_file: None }
+    }
+
+    /// Whether a host's TLSA records have a say.
+    pub fn heeds_dane(&self) -> bool {
+        match self.policy {
+            Policy::Opportunistic | Policy::Required | Policy::MtaSts => self.level != TlsLevel::Off,
+            Policy::Dane | Policy::Verified => false,
+        }
+    }
+}
+
+impl Default for Assurance {
+    fn default() -> Self {
+        Self::usual(TlsLevel::default())
+    }
+}
+
+/// Who says what a session must prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Nobody: encryption is better than none.
+    Opportunistic,
+    /// The configuration: encryption.
+    Required,
+    /// The configuration: a trusted certificate.
+    Verified,
+    /// The host's TLSA records.
+    Dane,
+    /// The recipient domain's MTA-STS policy.
+    MtaSts,
+}
+
+impl Policy {
+    fn of(level: TlsLevel) -> Policy {
+        match level {
+            TlsLevel::Off | TlsLevel::Opportunistic => Policy::Opportunistic,
+            TlsLevel::Required => Policy::Required,
+            TlsLevel::Verified => Policy::Verified,
+        }
+    }
+
+    /// Its name in events and in the names of sites.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Opportunistic => "opportunistic",
+            Policy::Required => "required",
+            Policy::Verified => "verified",
+            Policy::Dane => "dane",
+            Policy::MtaSts => "mta-sts",
+        }
+    }
+}
+
+/// How a session's peer has shown who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verified {
+    /// Not at all.
+    No,
+    /// Its certificate is the one that its TLSA records name.
+    Dane,
+    /// A trusted authority says that the certificate is the host's.
+    Authority,
+}
+
+impl Verified {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verified::No => "no",
+            Verified::Dane => "dane",
+            Verified::Authority => "authority",
+        }
+    }
+}
+
+/// What an encrypted session with a next hop came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Secured {
+    /// `TLSv1.3`, `TLSv1.2`.
+    pub protocol: &'static str,
+    /// The cipher suite's IANA name.
+    pub cipher: &'static str,
+    /// How the peer has shown who it is.
+    pub verified: Verified,
+    /// What it had to prove.
+    pub policy: Policy,
+}
+
+/// The authorities that certificates are verified by.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// The usual ones.
+    pub usual: Arc<RootCertStore>,
+    /// Those of the files that routes name.
+    pub by_file: BTreeMap<Arc<Path>, Arc<RootCertStore>>,
+}
+
+impl Default for Trust {
+    /// Nobody is trusted.
+    fn default() -> Self {
+        Self { usual: Arc::new(RootCertStore::empty()), by_file: BTreeMap::new() }
+    }
+}
