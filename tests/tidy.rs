@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dns", &["assurance"]),
     ("screening", &["config", "dns", "events", "smtp"]),
     ("inbound", &["authentication", "config", "events", "message", "policy", "queue", "screening", "smtp", "spool"]),
-    ("outbound", &["assurance", "bounce", "config", "crossing", "dns", "events", "queue", "route", "smtp"]),
+    ("outbound", &["assurance", "bounce", "config", "crossing", "dns", "events", "message", "queue", "route", "smtp"]),
     ("crossing", &["assurance", "authentication", "config", "inbound", "outbound", "queue"]),
     (
         "shard",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,6 +14,7 @@ use super::protection::Protection;
 use super::timing::Timing;
 use super::{RECIPIENTS_PER_TRANSACTION_MAX, Task};
 use crate::assurance::Secured;
+use crate::message::seven_bit;
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
 use crate::smtp::reply::EnhancedCode;
@@ -32,6 +34,8 @@ pub(super) struct Conversation {
     session: Session,
     remote: Box<str>,
     secured: Option<Secured>,
+    /// Of the recipients so far, where the peer takes only so many.
+    domains: Vec<Box<str>>,
     transactions: u32,
     completed: u32,
 }
@@ -64,7 +68,17 @@ pub(super) enum Delivery {
 impl Conversation {
     /// A conversation that waits for its greeting. `remote` is what the peer is called in answers.
     pub fn new(reactor: Reactor, timing: Timing, connection: Connection, session: Session, remote: Box<str>) -> Self {
-        Self { reactor, timing, connection, session, remote, secured: None, transactions: 0, completed: 0 }
+        Self {
+            reactor,
+            timing,
+            connection,
+            session,
+            remote,
+            secured: None,
+            domains: Vec::new(),
+            transactions: 0,
+            completed: 0,
+        }
     }
 
     /// Moves bytes from the greeting to the handshake, or to the point where the session is ready or has failed.
@@ -107,6 +121,19 @@ impl Conversation {
         self.session.can_transact() && matches!(self.session.next(), Step::Ready)
     }
 
+    /// Whether the peer may be given a task to `domain` on this connection (LIMITS RCPTDOMAINMAX, RFC 9422).
+    pub fn takes(&self, domain: &str) -> bool {
+        let is_known = self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain));
+        is_known || self.session.capabilities().domains_max.is_none_or(|domains_max| self.domains.len() < domains_max)
+    }
+
+    fn note_domain(&mut self, domain: &str) {
+        let counts = self.session.capabilities().domains_max.is_some();
+        if counts && !self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain)) {
+            self.domains.push(domain.into());
+        }
+    }
+
     /// Waits until the peer says something or ends the connection, at most as long as a connection may idle.
     pub async fn idle(&mut self) {
         let heard = self.connection.receive(self.timing.idle).await;
@@ -119,6 +146,8 @@ impl Conversation {
     /// [`Delivery::NotBegun`] where that is what happened, instead of an outcome.
     pub async fn deliver(&mut self, task: &Task, fresh_if_left: bool) -> Delivery {
         let reused = self.transactions > 0;
+        self.note_domain(task.domain());
+        let content = self.content(task).await;
         let mut outcomes = Vec::with_capacity(task.recipients.len());
         let mut left: Vec<usize> = (0..task.recipients.len()).collect();
         while !left.is_empty() {
@@ -126,7 +155,7 @@ impl Conversation {
                 outcomes.extend(left.drain(..).map(|at| (task.recipients[at].0, Outcome::Untried(0))));
                 break;
             }
-            let results = self.transact(task, self.batch(&mut left)).await;
+            let results = self.transact(task, &content, self.batch(&mut left)).await;
             if reused && fresh_if_left && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result)) {
                 return Delivery::NotBegun;
             }
@@ -145,6 +174,16 @@ impl Conversation {
         Delivery::Outcomes(outcomes)
     }
 
+    /// The content as the peer takes it: without 8BITMIME, as seven bits (RFC 6152 §3).
+    async fn content(&self, task: &Task) -> Arc<Vec<u8>> {
+        let content = task.content.clone();
+        if self.session.capabilities().eight_bit_mime || content.is_ascii() {
+            return content;
+        }
+        let convert = move || Arc::new(seven_bit(&content).into_owned());
+        self.reactor.blocking(convert).await
+    }
+
     /// Takes the recipients of the next transaction.
     fn batch(&self, left: &mut Vec<usize>) -> Vec<usize> {
         let peer_max = self.session.recipients_max().unwrap_or(usize::MAX).max(1);
@@ -153,13 +192,13 @@ impl Conversation {
     }
 
     /// One transaction with the recipients at `batch`.
-    async fn transact(&mut self, task: &Task, batch: Vec<usize>) -> Vec<(usize, Result)> {
+    async fn transact(&mut self, task: &Task, content: &Arc<Vec<u8>>, batch: Vec<usize>) -> Vec<(usize, Result)> {
         self.transactions += 1;
-        let content_s = task.content.len() as u64 / CONTENT_BYTES_PER_S_MIN;
+        let content_s = content.len() as u64 / CONTENT_BYTES_PER_S_MIN;
         self.session.transact(Transaction {
             sender: task.sender.clone(),
             recipients: batch.iter().map(|&at| task.recipients[at].1.clone()).collect(),
-            content: task.content.clone(),
+            content: content.clone(),
         });
         let deadline = self.reactor.now() + EXCHANGE_MAX + Duration::from_secs(content_s);
         let results = match self.advance(deadline).await {

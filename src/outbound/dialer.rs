@@ -8,15 +8,16 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use shards::Reactor;
 use shards::tls::Connection;
+use shards::{Instant, Reactor};
 
 use super::conversation::{Conversation, Pause, why};
 use super::metrics::{Metrics, count};
 use super::outcome::{Obstacle, Tried};
-use super::plain_hosts::PlainHosts;
 use super::protection::{Protection, Protections};
+use super::remembered::Remembered;
 use super::timing::Timing;
 use crate::assurance::Trust;
 use crate::assurance::dane::Tlsa;
@@ -25,6 +26,12 @@ use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
 use crate::smtp::client::{Phase, Session, Settings, Tls};
 use crate::smtp::reply::EnhancedCode;
+
+/// How long a host is spoken to in plain text after a handshake with it has failed.
+const PLAIN_MEMORY: Duration = Duration::from_secs(3600);
+
+/// How long an address at which no connection came about is tried after all others.
+const SILENT_MEMORY: Duration = Duration::from_secs(300);
 
 /// The status of a host that does not offer the TLS that is demanded.
 const NOT_OFFERED: EnhancedCode = EnhancedCode(4, 7, 4);
@@ -41,7 +48,24 @@ pub(super) struct Dialer {
     protections: RefCell<Protections>,
     dane: Cell<bool>,
     settings: RefCell<SessionSettings>,
-    plain_hosts: PlainHosts,
+    /// Hosts whose handshake fails, and plain text works.
+    plain_hosts: Remembered<Box<str>>,
+    /// Addresses at which nobody answered.
+    silent: Remembered<SocketAddr>,
+}
+
+/// A search for a connection.
+struct Search<'a> {
+    site: &'a Site,
+    deadline: Instant,
+    addresses_left: usize,
+    tried: Tried,
+}
+
+impl<'a> Search<'a> {
+    fn new(site: &'a Site, deadline: Instant) -> Self {
+        Self { site, deadline, addresses_left: ADDRESSES_MAX, tried: Tried::new() }
+    }
 }
 
 /// The session's settings with, with or without, and without STARTTLS.
@@ -97,7 +121,8 @@ impl Dialer {
             protections: RefCell::new(Protections::new(trust)),
             dane: Cell::new(config.delivery.tls.dane),
             settings: RefCell::new(SessionSettings::new(&config.hostname, &timing)),
-            plain_hosts: PlainHosts::default(),
+            plain_hosts: Remembered::new(PLAIN_MEMORY),
+            silent: Remembered::new(SILENT_MEMORY),
         }
     }
 
@@ -115,33 +140,61 @@ impl Dialer {
         self.timing.get()
     }
 
-    /// A session that is ready for its first transaction, or what was tried and why it did not come about.
+    /// A session that is ready for its first transaction, or what was tried and why it did not come about. Addresses at
+    /// which nobody answered lately come last: while the first host is down, the second one's connections do not wait for it.
     pub async fn open(&self, site: &Site) -> Result<Conversation, Tried> {
-        let mut tried = Tried::new();
-        let mut addresses_left = ADDRESSES_MAX;
-        let deadline = self.reactor.now() + self.timing().open;
+        let mut search = Search::new(site, self.reactor.now() + self.timing().open);
+        let mut silent = Vec::new();
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
             let (addresses, tlsa) = match self.look_up(site, host).await {
                 Ok(found) => found,
                 Err(obstacle) => {
-                    tried.push((host.name.clone(), obstacle));
+                    search.tried.push((host.name.clone(), obstacle));
                     continue;
                 }
             };
-            for address in addresses {
-                if addresses_left == 0 || self.reactor.now() >= deadline {
-                    return Err(tried);
-                }
-                addresses_left -= 1;
-                let remote: Box<str> = format!("{}[{address}]:{}", host.name, site.port).into();
-                let protection = self.protections.borrow().of(&site.assurance, &host.name, address, tlsa.as_ref());
-                match self.open_one(host, SocketAddr::new(address, site.port), &remote, &protection).await {
-                    Ok(conversation) => return Ok(conversation),
-                    Err(obstacle) => tried.push((remote, obstacle)),
+            for address in addresses.into_iter().map(|address| SocketAddr::new(address, site.port)) {
+                if self.silent.contains(&address, self.reactor.now()) {
+                    silent.push((host, address, tlsa.clone()));
+                } else if let Some(conversation) = self.attempt(&mut search, host, address, tlsa.as_ref()).await {
+                    return Ok(conversation);
                 }
             }
         }
-        Err(tried)
+        for (host, address, tlsa) in silent.into_iter().take(ADDRESSES_MAX) {
+            if let Some(conversation) = self.attempt(&mut search, host, address, tlsa.as_ref()).await {
+                return Ok(conversation);
+            }
+        }
+        Err(search.tried)
+    }
+
+    /// One address, while the search may go on.
+    async fn attempt(
+        &self,
+        search: &mut Search<'_>,
+        host: &Host,
+        address: SocketAddr,
+        tlsa: Option<&Tlsa>,
+    ) -> Option<Conversation> {
+        if search.addresses_left == 0 || self.reactor.now() >= search.deadline {
+            return None;
+        }
+        search.addresses_left -= 1;
+        let remote: Box<str> = format!("{}[{}]:{}", host.name, address.ip(), address.port()).into();
+        let protection = self.protections.borrow().of(&search.site.assurance, &host.name, address.ip(), tlsa);
+        let obstacle = match self.open_one(host, address, &remote, &protection).await {
+            Ok(conversation) => {
+                self.silent.forget(&address);
+                return Some(conversation);
+            }
+            Err(obstacle) => obstacle,
+        };
+        if matches!(obstacle, Obstacle::Lost(Phase::Connect, _)) {
+            self.silent.remember(address, self.reactor.now());
+        }
+        search.tried.push((remote, obstacle));
+        None
     }
 
     /// The addresses of a host, and its TLSA records where they have a say.
@@ -179,13 +232,13 @@ impl Dialer {
         protection: &Protection,
     ) -> Result<Conversation, Obstacle> {
         let may_fall_back = protection.config.is_some() && !protection.demanded;
-        if may_fall_back && self.plain_hosts.contains(&host.name, self.reactor.now()) {
+        if may_fall_back && self.plain_hosts.contains(&*host.name, self.reactor.now()) {
             return self.greet(address, remote, &protection.given_up()).await;
         }
         match self.greet(address, remote, protection).await {
             Err(Obstacle::Lost(Phase::StartTls, _)) if may_fall_back => {
                 let conversation = self.greet(address, remote, &protection.given_up()).await?;
-                self.plain_hosts.remember(&host.name, self.reactor.now());
+                self.plain_hosts.remember(host.name.clone(), self.reactor.now());
                 count(&self.metrics.tls_fallbacks);
                 Ok(conversation)
             }

@@ -12,9 +12,9 @@ pub mod dispatch;
 mod metrics;
 mod outcome;
 mod path;
-mod plain_hosts;
 pub mod pool;
 mod protection;
+mod remembered;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -53,6 +53,13 @@ pub struct Task {
     pub content: Arc<Vec<u8>>,
     /// An operator wants it tried at once: it ends the rest that its path is given.
     pub insists: bool,
+}
+
+impl Task {
+    /// The domain of its recipients, which is the same for all.
+    fn domain(&self) -> &str {
+        self.recipients.first().map_or("", |(_, recipient)| recipient.path.domain())
+    }
 }
 
 /// Nothing is wanted for a site.

@@ -305,6 +305,10 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
             return if conversation.has_worked() { End::Enough } else { End::Useless };
         }
         let Some(mut waiting) = next_task(pool, path, number, conversation).await else { return End::Enough };
+        if !conversation.takes(waiting.task.domain()) {
+            path.borrow_mut().push_back_first(waiting);
+            return End::Enough;
+        }
         // What still waits may be worth a connection beside this one.
         pool.pump(path);
         let begun = conversation.transactions();

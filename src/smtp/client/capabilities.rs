@@ -25,6 +25,8 @@ pub struct Capabilities {
     pub mails_max: Option<u32>,
     /// LIMITS RCPTMAX: recipients of one transaction (RFC 9422).
     pub recipients_max: Option<usize>,
+    /// LIMITS RCPTDOMAINMAX: domains of all recipients of one connection (RFC 9422).
+    pub domains_max: Option<usize>,
 }
 
 impl Capabilities {
@@ -64,6 +66,7 @@ impl Capabilities {
         let Some(number) = number.parse::<u32>().ok().filter(|number| *number > 0) else { return };
         match name.to_ascii_uppercase().as_str() {
             "MAILMAX" => self.mails_max = Some(number),
+            "RCPTDOMAINMAX" => self.domains_max = usize::try_from(number).ok(),
             "RCPTMAX" => self.recipients_max = usize::try_from(number).ok(),
             _ => {}
         }
@@ -94,6 +97,7 @@ mod tests {
             enhanced_status_codes: true,
             mails_max: Some(5),
             recipients_max: Some(20),
+            domains_max: Some(1),
         };
         assert_eq!(Capabilities::parse(text), all);
     }

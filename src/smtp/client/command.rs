@@ -13,8 +13,7 @@ macro_rules! push {
     };
 }
 
-/// MAIL with SIZE, BODY, SMTPUTF8, RET and ENVID as offered. Content with eight-bit bytes goes to a peer without
-/// 8BITMIME as it is, without BODY.
+/// MAIL with SIZE, BODY, SMTPUTF8, RET and ENVID as offered. A peer without 8BITMIME gets no BODY.
 pub(super) fn mail(transaction: &Transaction, offered: &Capabilities, output: &mut Vec<u8>) {
     let sender = &transaction.sender;
     push!(output, "MAIL FROM:<{}>", sender.path);

@@ -9,7 +9,7 @@
 //! A 421 at any point, a lost connection, or a reply that fits nothing ends the session: recipients without an answer
 //! are `Refused` with the 421, or `Lost`.
 //! RFC: 5321, 1870, 2920, 3030, 3207, 3461, 4954, 6152, 6531, 9422. Content with eight-bit bytes goes to a peer without
-//! 8BITMIME as it is.
+//! 8BITMIME as it is: the driver converts it before.
 //! Limits: those of [`remote`](super::remote) for replies; content goes out in blocks of 256 KiB.
 
 mod capabilities;

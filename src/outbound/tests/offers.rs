@@ -1,0 +1,70 @@
+//! What a peer takes, and where nobody answers.
+
+use super::*;
+
+/// A peer that offers this at EHLO.
+fn offering(world: &World, offer: &'static str) -> Peer {
+    world.peer(except("EHLO", Act::Say(offer)))
+}
+
+/// Hands in a task to one recipient at `domain`.
+fn give_to(world: &mut World, site: &Arc<Site>, domain: &str) {
+    world.leases += 1;
+    let mut task = task(site, world.leases, 1);
+    task.recipients[0].1.path = Mailbox::parse(&format!("r@{domain}"), false).expect("a mailbox");
+    world.pool.take(3, task);
+}
+
+#[test]
+fn a_connection_has_no_more_domains_than_the_peer_takes() {
+    story("connections_max = 1", &[], async |mut world| {
+        let peer = offering(&world, "250-peer.test\r\n250 LIMITS RCPTDOMAINMAX=2");
+        let site = site_of(&peer);
+        for domain in ["a.test", "B.test", "A.test", "c.test", "a.test", "b.test"] {
+            give_to(&mut world, &site, domain);
+            assert_eq!(shapes(&world.done().await), ["delivered 2.0.0 Dot"], "{domain}");
+        }
+        let lines = peer.record.lines.borrow();
+        let recipients = lines.iter().filter(|(_, line)| line.starts_with("RCPT"));
+        let connections: Vec<u32> = recipients.map(|(connection, _)| *connection).collect();
+        assert_eq!(connections, [1, 1, 1, 2, 2, 3]);
+    });
+}
+
+#[test]
+fn eight_bits_become_seven_for_a_peer_that_does_not_take_them() {
+    for (offer, expected) in [("250 peer.test", "=C3=BC"), ("250-peer.test\r\n250 8BITMIME", "ü")] {
+        story("", &[], async move |mut world| {
+            let peer = offering(&world, offer);
+            let mut task = task(&site_of(&peer), 1, 1);
+            task.sender.body = Body::EightBitMime;
+            task.content = Arc::new("Subject: x\r\n\r\nü\r\n".as_bytes().to_vec());
+            world.pool.take(3, task);
+            assert_eq!(shapes(&world.done().await), ["delivered 2.0.0 Dot"]);
+            let content = peer.record.messages.borrow()[0].1.clone();
+            assert!(content.ends_with(&format!("\r\n\r\n{expected}")), "{content}");
+            let takes_eight = offer.contains("8BITMIME");
+            assert_eq!(content.contains("Content-Transfer-Encoding: quoted-printable\r\n"), !takes_eight, "{content}");
+            assert_eq!(usize::from(takes_eight), peer.record.count("MAIL FROM:<sender@here.test> BODY=8BITMIME"));
+        });
+    }
+}
+
+#[test]
+fn an_address_at_which_nobody_answered_comes_last_for_a_while() {
+    let names = [("a.next.test", at(&["127.0.0.1"])), ("b.next.test", at(&["127.0.0.2"]))];
+    story("messages_per_connection_max = 1", &names, async |mut world| {
+        let second = Peer::start_at(&world.reactor, (ip("127.0.0.2"), 0).into(), |_| Act::Usual);
+        let port = second.address.port();
+        let site = site(&["a.next.test", "b.next.test"], port);
+        assert_eq!(shapes(&world.deliver(&site, 1).await), ["delivered 2.0.0 Dot"]);
+        // The first one is back, and nobody knows yet.
+        let first = Peer::start_at(&world.reactor, (ip("127.0.0.1"), port).into(), |_| Act::Usual);
+        assert_eq!(shapes(&world.deliver(&site, 1).await), ["delivered 2.0.0 Dot"]);
+        assert_eq!((first.record.connections.get(), second.record.connections.get()), (0, 2));
+        // It still is tried where the others are of no use.
+        let alone = super::site(&["a.next.test"], port);
+        assert_eq!(shapes(&world.deliver(&alone, 1).await), ["delivered 2.0.0 Dot"]);
+        assert_eq!(first.record.connections.get(), 1);
+    });
+}
