@@ -20,6 +20,7 @@ mod ring;
 pub mod sim;
 #[cfg(test)]
 mod small_disk;
+pub mod terminal;
 pub mod time;
 pub mod tls;
 

@@ -123,6 +123,8 @@ pub enum Event<'a> {
     Ordered {
         /// `hold`, `release`, `retry`, `bounce`, `suspend`, `resume`.
         order: &'static str,
+        /// Which recipients were meant: the conditions, or `all`.
+        selection: &'a dyn fmt::Display,
         /// How many recipients.
         recipients: u64,
     },
@@ -308,7 +310,9 @@ impl Event<'_> {
             Event::WebhookOverflow { webhook, events } => _ = line.put("webhook", webhook).put("events", events),
             Event::WebhookFailing { webhook, why } => _ = line.put("webhook", webhook).put("why", why),
             Event::WebhookBack { webhook, failures } => _ = line.put("webhook", webhook).put("failures", failures),
-            Event::Ordered { order, recipients } => _ = line.put("order", order).put("recipients", recipients),
+            Event::Ordered { order, selection, recipients } => {
+                line.put("order", order).put("selection", selection).put("recipients", recipients);
+            }
             Event::CheckpointFailed(why) | Event::ReloadRefused(why) | Event::Trouble(why) => _ = line.put("why", why),
             Event::Ready { shards } => _ = line.put("shards", shards),
             Event::Draining(seconds) => _ = line.put("patience_s", seconds),

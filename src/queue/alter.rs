@@ -63,7 +63,7 @@ impl Queue {
     /// Changes the selected recipients.
     pub(super) async fn alter(&self, alter: Alter, selection: &Selection) -> Result<u64, Error> {
         let changed = self.alter_pages(alter, selection).await?;
-        self.core.log.emit(&Event::Ordered { order: alter.name(), recipients: changed });
+        self.core.log.emit(&Event::Ordered { order: alter.name(), selection, recipients: changed });
         Ok(changed)
     }
 
@@ -77,7 +77,7 @@ impl Queue {
             self.core.reactor.yield_now().await;
         }
         self.slices_changed();
-        self.core.log.emit(&Event::Ordered { order: Alter::Retry.name(), recipients: changed });
+        self.core.log.emit(&Event::Ordered { order: Alter::Retry.name(), selection, recipients: changed });
         Ok(changed)
     }
 
@@ -214,7 +214,7 @@ impl Queue {
             }
             self.room_for_rows().await;
         }
-        self.core.log.emit(&Event::Ordered { order: "bounce", recipients: changed });
+        self.core.log.emit(&Event::Ordered { order: "bounce", selection, recipients: changed });
         Ok(changed)
     }
 }

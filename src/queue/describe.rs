@@ -26,14 +26,28 @@ pub struct Pause {
     pub why: Arc<str>,
 }
 
-/// A message with the given ones of its recipients; `pause_of` knows the pauses of domains.
-pub fn message(
-    id: MessageId,
-    row: &Row,
-    entries: &[&Entry],
-    now: Timestamp,
-    pause_of: &dyn Fn(&str) -> Option<Pause>,
-) -> Value {
+/// What holds for all messages at the moment.
+pub struct Moment<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// All delivery is suspended.
+    pub suspended: bool,
+    /// Knows the pauses of domains.
+    pub pause_of: &'a dyn Fn(&str) -> Option<Pause>,
+}
+
+/// What a recipient that is due waits for.
+enum Waits {
+    /// The time that its message is scheduled for.
+    ItsTime,
+    /// An operator: all delivery is suspended.
+    Resumption,
+    /// The rest of its destination.
+    EndOf(Pause),
+}
+
+/// A message with the given ones of its recipients.
+pub fn message(id: MessageId, row: &Row, entries: &[&Entry], moment: &Moment<'_>) -> Value {
     let mut object = identity(&Identity {
         id,
         arrival: row.arrival,
@@ -42,7 +56,7 @@ pub fn message(
         envid: row.sender.envid.as_deref(),
         account: row.account.as_deref(),
     });
-    object.insert("age_s".into(), now.since(row.arrival).as_secs().into());
+    object.insert("age_s".into(), moment.now.since(row.arrival).as_secs().into());
     object.insert("bytes".into(), row.content_bytes.into());
     if let Some(client) = &row.client {
         object.insert("client".into(), format!("{} [{}]", client.name, client.address).into());
@@ -53,7 +67,7 @@ pub fn message(
     if let Some(time) = row.tagged.scheduled {
         object.insert("scheduled".into(), date::rfc3339(time).into());
     }
-    object.insert("recipients".into(), entries.iter().map(|entry| recipient(row, entry, now, pause_of)).collect());
+    object.insert("recipients".into(), entries.iter().map(|entry| recipient(row, entry, moment)).collect());
     Value::Object(object)
 }
 
@@ -70,7 +84,7 @@ pub fn event(id: EventId, event: &Event) -> Value {
     object.insert("event".into(), event.name(id).to_string().into());
     object.insert("type".into(), event.kind.name().into());
     object.insert("time".into(), date::rfc3339(timestamp(event.at_s)).into());
-    object.insert("recipient".into(), standing(&event.recipient, &event.standing, false, None));
+    object.insert("recipient".into(), standing(&event.recipient, &event.standing, None));
     Value::Object(object)
 }
 
@@ -100,31 +114,39 @@ fn identity(identity: &Identity<'_>) -> Map<String, Value> {
     object
 }
 
-fn recipient(row: &Row, entry: &Entry, now: Timestamp, pause_of: &dyn Fn(&str) -> Option<Pause>) -> Value {
-    let state = entry.standing.state;
-    let pause = match state {
-        State::Due { at_s } => {
-            let pause = pause_of(&domain_of(entry.recipient.path.as_str()));
-            pause.filter(|pause| pause.until > timestamp(at_s))
-        }
-        State::Held | State::Delivered { .. } | State::Failed { .. } => None,
-    };
-    standing(&entry.recipient, &entry.standing, row.waits_for_its_time(state, now), pause.as_ref())
+fn recipient(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Value {
+    standing(&entry.recipient, &entry.standing, waits(row, entry, moment).as_ref())
 }
 
-/// How a recipient stands; `waits`: for the time that its message is scheduled for.
-fn standing(recipient: &Recipient, standing: &Standing, waits: bool, pause: Option<&Pause>) -> Value {
+fn waits(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Option<Waits> {
+    let State::Due { at_s } = entry.standing.state else { return None };
+    if row.waits_for_its_time(entry.standing.state, moment.now) {
+        return Some(Waits::ItsTime);
+    }
+    if moment.suspended {
+        return Some(Waits::Resumption);
+    }
+    let pause = (moment.pause_of)(&domain_of(entry.recipient.path.as_str()));
+    pause.filter(|pause| pause.until > timestamp(at_s)).map(Waits::EndOf)
+}
+
+/// How a recipient stands, and what keeps it.
+fn standing(recipient: &Recipient, standing: &Standing, waits: Option<&Waits>) -> Value {
     let Standing { state, attempts, last } = standing;
     let mut object = json!({
         "address": recipient.path.as_str(),
-        "state": if waits { "scheduled" } else { state_name(*state) },
+        "state": if matches!(waits, Some(Waits::ItsTime)) { "scheduled" } else { state_name(*state) },
         "attempts": attempts,
-        "explanation": if waits {
-            "held back until the Date that it bears".into()
-        } else {
-            explain(standing, pause)
-        },
+        "explanation": explain(standing, waits),
     });
+    let pause = match waits {
+        Some(Waits::EndOf(pause)) => Some(pause),
+        Some(Waits::Resumption) => {
+            object["suspended"] = true.into();
+            None
+        }
+        Some(Waits::ItsTime) | None => None,
+    };
     if let State::Due { at_s } = state {
         object["next"] = date::rfc3339(pause.map_or(timestamp(*at_s), |pause| pause.until)).into();
     }
@@ -177,7 +199,7 @@ fn state_name(state: State) -> &'static str {
 }
 
 /// A recipient's standing in a sentence.
-fn explain(standing: &Standing, pause: Option<&Pause>) -> String {
+fn explain(standing: &Standing, waits: Option<&Waits>) -> String {
     let because = match &standing.last {
         None => String::new(),
         Some(said) => match &said.remote {
@@ -186,9 +208,20 @@ fn explain(standing: &Standing, pause: Option<&Pause>) -> String {
         },
     };
     let attempt = u32::from(standing.attempts) + 1;
-    if let Some(Pause { until, why }) = pause {
-        let until = date::rfc3339(*until);
-        return format!("waiting for attempt {attempt}: its destination is left alone until {until}, because: {why}");
+    match waits {
+        Some(Waits::ItsTime) => return "held back until the Date that it bears".into(),
+        Some(Waits::Resumption) => {
+            return format!(
+                "held: the server was started with --hold, until `ringpost queue release --all` resumes delivery{because}"
+            );
+        }
+        Some(Waits::EndOf(Pause { until, why })) => {
+            let until = date::rfc3339(*until);
+            return format!(
+                "waiting for attempt {attempt}: its destination is left alone until {until}, because: {why}"
+            );
+        }
+        None => {}
     }
     match standing.state {
         State::Due { .. } if standing.attempts == 0 && because.is_empty() => "waiting for its first attempt".into(),

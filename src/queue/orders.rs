@@ -3,8 +3,10 @@
 //! Orders about many messages go through the queue a page at a time ([`PAGE_MESSAGES`]), so that a million of them
 //! never block the shard. Listing begins at any id at once, because rows are in the order of ids.
 
+use std::fmt;
+
 use super::alter::Alter;
-use super::describe::{self, Pause};
+use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
 use super::ready::Ready;
 use super::row::{Content, Entry, Row, domain_of};
@@ -32,10 +34,63 @@ pub struct Selection {
     pub recipient: Option<Box<str>>,
     /// The reverse-path.
     pub sender: Option<Box<str>>,
-    /// due, held (leased recipients are shown as due, and scheduled ones are due).
-    pub state: Option<Box<str>>,
+    /// In which state.
+    pub state: Option<StateWanted>,
     /// Because of which destination the recipient's domain rests now, as [`Waiting`] names it.
     pub destination: Option<Box<str>>,
+}
+
+/// States that can be selected. Leased recipients are due, and scheduled ones too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateWanted {
+    /// Waiting for an attempt, now or later.
+    Due,
+    /// Of these: those of which nothing was said yet.
+    New,
+    /// Of these: those that were put off.
+    Deferred,
+    /// Held by an operator.
+    Held,
+}
+
+impl StateWanted {
+    /// All of them, by their names.
+    pub const ALL: [(&str, StateWanted); 4] = [
+        ("due", StateWanted::Due),
+        ("new", StateWanted::New),
+        ("deferred", StateWanted::Deferred),
+        ("held", StateWanted::Held),
+    ];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<StateWanted> {
+        Self::ALL.iter().find(|state| state.0 == name).map(|state| state.1)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|state| state.1 == self).map_or("", |state| state.0)
+    }
+}
+
+impl fmt::Display for Selection {
+    /// The conditions, as `queue` takes them; `all` where there are none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.map(|id| id.to_string());
+        let sender = self.sender.as_deref().map(|sender| if sender.is_empty() { "<>" } else { sender });
+        let conditions = [
+            ("id", id.as_deref()),
+            ("domain", self.domain.as_deref()),
+            ("recipient", self.recipient.as_deref()),
+            ("sender", sender),
+            ("state", self.state.map(StateWanted::name)),
+            ("destination", self.destination.as_deref()),
+        ];
+        let given: Vec<String> =
+            conditions.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}"))).collect();
+        f.write_str(if given.is_empty() { "all" } else { "" })?;
+        f.write_str(&given.join(", "))
+    }
 }
 
 /// An order.
@@ -109,8 +164,8 @@ pub enum Order {
 /// and ORCPT (RFC 3461). `state` is due, held, delivered or failed, or scheduled: due at the Date that the message bears,
 /// which is the message's `scheduled`. `next` belongs to due and scheduled, what follows it to the last attempt: `code`
 /// where a peer replied, the words of other systems as [`crate::bounce::classify()`] gives them. Where the destination is
-/// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. In a list,
-/// `recipients` are those that were selected. `Show` may add more, such as `subject`.
+/// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. Where all delivery is
+/// suspended, a recipient that is due has `"suspended": true`. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
 ///
 /// Webhooks are told the same: see [`describe::event`].
 #[derive(Clone, Debug)]
@@ -147,12 +202,15 @@ impl Selection {
     /// Whether a queued recipient of an admitted message is selected; `ready` knows which domains rest.
     pub(super) fn selects(&self, entry: &Entry, ready: &Ready) -> bool {
         let address = entry.recipient.path.as_str();
-        let state = match entry.standing.state {
-            State::Due { .. } => "due",
-            State::Held => "held",
-            State::Delivered { .. } | State::Failed { .. } => return false,
+        let is_new = entry.standing.last.is_none();
+        let is_in = |wanted: StateWanted| match (wanted, entry.standing.state) {
+            (StateWanted::Due, State::Due { .. }) | (StateWanted::Held, State::Held) => true,
+            (StateWanted::New, State::Due { .. }) => is_new,
+            (StateWanted::Deferred, State::Due { .. }) => !is_new,
+            _ => false,
         };
-        self.state.as_deref().is_none_or(|wanted| wanted == state)
+        entry.standing.state.ended_s().is_none()
+            && self.state.is_none_or(is_in)
             && self.domain.as_deref().is_none_or(|wanted| wanted == domain_of(address))
             && self.recipient.as_deref().is_none_or(|wanted| address.eq_ignore_ascii_case(wanted))
             && self.destination.as_deref().is_none_or(|wanted| ready.rests_at(&domain_of(address), wanted))
@@ -204,12 +262,12 @@ impl Queue {
             && let Some(page) = pages.next().await?
         {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
-            let ready = &self.core.state.borrow().ready;
+            let state = self.core.state.borrow();
+            let moment = Moment { now: self.now(), suspended: state.suspended, pause_of: &|name| self.pause_of(name) };
             let chosen = admitted.filter_map(|(id, row)| {
-                let selected = row.recipients.iter().filter(|entry| selection.selects(entry, ready));
+                let selected = row.recipients.iter().filter(|entry| selection.selects(entry, &state.ready));
                 let entries: Vec<&Entry> = selected.collect();
-                (!entries.is_empty())
-                    .then(|| describe::message(*id, row, &entries, self.now(), &|name| self.pause_of(name)))
+                (!entries.is_empty()).then(|| describe::message(*id, row, &entries, &moment))
             });
             listed.extend(chosen.take(limit - listed.len()));
         }
@@ -217,16 +275,18 @@ impl Queue {
     }
 
     pub(super) async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
-        let row = {
+        let (row, suspended) = {
             let state = self.core.state.borrow();
-            match state.rows.read(id, Row::clone)? {
+            let row = match state.rows.read(id, Row::clone)? {
                 Some(row) => Some(row),
                 None => state.rows.done(id)?,
-            }
+            };
+            (row, state.suspended)
         };
         let Some(row) = row else { return Ok(None) };
         let entries: Vec<&Entry> = row.recipients.iter().collect();
-        let mut message = describe::message(id, &row, &entries, self.now(), &|name| self.pause_of(name));
+        let moment = Moment { now: self.now(), suspended, pause_of: &|name| self.pause_of(name) };
+        let mut message = describe::message(id, &row, &entries, &moment);
         let header = match &row.content {
             Content::Removed(header) => header.clone(),
             // It may have been removed a moment ago; then there is no subject to be shown.
@@ -253,10 +313,10 @@ impl Queue {
             return None;
         };
         let state = self.core.state.borrow();
-        match (domain.as_deref(), wanted.as_deref()) {
+        match (domain.as_deref(), *wanted) {
             (None, None) => Some(state.tally.queued),
-            (None, Some("held")) => Some(state.tally.held),
-            (None, Some("due")) => Some(state.tally.queued - state.tally.held),
+            (None, Some(StateWanted::Held)) => Some(state.tally.held),
+            (None, Some(StateWanted::Due)) => Some(state.tally.queued - state.tally.held),
             (Some(domain), None) => Some(state.ready.queued_at(domain)),
             _ => None,
         }
@@ -285,7 +345,8 @@ impl Queue {
     fn suspend(&self, suspend: bool) {
         self.core.state.borrow_mut().suspended = suspend;
         let order = if suspend { "suspend" } else { "resume" };
-        self.core.log.emit(&Event::Ordered { order, recipients: self.core.state.borrow().tally.queued });
+        let recipients = self.core.state.borrow().tally.queued;
+        self.core.log.emit(&Event::Ordered { order, selection: &"all", recipients });
         self.core.ready.give();
     }
 

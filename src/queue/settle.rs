@@ -185,7 +185,7 @@ impl Queue {
                 let Some(entry) = row.recipients.get(usize::from(*index)) else { continue };
                 let free = lease.is_some() || !state.leases.holds(message, *index);
                 if free && entry.standing.state.ended_s().is_none() {
-                    let judged = judge(row, entry, outcome, &config.retry, now, random);
+                    let judged = judge(row, entry, outcome, &config.retry, now, random, lease.is_some());
                     let action = action(row, entry, outcome, &judged, &config);
                     plan.add(message, *index, entry, judged, action, now);
                 }
@@ -364,10 +364,18 @@ fn action(row: &Row, entry: &Entry, outcome: &Outcome, judged: &Judged, config: 
 }
 
 /// What `outcome` means to a recipient. What is still queued at its end of life fails.
-fn judge(row: &Row, entry: &Entry, outcome: &Outcome, retry: &Retry, now: Timestamp, random: u64) -> Judged {
+fn judge(
+    row: &Row,
+    entry: &Entry,
+    outcome: &Outcome,
+    retry: &Retry,
+    now: Timestamp,
+    random: u64,
+    is_attempt: bool,
+) -> Judged {
     let now_s = seconds(now);
     let too_old = schedule::end_of_life(retry, row.begin()) <= now;
-    let attempts = entry.standing.attempts.saturating_add(1);
+    let attempts = entry.standing.attempts.saturating_add(u16::from(is_attempt));
     let changed = |state: At, attempts: u16, answer: &Answer| {
         Judged::Changed(Standing { state, attempts, last: Some(Said::new(answer, now_s)) }, answer.clone())
     };

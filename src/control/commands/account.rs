@@ -6,6 +6,8 @@ use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use clap::Subcommand;
 
+use shards::terminal::Hidden;
+
 use super::Failure;
 
 /// The longest password: more than anyone types, less than a mistake of a pipe.
@@ -33,7 +35,8 @@ fn read(mut input: impl Read, typed: bool) -> Result<Vec<u8>, Failure> {
     let mut password = Vec::new();
     if typed {
         // One octet at a time: what comes after the line is not for us.
-        eprintln!("Type the password (it is shown), then Enter:");
+        let _hidden = Hidden::begin(std::io::stdin());
+        eprint!("Password (it is not shown): ");
         while password.last() != Some(&b'\n') && input.by_ref().take(1).read_to_end(&mut password).map_err(failed)? > 0
         {
         }

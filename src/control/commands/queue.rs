@@ -1,5 +1,7 @@
 //! `ringpost queue`.
 
+use std::io::{BufRead, IsTerminal};
+
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use crate::control::desk::Change;
 use crate::control::http::{Wanted, WantedDomains};
 use crate::control::socket;
 use crate::queue::MessageId;
+use crate::queue::orders::StateWanted;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -28,6 +31,8 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  ringpost queue hold 0010000000000a2f")]
     Hold(ChangeArguments),
     /// Release held recipients, to be tried now; --all also resumes suspended delivery
+    ///
+    /// What waits for a destination that rests is not held: `retry` tries it at once, and with --destination all of it.
     #[command(after_help = "Example:\n  ringpost queue release --all")]
     Release(ChangeArguments),
     /// Try recipients now that wait for their next attempt, also where their destination rests
@@ -38,7 +43,7 @@ pub(super) enum Command {
     Retry(ChangeArguments),
     /// Give recipients up: their senders get a failure notice
     #[command(after_help = "Example:\n  ringpost queue bounce --recipient jo@example.org")]
-    Bounce(ChangeArguments),
+    Bounce(BounceArguments),
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +106,15 @@ pub(super) struct ChangeArguments {
     common: Common,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct BounceArguments {
+    #[command(flatten)]
+    change: ChangeArguments,
+    /// Do not ask before everything is given up
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Which recipients; every given condition must hold.
 #[derive(Debug, Args)]
 struct Conditions {
@@ -116,8 +130,8 @@ struct Conditions {
     /// Those of a sender (the reverse-path; `<>` for notices)
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
-    /// Those in a state
-    #[arg(long, value_parser = ["due", "held"])]
+    /// Those in a state: due, of these new (nothing was said yet) or deferred; or held
+    #[arg(long, value_parser = StateWanted::ALL.map(|state| state.0))]
     state: Option<String>,
     /// Those at domains that rest because of a destination, as `queue domains` shows it
     #[arg(long)]
@@ -156,7 +170,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::Hold(arguments) => change(Change::Hold, arguments),
         Command::Release(arguments) => change(Change::Release, arguments),
         Command::Retry(arguments) => change(Change::Retry, arguments),
-        Command::Bounce(arguments) => change(Change::Bounce, arguments),
+        Command::Bounce(arguments) => bounce(arguments),
     }
 }
 
@@ -233,6 +247,29 @@ fn show_all(arguments: &ShowArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Giving up everything cannot be undone: a person is asked, a script must have said so.
+fn bounce(arguments: &BounceArguments) -> Result<(), Failure> {
+    if arguments.change.all && !arguments.yes {
+        let input = std::io::stdin();
+        if !input.is_terminal() {
+            let usage = "ringpost: bounce --all gives up every recipient in the queue: say --yes, too";
+            return Err(Failure::Wrong(vec![usage.into()]));
+        }
+        let answer = ask(&arguments.change.common, Method::GET, "/api/v1/queue/count", None)?;
+        eprint!("Give up all {} recipients in the queue? Their senders get notices. [y/N] ", answer["recipients"]);
+        if !agrees(input.lock()) {
+            return Err(Failure::Failed("nothing was given up".into()));
+        }
+    }
+    change(Change::Bounce, &arguments.change)
+}
+
+fn agrees(mut input: impl BufRead) -> bool {
+    let mut answer = String::new();
+    let read = input.read_line(&mut answer);
+    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
 fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     let (verb, done) = match change {
         Change::Hold => ("hold", "held"),
@@ -264,6 +301,14 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     print(&format!("{recipients} recipient{} {done}\n", if recipients == 1 { "" } else { "s" }));
     if let Some(message) = untouched {
         eprintln!("Its recipients are {}.", states(&message).join(", "));
+    }
+    if change == Change::Release && recipients == 0 {
+        eprintln!("What waits for a destination that rests is not held: `ringpost queue retry` tries it.");
+    }
+    if answer["suspended"] == true {
+        eprintln!(
+            "All delivery is suspended, as the server was started with --hold: `ringpost queue release --all` resumes it."
+        );
     }
     if let Some(destination) = answer["waiting_still"]["destination"].as_str() {
         let others = &answer["waiting_still"]["recipients"];
@@ -310,4 +355,17 @@ fn print_json(value: &Value) -> Result<(), Failure> {
 fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        for (answer, expected) in [("y\n", true), (" YES \n", true), ("\n", false), ("", false), ("yesterday\n", false)]
+        {
+            assert_eq!(agrees(answer.as_bytes()), expected, "{answer:?}");
+        }
+    }
 }

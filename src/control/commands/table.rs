@@ -10,6 +10,8 @@ use crate::control::clock;
 
 /// The widest that a column gets, in characters; the last column has no end.
 const COLUMN_WIDTH_MAX: usize = 48;
+/// Why nothing that is due is tried.
+const SUSPENDED: &str = "held: started with --hold; queue release --all resumes delivery";
 /// Between columns.
 const GAP: &str = "  ";
 
@@ -45,7 +47,7 @@ fn list(messages: &[Value], now: Timestamp) -> String {
                 text(&recipient["state"]),
                 text(&recipient["attempts"]),
                 next(recipient, now),
-                text(&recipient["why"]),
+                why(recipient),
             ]);
         }
     }
@@ -99,10 +101,14 @@ fn sheet(message: &Value, now: Timestamp) -> String {
             text(&recipient["category"]),
             text(&recipient["rule"]),
             text(&recipient["remote"]),
-            text(&recipient["why"]),
+            why(recipient),
         ]);
     }
     sheet.push_str(&align(&rows));
+    sheet.push('\n');
+    for recipient in recipients(message).filter(|recipient| recipient["explanation"].is_string()) {
+        let _ = writeln!(sheet, "{}: {}", text(&recipient["address"]), text(&recipient["explanation"]));
+    }
     sheet
 }
 
@@ -157,7 +163,20 @@ fn time(value: &Value) -> Option<Timestamp> {
     u64::try_from(at.as_millisecond()).ok().map(Timestamp::from_millis)
 }
 
+/// What was said last, after what holds up everything.
+fn why(recipient: &Value) -> String {
+    let said = text(&recipient["why"]);
+    match (recipient["suspended"] == true, said.is_empty()) {
+        (false, _) => said,
+        (true, true) => SUSPENDED.into(),
+        (true, false) => format!("{SUSPENDED}; {said}"),
+    }
+}
+
 fn next(recipient: &Value, now: Timestamp) -> String {
+    if recipient["suspended"] == true {
+        return String::new();
+    }
     match time(&recipient["next"]) {
         Some(next) if next > now => format!("in {}", span(next.since(now))),
         Some(_) => "now".into(),
@@ -197,7 +216,7 @@ mod tests {
             "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "", "bytes": 12_345,
             "recipients": [
                 { "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
-                  "status": "4.2.2", "category": "mailbox-full", "rule": "enhanced:x.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
+                  "explanation": "waiting for attempt 3", "status": "4.2.2", "category": "mailbox-full", "rule": "enhanced:x.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
                 { "address": "ann@example.org", "state": "held", "attempts": 0 },
             ],
         })
@@ -242,10 +261,20 @@ b.test  1           0
         let sheet = sheet(&message(), now());
         assert!(sheet.contains("arrival:  2026-11-23T07:44:43.120Z (5m ago)\n"), "{sheet}");
         assert!(sheet.contains("sender:   <>\n"), "{sheet}");
+        assert!(sheet.ends_with("\n\njo@example.org: waiting for attempt 3\n"), "what is explained: {sheet}");
         assert!(
             sheet.contains("4.2.2   mailbox-full  enhanced:x.2.2  mx.example.org [192.0.2.1]  452 4.2.2"),
             "{sheet}"
         );
+    }
+
+    #[test]
+    fn suspended_delivery_shows() {
+        let mut message = message();
+        message["recipients"][0]["suspended"] = true.into();
+        let list = list(&[message], now());
+        let line = list.lines().nth(1).expect("a recipient");
+        assert!(line.contains(&format!("due    2            {SUSPENDED}; 452 4.2.2")), "{list}");
     }
 
     #[test]

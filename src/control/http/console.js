@@ -3,6 +3,7 @@
 
 const REFRESH_MS = 3000;
 const PAGE = 100;
+const SUSPENDED = "held: started with --hold; `ringpost queue release --all` resumes delivery";
 const byId = (id) => document.getElementById(id);
 let timer = null;
 
@@ -27,10 +28,19 @@ function element(name, text) {
   return made;
 }
 
+// ISO 8601 in the viewer's zone, which is named: "2026-11-25 23:04:05 +02:00".
+function zoned(date) {
+  const minutes = -date.getTimezoneOffset();
+  const two = (number) => String(Math.trunc(number)).padStart(2, "0");
+  const local = new Date(date.getTime() + minutes * 60000).toISOString();
+  const zone = `${minutes < 0 ? "-" : "+"}${two(Math.abs(minutes) / 60)}:${two(Math.abs(minutes) % 60)}`;
+  return `${local.slice(0, 10)} ${local.slice(11, 19)} ${zone}`;
+}
+
 function showCounters(text) {
   const sums = new Map();
   for (const line of text.split("\n")) {
-    const found = /^ringpost_(\w+)\{[^}]*\} (\d+)$/.exec(line);
+    const found = /^ringpost_(\w+)(?:\{[^}]*\})? (\d+)$/.exec(line);
     if (found) sums.set(found[1], (sums.get(found[1]) ?? 0) + Number(found[2]));
   }
   byId("counters").replaceChildren(...[...sums].map(([name, value]) => {
@@ -41,12 +51,21 @@ function showCounters(text) {
 }
 
 function showMessages(page) {
-  const time = (text) => (text ? new Date(text).toLocaleString() : "");
+  const time = (text) => {
+    const made = element("time", text && zoned(new Date(text)));
+    if (text) made.dateTime = text;
+    return made;
+  };
+  const why = ({ suspended, why }) => [suspended && SUSPENDED, why].filter(Boolean).join("; ");
   const rows = page.messages.flatMap((message) => message.recipients.map((recipient) => {
     const row = element("tr");
     const cells = [message.id, time(message.arrival), `<${message.sender}>`, recipient.address, recipient.state,
-      recipient.attempts, time(recipient.next), recipient.why];
-    row.append(...cells.map((cell) => element("td", cell)));
+      recipient.attempts, time(recipient.suspended ? null : recipient.next), why(recipient)];
+    row.append(...cells.map((cell) => {
+      const made = element("td", cell instanceof Node ? "" : cell);
+      if (cell instanceof Node) made.append(cell);
+      return made;
+    }));
     return row;
   }));
   byId("messages").replaceChildren(...rows);
@@ -66,7 +85,7 @@ async function refresh() {
     showCounters(metrics);
     byId("queued").textContent = `(${count.recipients.toLocaleString()} recipients)`;
     showMessages(page);
-    setState(`running, as of ${new Date().toLocaleTimeString()}`, false);
+    setState(`running, as of ${zoned(new Date())}`, false);
     byId("content").hidden = false;
     byId("sign-in").hidden = true;
   } catch (error) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::control::desk::{Change, Desk, PAGE_MAX};
 use crate::queue::MessageId;
-use crate::queue::orders::{Domains, Selection, Waiting};
+use crate::queue::orders::{Domains, Selection, StateWanted, Waiting};
 
 /// Messages of a page where nothing is said.
 const PAGE_DEFAULT: usize = 100;
@@ -33,7 +33,7 @@ pub struct Wanted {
     /// The reverse-path; `<>` is the null one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// `due` or `held`.
+    /// `due`, and of these `new` and `deferred`; or `held`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Because of which destination the recipient's domain rests now.
@@ -58,16 +58,16 @@ impl Wanted {
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
-        let state = match self.state.as_deref() {
-            None | Some("due" | "held") => self.state.as_deref().map(Into::into),
-            Some(other) => return Err(bad(format!("state: `{other}` must be `due` or `held`"))),
+        let state = |name: &str| {
+            StateWanted::named(name)
+                .ok_or_else(|| bad(format!("state: `{name}` must be `due`, `new`, `deferred` or `held`")))
         };
         Ok(Selection {
             id: self.id.as_deref().map(message_id).transpose()?,
             domain: self.domain.as_ref().map(|domain| domain.to_lowercase().into()),
             recipient: self.recipient.as_deref().map(|path| without_brackets(path).into()),
             sender: self.sender.as_deref().map(|path| without_brackets(path).into()),
-            state,
+            state: self.state.as_deref().map(state).transpose()?,
             destination: self.destination.as_deref().map(Into::into),
         })
     }
@@ -189,10 +189,17 @@ pub(super) async fn retry(State(desk): State<Desk>, ordered: Ordered) -> Result<
         _ => None,
     };
     let Json(mut answer) = change(&desk, Change::Retry, ordered).await?;
+    if is_suspended(&desk).await? {
+        answer["suspended"] = true.into();
+    }
     if let Some((destination, recipients)) = waits_too {
         answer["waiting_still"] = json!({ "destination": destination, "recipients": recipients });
     }
     Ok(Json(answer))
+}
+
+async fn is_suspended(desk: &Desk) -> Result<bool, Refusal> {
+    Ok(desk.metrics().await?.iter().flatten().any(|metric| *metric == ("delivery_suspended", 1)))
 }
 
 /// The destination because of which a domain rests, and the recipients at other domains that wait for it too.

@@ -159,7 +159,7 @@ fn what_is_wrong_is_said() {
         assert!(get("/api/v1/queue/0000000000000009").contains("there is no message 0000000000000009"));
         assert!(get("/api/v1/queue/xyz").contains("`xyz` is not the id of a message"));
         assert!(get("/api/v1/queue?limit=0").contains("between 1 and 1000"));
-        assert!(get("/api/v1/queue?state=leased").contains("`due` or `held`"));
+        assert!(get("/api/v1/queue?state=leased").contains("`deferred` or `held`"));
         assert!(get("/api/v1/queue?colour=red").contains("unknown field `colour`"));
         assert!(get("/api/v1/messages").contains("message_id"));
         assert!(get("/api/v2").contains("nothing at this address"));

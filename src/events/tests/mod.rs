@@ -64,7 +64,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::Notified { id, about: id, action: "failed", recipient: said },
         Event::Uncertain { id, recipient: said },
         Event::Recovered { recipients: 1, frames: 2, took_ms: 3 },
-        Event::Ordered { order: "hold", recipients: 1 },
+        Event::Ordered { order: "hold", selection: &said, recipients: 1 },
         Event::Space { accepting: false },
         Event::Space { accepting: true },
         Event::WebhookOverflow { webhook: "crm", events: 1 },

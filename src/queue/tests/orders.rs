@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::*;
 use crate::queue::alter::CHANGES_PER_FRAME_MAX;
-use crate::queue::orders::{Domains, Order, Report, Selection, Waiting};
+use crate::queue::orders::{Domains, Order, Report, Selection, StateWanted, Waiting};
 
 fn at_domain(domain: &str) -> Selection {
     Selection { domain: Some(domain.into()), ..Selection::default() }
 }
 
 fn in_state(state: &str) -> Selection {
-    Selection { state: Some(state.into()), ..Selection::default() }
+    Selection { state: StateWanted::named(state), ..Selection::default() }
 }
 
 async fn count(queue: &Queue, order: Order) -> u64 {
@@ -79,7 +79,7 @@ fn counts_agree_with_what_is_queued() {
         assert_eq!(of(in_state("held")).await, 1);
         assert_eq!(of(in_state("due")).await, 3);
         assert_eq!(of(Selection { recipient: Some("X@one.test".into()), ..Selection::default() }).await, 2);
-        assert_eq!(of(Selection { state: Some("due".into()), ..at_domain("one.test") }).await, 2);
+        assert_eq!(of(Selection { state: Some(StateWanted::Due), ..at_domain("one.test") }).await, 2);
         assert_eq!(of(at_domain("none.test")).await, 0);
     });
 }
@@ -317,13 +317,45 @@ fn a_crash_between_an_orders_frames_leaves_everyone_in_one_state() {
     });
 }
 
+#[test]
+fn what_was_put_off_is_told_from_what_is_new() {
+    World::new().run(|reactor, queue| async move {
+        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        settle(&queue, &lease(&queue).await, &deferred()).await;
+        accept(&reactor, &queue, "a@sender.test", &["y@two.test", "z@two.test"]).await;
+        for (state, recipients) in [("due", 3), ("new", 2), ("deferred", 1), ("held", 0)] {
+            assert_eq!(count(&queue, Order::Count(in_state(state))).await, recipients, "{state}");
+        }
+        assert_eq!(count(&queue, Order::Hold(in_state("deferred"))).await, 1);
+        assert_eq!(count(&queue, Order::Count(in_state("held"))).await, 1);
+        assert_eq!(count(&queue, Order::Count(in_state("deferred"))).await, 0, "what is held is not due");
+    });
+}
+
+#[test]
+fn a_selection_says_what_was_asked_for() {
+    assert_eq!(Selection::default().to_string(), "all");
+    let null = Selection { sender: Some("".into()), ..in_state("deferred") };
+    assert_eq!(null.to_string(), "sender <>, state deferred");
+    assert_eq!(at_domain("one.test").to_string(), "domain one.test");
+}
+
 /// due or held: bounce → failed, with its DSN. A leased recipient is left to its attempt.
 #[test]
 fn a_bounce_returns_what_is_not_leased() {
     World::new().run(|reactor, queue| async move {
-        accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
+        let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
         let leased = lease(&queue).await;
         assert_eq!(count(&queue, Order::Bounce(Selection::default())).await, 1);
+        let Report::Message(Some(shown)) = queue.order(Order::Show(id)).await else { panic!("it is there") };
+        let given_up: Vec<_> = shown["recipients"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|recipient| recipient["state"] == "failed")
+            .collect();
+        assert_eq!(given_up.len(), 1);
+        assert_eq!(given_up[0]["attempts"], 0, "nobody has tried");
         let notice = lease(&queue).await;
         let text = queue.content(&notice).await.expect("its content");
         assert!(memchr::memmem::find(&text, b"Status: 5.0.0").is_some(), "{}", String::from_utf8_lossy(&text));
@@ -336,11 +368,17 @@ fn a_bounce_returns_what_is_not_leased() {
 #[test]
 fn suspended_delivery_waits_and_resumes() {
     World::new().run(|reactor, queue| async move {
-        accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
         queue.order(Order::Suspend(true)).await;
         assert!(nothing_is_ready(&reactor, &queue).await);
         assert!(queue.lease("one.test").is_none());
+        let shown = list(&queue, Selection::default(), None, 10).await;
+        let recipient = &shown[0]["recipients"][0];
+        assert_eq!((&recipient["state"], &recipient["suspended"]), (&"due".into(), &true.into()));
+        assert!(recipient["explanation"].as_str().is_some_and(|text| text.contains("--hold")), "{recipient}");
         queue.order(Order::Suspend(false)).await;
+        let Report::Message(Some(shown)) = queue.order(Order::Show(id)).await else { panic!("it is there") };
+        assert_eq!(shown["recipients"][0]["suspended"], Value::Null);
         settle(&queue, &lease(&queue).await, &delivered()).await;
         let Report::Metrics(metrics) = queue.order(Order::Metrics).await else { panic!("no metrics") };
         let metric = |name| metrics.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
@@ -429,7 +467,7 @@ fn domains_show_what_waits_and_why_they_rest() {
 
         let behind = || Selection { destination: Some("mx.test".into()), ..Selection::default() };
         assert_eq!(count(&queue, Order::Count(behind())).await, 4);
-        let due = Selection { state: Some("due".into()), ..behind() };
+        let due = Selection { state: Some(StateWanted::Due), ..behind() };
         assert_eq!(count(&queue, Order::Count(due)).await, 4, "looking at every recipient gives the same");
         assert_eq!(count(&queue, Order::Retry(at_domain("two.test"))).await, 1);
         assert_eq!(count(&queue, Order::Count(behind())).await, 3, "the others still wait");
