@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use crate::assurance::Trust;
 use crate::authentication::Signers;
+use crate::bounce::return_path::ReturnPath;
 use crate::config::Config;
 pub use crate::inbound::Quotas;
 use crate::outbound::{Done, Task};
 use crate::queue::orders::{Order, Report};
+use crate::queue::returned::Taken;
+use crate::spool::record::Return;
 
 /// What one shard, or the control thread, says to a shard. At most 64 bytes; owned; no locks, no callbacks.
 pub enum Crossing {
@@ -18,10 +21,31 @@ pub enum Crossing {
     Outcome(Box<Done>),
     /// Control → shard: an operator's order, answered through the channel.
     Order(Box<Order>, futures::channel::oneshot::Sender<Report>),
+    /// Any shard → owner: record what came back about a message; answered under the number.
+    Return(Box<Return>, u64),
+    /// Owner → the shard that sent it: what became of the report of that number.
+    Returned(u64, Taken),
     /// Control → shard: use this configuration, this certificate, these keys, authorities and counters from now on.
-    Reload(Arc<Config>, Option<Arc<Certificate>>, Arc<Signers>, Arc<Trust>, Arc<Quotas>),
+    Reload(Box<Reload>),
     /// Control → shard: stop accepting, end what runs within this time, flush, return.
     Drain(Duration),
+}
+
+/// What a shard works by from now on.
+#[derive(Clone)]
+pub struct Reload {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The certificate.
+    pub certificate: Option<Arc<Certificate>>,
+    /// The keys that sign.
+    pub signers: Arc<Signers>,
+    /// Whom next hops' certificates are trusted by.
+    pub trust: Arc<Trust>,
+    /// What makes and checks our reverse-paths.
+    pub return_path: Option<Arc<ReturnPath>>,
+    /// What accounts have used.
+    pub quotas: Arc<Quotas>,
 }
 
 /// The server's certificate and key, as read and checked by the control thread; every shard makes its own TLS

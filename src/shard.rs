@@ -19,16 +19,18 @@ use shards::passed::Passed;
 
 use crate::assurance::Trust;
 use crate::authentication::Signers;
+use crate::bounce::return_path::ReturnPath;
 use crate::config::Config;
-use crate::crossing::{Certificate, Crossing, Quotas};
+use crate::crossing::{Certificate, Crossing, Quotas, Reload};
 use crate::dns::{self, Query};
 use crate::events::log::Channel;
 use crate::events::{Event, Log};
-use crate::inbound::Inbound;
+use crate::inbound::{Inbound, Returns};
 use crate::outbound::{Dispatcher, Metrics, Pool, Timing};
 use crate::queue::orders::{Order, Report};
 use crate::queue::{self, Queue};
 use crate::screening::Screening;
+use crate::spool::record::Return;
 
 /// What a shard is started with.
 pub struct Start {
@@ -40,6 +42,8 @@ pub struct Start {
     pub signers: Arc<Signers>,
     /// Whom next hops' certificates are trusted by.
     pub trust: Arc<Trust>,
+    /// What makes and checks our reverse-paths.
+    pub return_path: Option<Arc<ReturnPath>>,
     /// What accounts have used of their day, on all shards.
     pub quotas: Arc<Quotas>,
     /// Its place in the mesh.
@@ -93,6 +97,7 @@ struct Shard {
     port: Rc<Port<Crossing>>,
     queue: Queue,
     inbound: Inbound,
+    returns: Returns,
     screening: Screening,
     dispatcher: Dispatcher,
     pool: Pool,
@@ -102,7 +107,8 @@ struct Shard {
 
 impl Shard {
     async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
-        let Start { config, certificate, signers, trust, quotas, port, dns, log, passed, suspended } = start;
+        let Start { config, certificate, signers, trust, return_path, quotas, port, dns, log, passed, suspended } =
+            start;
         let port = Rc::new(port);
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
@@ -112,19 +118,37 @@ impl Shard {
         }
         let dns = dns::Cache::new(reactor.clone(), dns);
         let metrics = Rc::new(Metrics::default());
-        let dispatcher =
-            Dispatcher::new(reactor.clone(), config.clone(), queue.clone(), dns.clone(), port.clone(), metrics.clone());
+        let dispatcher = Dispatcher::new(
+            reactor.clone(),
+            config.clone(),
+            return_path.clone(),
+            queue.clone(),
+            dns.clone(),
+            port.clone(),
+            metrics.clone(),
+        );
         let home = port.clone();
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
         let pool = Pool::new(reactor.clone(), config.clone(), &trust, dns, timing, metrics.clone(), reply);
-        let inbound =
-            Inbound::new(&reactor, config, tls, signers, quotas, queue.clone(), screening.clone(), log.clone());
+        let returns = way_to_owners(&port);
+        let inbound = Inbound::new(
+            &reactor,
+            config,
+            tls,
+            signers,
+            quotas,
+            return_path,
+            queue.clone(),
+            screening.clone(),
+            returns.clone(),
+            log.clone(),
+        );
         inbound.open(&passed)?;
         let dispatching = dispatcher.clone();
         reactor.spawn(async move { dispatching.run().await }).detach();
-        Ok(Rc::new(Shard { reactor, port, queue, inbound, screening, dispatcher, pool, metrics, log }))
+        Ok(Rc::new(Shard { reactor, port, queue, inbound, returns, screening, dispatcher, pool, metrics, log }))
     }
 
     /// Serves what crosses until every shard has drained: the others wait for answers of this one, drained or not.
@@ -140,9 +164,12 @@ impl Shard {
                 Crossing::Attempt(task) => self.pool.take(from.expect("only shards send attempts"), *task),
                 Crossing::Outcome(done) => self.dispatcher.take(*done),
                 Crossing::Order(order, answer) => self.reactor.spawn(self.clone().obey(*order, answer)).detach(),
-                Crossing::Reload(config, certificate, signers, trust, quotas) => {
-                    self.configure(config, certificate.as_deref(), signers, &trust, quotas);
+                Crossing::Return(came, number) => {
+                    let from = from.expect("only shards send reports");
+                    self.reactor.spawn(self.clone().record(*came, number, from)).detach();
                 }
+                Crossing::Returned(number, taken) => self.returns.answer(number, taken),
+                Crossing::Reload(reload) => self.configure(*reload),
                 Crossing::Drain(patience) => {
                     if !std::mem::replace(&mut is_draining, true) {
                         self.reactor.spawn(self.clone().drain(patience)).detach();
@@ -165,21 +192,21 @@ impl Shard {
         let _ = answer.send(report);
     }
 
-    fn configure(
-        &self,
-        config: Arc<Config>,
-        certificate: Option<&Certificate>,
-        signers: Arc<Signers>,
-        trust: &Trust,
-        quotas: Arc<Quotas>,
-    ) {
-        match server_tls(certificate) {
-            Ok(tls) => self.inbound.configure(config.clone(), tls, signers, quotas),
+    /// Records what came back about a message of this shard's, and tells the shard that it came to.
+    async fn record(self: Rc<Self>, came: Return, number: u64, from: usize) {
+        let taken = self.queue.record_return(came).await;
+        self.port.reply(from, Crossing::Returned(number, taken));
+    }
+
+    fn configure(&self, reload: Reload) {
+        let Reload { config, certificate, signers, trust, return_path, quotas } = reload;
+        match server_tls(certificate.as_deref()) {
+            Ok(tls) => self.inbound.configure(config.clone(), tls, signers, quotas, return_path.clone()),
             Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
         }
         self.queue.configure(config.clone());
-        self.dispatcher.configure(config.clone());
-        self.pool.configure(config, trust);
+        self.dispatcher.configure(config.clone(), return_path);
+        self.pool.configure(config, &trust);
     }
 
     /// Ends what runs, inbound and outbound side by side; what does not end within `patience` is on disk.
@@ -190,7 +217,18 @@ impl Shard {
     }
 }
 
-fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 10] {
+/// How what comes back here reaches the shards that own the messages.
+fn way_to_owners(port: &Rc<Port<Crossing>>) -> Returns {
+    let way = port.clone();
+    Returns::new(port.shards(), move |came, number| {
+        let owner = came.message.shard();
+        let credit = way.credit(owner)?;
+        way.request(owner, &credit, Crossing::Return(Box::new(came), number));
+        Some(credit)
+    })
+}
+
+fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 11] {
     let counts = inbound.counts();
     [
         ("inbound_connections_opened_total", counts.connections),
@@ -202,6 +240,7 @@ fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 10] {
         ("inbound_signatures_total{result=\"failed\"}", counts.not_signed),
         ("inbound_tls_failures_total", counts.tls_failures),
         ("inbound_auth_failures_total", counts.auth_failures),
+        ("inbound_returns_ignored_total", counts.returns_ignored),
         ("inbound_panics_total", counts.panics),
     ]
 }
@@ -245,6 +284,7 @@ mod tests {
             },
             recipients: vec![(0, Recipient { path, notify: Notify::default(), orcpt: None })],
             content: Arc::new(b"Subject: hi\r\n\r\nbody\r\n".to_vec()),
+            return_path: None,
             insists: false,
         }
     }
@@ -262,6 +302,7 @@ mod tests {
             certificate: None,
             signers: Arc::default(),
             trust: Arc::default(),
+            return_path: None,
             quotas,
             port,
             dns,

@@ -1,5 +1,6 @@
-//! Bounces: what the replies of other servers mean ([`classify()`]), and the notices that tell senders what became of
-//! their messages (RFC 3461, 3464, 6522, 6533). Pure.
+//! Bounces: what the replies of other servers mean ([`classify()`]), what they report later ([`report`]) to a reverse-path
+//! of ours ([`return_path`]), and the notices that tell senders what became of their messages (RFC 3461, 3464, 6522, 6533).
+//! Pure.
 //!
 //! Owns: the rules of [`mod@classify`]; a notice's three parts ([`dsn`]: for people, for programs, and the original), and what a status code means to
 //! someone who does not know SMTP ([`explain`]).
@@ -15,6 +16,8 @@ pub mod dsn;
 pub mod explain;
 mod field;
 mod original;
+pub mod report;
+pub mod return_path;
 
 pub use classify::classify;
 pub use dsn::{Action, Notice, Report, compose};

@@ -10,9 +10,11 @@
 
 mod assurance;
 pub mod dkim;
+mod listener;
 pub mod log;
 mod machine;
 mod read;
+mod return_path;
 pub mod screening;
 mod units;
 mod validate;
@@ -26,6 +28,7 @@ use std::time::Duration;
 pub use assurance::{DeliveryTls, NamedFile, TlsLevel};
 pub use dkim::Dkim;
 pub use log::Log;
+pub use return_path::ReturnPath;
 pub use screening::Screening;
 pub use webhook::Webhook;
 
@@ -69,6 +72,8 @@ pub struct Config {
     pub dkim: Vec<Dkim>,
     /// `[log]`.
     pub log: Log,
+    /// `[return_path]`.
+    pub return_path: Option<ReturnPath>,
     /// `[http]`.
     pub http: Option<Http>,
 }
@@ -95,6 +100,8 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// `networks`: who may connect (relay; required there).
     pub networks: Vec<Network>,
+    /// `return_path`: what comes in here goes out with reverse-paths of ours.
+    pub return_path: bool,
 }
 
 /// What a listener is for.
@@ -104,6 +111,8 @@ pub enum ListenerKind {
     Submission,
     /// No AUTH: trusted injectors only.
     Relay,
+    /// What other servers send to the return path's domain.
+    Bounce,
 }
 
 /// A listener's TLS.
@@ -167,6 +176,8 @@ pub struct Account {
     pub scheduled_send: bool,
     /// `notify`: notices wanted when the message asks for nothing.
     pub notify: Notices,
+    /// `return_path`: its messages go out with reverse-paths of ours, one for each recipient.
+    pub return_path: bool,
 }
 
 /// Which notices are wanted.

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::read::{Placed, Reading, Section, number, text, truth, word};
-use super::validate::{KINDS, positive_duration, to_usize, values};
+use super::validate::{positive_duration, to_usize, values};
 use super::{ListenerKind, Network, machine, units};
 
 /// Port of clamd, as its packages set it.
 const CLAMD_PORT: u16 = 3310;
 /// Port of rspamd's normal worker.
 const RSPAMD_PORT: u16 = 11333;
+/// Listeners whose messages can be screened: what comes to a return path is read, and goes nowhere.
+const SCREENED: &[(&str, ListenerKind)] = &[("submission", ListenerKind::Submission), ("relay", ListenerKind::Relay)];
 /// Zones that are asked about one client.
 const ZONES_MAX: usize = 16;
 
@@ -137,7 +139,7 @@ const TREATMENTS: &[(&str, Treatment)] = &[
 /// Reads `[screening]`.
 pub(super) fn screening(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Screening {
     let Some(mut section) = document.section("screening", reading) else { return Screening::default() };
-    let listeners = section.list("listeners", reading, word(KINDS));
+    let listeners = section.list("listeners", reading, word(SCREENED));
     let exempt_accounts =
         section.list_or_empty("exempt_accounts", reading, text(|name| Ok(name.to_lowercase().into())));
     let clamav = section.section("clamav", reading).and_then(|section| clamav(section, reading));

@@ -126,6 +126,18 @@ fn the_webhook_that_the_reference_shows_has_the_defaults() {
 }
 
 #[test]
+fn the_return_path_that_the_reference_shows_has_the_defaults() {
+    let bounce = "[[listener]]\nkind = \"bounce\"\naddress = \"127.0.0.1:25\"\ntls = \"off\"\n";
+    let shown = parse(&format!("{SMALLEST}{bounce}{}", shown("# [return_path]", "# [[webhook]]"))).expect("good");
+    let shown = shown.return_path.expect("it is there");
+    let given = parse(&format!("{SMALLEST}{bounce}[return_path]\ndomain = \"bounces.accept.test\"\n")).expect("good");
+    let given = given.return_path.expect("it is there");
+    assert_eq!(given.key_file, Path::new("/etc/ringpost/data/return_path.key"));
+    assert_eq!((&*shown.domain, shown.valid_days), (&*given.domain, given.valid_days));
+    assert_eq!((shown.feedback, given.feedback), (vec!["fbl".into()], vec![]));
+}
+
+#[test]
 fn the_screening_that_the_reference_shows_is_accepted() {
     use super::screening::{OnFailure, ScannerAddress, Treatment};
     let screening = parse(&format!("{SMALLEST}{}", shown_screening())).expect("good").screening;
@@ -232,7 +244,7 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ),
     (
         "an unknown event",
-        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\nevents = [\"bounced\"]\n",
+        "[[webhook]]\nname = \"a\"\nurl = \"http://h\"\nsecret_file = \"s\"\nevents = [\"returned\"]\n",
         5,
         "one of \"delivered\", \"delayed\"",
     ),

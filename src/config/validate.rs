@@ -12,10 +12,10 @@ use argon2::password_hash::{Ident, PasswordHash};
 
 use super::read::{Placed, Reading, Section, number, text, truth, word};
 use super::{
-    Account, Config, Delivery, Http, Limits, Listener, ListenerKind, ListenerTls, Mistake, Notices, PASSWORD_UNSET,
-    Retention, Retry, Route, TlsFiles, Uncertain,
+    Account, Config, Delivery, Http, Limits, Listener, Mistake, Notices, PASSWORD_UNSET, Retention, Retry, Route,
+    TlsFiles, Uncertain,
 };
-use super::{assurance, dkim, log, machine, screening, units, webhook};
+use super::{assurance, dkim, listener, log, machine, return_path, screening, units, webhook};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -34,14 +34,6 @@ const REPLY_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) const KINDS: &[(&str, ListenerKind)] =
-    &[("submission", ListenerKind::Submission), ("relay", ListenerKind::Relay)];
-const TLS: &[(&str, ListenerTls)] = &[
-    ("implicit", ListenerTls::Implicit),
-    ("starttls", ListenerTls::StartTls),
-    ("optional", ListenerTls::Optional),
-    ("off", ListenerTls::Off),
-];
 const UNCERTAIN: &[(&str, Uncertain)] = &[("retry", Uncertain::Retry), ("hold", Uncertain::Hold)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,8 +70,11 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let tls_is_set = tls_section.is_some();
     let tls = tls_section.and_then(|section| tls_files(section, base_dir, reading));
     let one_shard = server.as_ref().is_some_and(|server| server.shards == 1);
-    let listeners = listeners(document, tls_is_set, one_shard, reading);
-    let accounts = accounts(document, reading);
+    let listeners = listener::listeners(document, tls_is_set, one_shard, reading);
+    let data_dir = server.as_ref().map(|server| &*server.data_dir);
+    let return_path = return_path::return_path(document, data_dir, base_dir, reading);
+    return_path::contradictions(return_path.as_ref(), &listeners, reading);
+    let accounts = accounts(document, return_path.is_some(), reading);
     let (dns_servers, dns_trust_anchor) = dns(document, base_dir, reading);
     let routes = routes(document, base_dir, reading);
     let delivery = delivery(document, base_dir, reading);
@@ -110,6 +105,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         webhooks,
         dkim,
         log,
+        return_path: return_path.and_then(|section| section.value),
         http,
     })
 }
@@ -151,73 +147,12 @@ fn tls_files(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -
     Some(TlsFiles { lines, certificate: certificate.value, private_key: private_key.value })
 }
 
-fn listeners(
-    document: &mut Section<'_>,
-    tls_is_set: bool,
-    one_shard: bool,
-    reading: &mut Reading,
-) -> Vec<Placed<Listener>> {
-    let sections = document.sections("listener", reading);
-    if sections.is_empty() {
-        reading.missing(document.line, "[[listener]] is missing: without one nothing can be received");
-    }
-    let mut listeners: Vec<Placed<Listener>> = Vec::with_capacity(sections.len());
-    for section in sections {
-        let Some(new) = listener(section, tls_is_set, reading) else { continue };
-        let address = new.value.address;
-        if address.port() == 0 && !one_shard {
-            reading.mistake(new.line, "listener.address: port 0 (any free port) needs `shards = 1`");
-        }
-        match listeners.iter().find(|other| address.port() != 0 && other.value.address == address) {
-            Some(other) => {
-                let text = format!("listener.address: {address} is used already in line {}", other.line);
-                reading.mistake(new.line, text);
-            }
-            None => listeners.push(new),
-        }
-    }
-    listeners
-}
-
-/// One `[[listener]]`; its line is that of its address.
-fn listener(mut section: Section<'_>, tls_is_set: bool, reading: &mut Reading) -> Option<Placed<Listener>> {
-    let kind = section.required("kind", reading, word(KINDS));
-    let address = section.required("address", reading, text(units::socket_address));
-    let tls = section.required("tls", reading, word(TLS));
-    let networks = section.list("networks", reading, text(units::network));
-    let line = section.line;
-    section.end(reading);
-    if let Some(tls) = &tls {
-        if tls.value != ListenerTls::Off && !tls_is_set {
-            reading.mistake(tls.line, "listener.tls: needs the section [tls] with a certificate, or tls = \"off\"");
-        }
-        if tls.value == ListenerTls::Off && kind.as_ref().is_some_and(|kind| kind.value == ListenerKind::Submission) {
-            reading.mistake(tls.line, "listener.tls: submission needs TLS (AUTH is offered inside TLS only)");
-        }
-    }
-    match (kind.as_ref().map(|kind| kind.value), &networks) {
-        (Some(ListenerKind::Relay), None) => {
-            reading.mistake(line, "listener.networks is missing: a relay listener must say who may use it");
-        }
-        (Some(ListenerKind::Submission), Some(networks)) => {
-            reading.mistake(networks.line, "listener.networks: only for kind = \"relay\"; submission asks for AUTH");
-        }
-        _ => {}
-    }
-    let address = address?;
-    let networks = networks.map(|networks| values(networks.value)).unwrap_or_default();
-    Some(Placed {
-        line: address.line,
-        value: Listener { kind: kind?.value, address: address.value, tls: tls?.value, networks },
-    })
-}
-
-fn accounts(document: &mut Section<'_>, reading: &mut Reading) -> Vec<Account> {
+fn accounts(document: &mut Section<'_>, has_return_path: bool, reading: &mut Reading) -> Vec<Account> {
     let sections = document.sections("account", reading);
     let mut accounts = Vec::with_capacity(sections.len());
     let mut lines: HashMap<String, usize> = HashMap::with_capacity(sections.len());
     for section in sections {
-        let Some(account) = account(section, reading) else { continue };
+        let Some(account) = account(section, has_return_path, reading) else { continue };
         let name = account.value.name.to_lowercase();
         match lines.get(&name) {
             Some(line) => {
@@ -234,7 +169,7 @@ fn accounts(document: &mut Section<'_>, reading: &mut Reading) -> Vec<Account> {
 }
 
 /// One `[[account]]`; its line is that of its name.
-fn account(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Account>> {
+fn account(mut section: Section<'_>, has_return_path: bool, reading: &mut Reading) -> Option<Placed<Account>> {
     let name = section.required("name", reading, text(user_name));
     let password = section.required("password", reading, text(argon2id));
     let senders = section.required_list("senders", reading, text(units::sender));
@@ -242,7 +177,11 @@ fn account(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Acc
     let daily_limit = section.optional("daily_limit", reading, number(1..=u64::from(u32::MAX)));
     let scheduled_send = section.optional("scheduled_send", reading, truth);
     let notify = section.list_or_empty("notify", reading, word(NOTICES));
+    let return_path = section.optional("return_path", reading, truth);
     section.end(reading);
+    if let Some(wanted) = return_path.as_ref().filter(|wanted| wanted.value && !has_return_path) {
+        reading.missing(wanted.line, return_path::NEEDS_SECTION.replace("WHO", "account"));
+    }
     let notify = match notify {
         None => Notices { failed: true, delayed: true, delivered: false },
         Some(list) => {
@@ -265,6 +204,7 @@ fn account(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Acc
             daily_limit: daily_limit.map(|limit| limit.value),
             scheduled_send: scheduled_send.is_some_and(|send| send.value),
             notify,
+            return_path: return_path.is_some_and(|wanted| wanted.value),
         },
     })
 }

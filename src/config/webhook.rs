@@ -65,6 +65,10 @@ pub enum Kind {
     Failed,
     /// It was given up for its age.
     Expired,
+    /// It was delivered, and came back later.
+    Bounced,
+    /// Its recipient complained.
+    Complaint,
 }
 
 impl Kind {
@@ -80,8 +84,11 @@ const KINDS: &[(&str, Kind)] = &[
     ("deferred", Kind::Deferred),
     ("failed", Kind::Failed),
     ("expired", Kind::Expired),
+    ("bounced", Kind::Bounced),
+    ("complaint", Kind::Complaint),
 ];
-const KINDS_BY_DEFAULT: &[Kind] = &[Kind::Delivered, Kind::Delayed, Kind::Failed, Kind::Expired];
+const KINDS_BY_DEFAULT: &[Kind] =
+    &[Kind::Delivered, Kind::Delayed, Kind::Failed, Kind::Expired, Kind::Bounced, Kind::Complaint];
 
 /// An `http` or `https` URL. What is behind the host may be a secret, so only the host is ever logged.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint};
-use super::{certificate, signing};
+use super::{certificate, return_path, signing};
 use crate::authentication::Signers;
+use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, Mistake};
 
 /// A configuration with what it names, all of it read and checked.
@@ -17,6 +18,8 @@ pub struct Reload {
     pub signers: Arc<Signers>,
     /// Whom certificates and DNS are trusted by.
     pub trusted: Trusted,
+    /// What makes and checks our reverse-paths.
+    pub return_path: Option<Arc<ReturnPath>>,
     /// Who is told what becomes of messages.
     pub endpoints: Vec<Endpoint>,
 }
@@ -40,8 +43,9 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
     if !refusals.is_empty() {
         return Err(refusals);
     }
+    let return_path = return_path::of(&config).map_err(|error| vec![error.to_string()])?;
     let endpoints = webhook::prepare(&config)?;
-    Ok(Reload { config, signers, trusted, endpoints })
+    Ok(Reload { config, signers, trusted, return_path, endpoints })
 }
 
 /// What cannot change while the server runs, and has changed.

@@ -26,11 +26,12 @@ use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, reload, resolver, signing, socket, sts};
+use super::{certificate, clock, reload, resolver, return_path, signing, socket, sts};
 use crate::assurance::Trust;
 use crate::authentication::Signers;
+use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, Listener, Mistake};
-use crate::crossing::{Certificate, Crossing, Quotas};
+use crate::crossing::{Certificate, Crossing, Quotas, Reload};
 use crate::dns::Query;
 use crate::events::log::Channel;
 use crate::events::{Event, Style};
@@ -105,6 +106,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let signers = signing::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
     let trusted = trust::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
     let policies = sts::Store::open(&options.config.data_dir).map_err(|error| failed("mta-sts", &error))?;
+    let return_path = return_path::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
@@ -125,6 +127,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         certificate,
         signers: signers.clone(),
         trust: trusted.trust.clone(),
+        return_path: return_path.clone(),
         quotas: quotas.clone(),
         suspended: options.suspended,
         log: log.clone(),
@@ -136,7 +139,8 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let Options { config, file, .. } = options;
     let (desk, notifier, lanes) = (Desk::new(inlet), Notifier::from_environment(), Lanes::default());
     let untold = Vec::new();
-    let control = Control { config, signers, trusted, quotas, file, log, desk, telling, untold, notifier, lanes };
+    let control =
+        Control { config, signers, trusted, return_path, quotas, file, log, desk, telling, untold, notifier, lanes };
     let result = runtime.block_on(control.run(plane, (questions, policies), endpoints, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
@@ -229,6 +233,7 @@ struct Starting {
     certificate: Option<Arc<Certificate>>,
     signers: Arc<Signers>,
     trust: Arc<Trust>,
+    return_path: Option<Arc<ReturnPath>>,
     quotas: Arc<Quotas>,
     suspended: bool,
     log: Arc<Channel>,
@@ -252,6 +257,7 @@ impl Starting {
                     certificate: starting.certificate.clone(),
                     signers: starting.signers.clone(),
                     trust: starting.trust.clone(),
+                    return_path: starting.return_path.clone(),
                     quotas: starting.quotas.clone(),
                     port,
                     dns: starting.dns.clone(),
@@ -302,6 +308,7 @@ struct Control {
     config: Arc<Config>,
     signers: Arc<Signers>,
     trusted: Trusted,
+    return_path: Option<Arc<ReturnPath>>,
     quotas: Arc<Quotas>,
     file: Option<PathBuf>,
     log: Arc<Channel>,
@@ -398,8 +405,9 @@ impl Control {
     async fn reload(&mut self, resolving: &Resolving) {
         let Some(file) = &self.file else { return };
         match reload::prepare(file, &self.config) {
-            Ok(reload::Reload { config, signers, trusted, endpoints }) => {
-                (self.config, self.signers, self.trusted) = (config, signers, trusted);
+            Ok(reload::Reload { config, signers, trusted, return_path, endpoints }) => {
+                (self.config, self.signers) = (config, signers);
+                (self.trusted, self.return_path) = (trusted, return_path);
                 self.quotas = self.quotas.follow(&self.config);
                 self.log.set_level(self.config.log.level);
                 let _ = resolving.send(resolver::Settings::of(&self.config, &self.trusted));
@@ -425,12 +433,16 @@ impl Control {
             Ok(certificate) => certificate,
             Err(why) => return self.say(&Event::ReloadRefused(&why)),
         };
-        let Control { config, signers, trusted, quotas, desk, .. } = &*self;
-        let reload = || {
-            let trust = trusted.trust.clone();
-            Crossing::Reload(config.clone(), certificate.clone(), signers.clone(), trust, quotas.clone())
+        let Control { config, signers, trusted, return_path, quotas, desk, .. } = &*self;
+        let reload = Reload {
+            config: config.clone(),
+            certificate,
+            signers: signers.clone(),
+            trust: trusted.trust.clone(),
+            return_path: return_path.clone(),
+            quotas: quotas.clone(),
         };
-        let untold = desk.tell(shards, reload).await;
+        let untold = desk.tell(shards, || Crossing::Reload(Box::new(reload.clone()))).await;
         self.untold = untold;
         if self.untold.is_empty() {
             return self.say(&Event::Reloaded);

@@ -9,6 +9,7 @@ pub use crate::config::log::Level;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::path::ReversePath;
+use crate::spool::record::Said;
 
 /// One recipient's attempt, for the events that tell how it ended.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +103,34 @@ pub enum Event<'a> {
         action: &'a str,
         /// To whom.
         recipient: &'a str,
+    },
+    /// `bounced`: what was delivered came back later.
+    Bounced {
+        /// The message.
+        id: MessageId,
+        /// The forward-path.
+        recipient: &'a str,
+        /// What the report says.
+        said: &'a Said,
+    },
+    /// `complaint`: a recipient called it spam, or worse.
+    Complaint {
+        /// The message.
+        id: MessageId,
+        /// The forward-path.
+        recipient: &'a str,
+        /// What the report says.
+        said: &'a Said,
+    },
+    /// `return_ignored`: what came to a return path changes nothing: an automatic reply, a notice of delay or success, or
+    /// something that is none of these.
+    ReturnIgnored {
+        /// The client that brought it.
+        client: SocketAddr,
+        /// The message that it is about, where it is known.
+        id: Option<MessageId>,
+        /// `auto-reply`, `delayed`, `delivered`, `unclear`; or a `complaint` that names no message of ours.
+        what: &'static str,
     },
     /// `uncertain`: a crash came between a final dot and its reply; the recipient was retried or held, as configured.
     Uncertain {
@@ -205,6 +234,9 @@ impl Event<'_> {
             Event::Deferred { .. } => "deferred",
             Event::Failed(_) => "failed",
             Event::Notified { .. } => "notified",
+            Event::Bounced { .. } => "bounced",
+            Event::Complaint { .. } => "complaint",
+            Event::ReturnIgnored { .. } => "return_ignored",
             Event::Uncertain { .. } => "uncertain",
             Event::Recovered { .. } => "recovered",
             Event::Ordered { .. } => "ordered",
@@ -238,14 +270,18 @@ impl Event<'_> {
             | Event::Refused { .. }
             | Event::TlsFailed { .. }
             | Event::Failed(_)
+            | Event::Bounced { .. }
+            | Event::Complaint { .. }
             | Event::WebhookOverflow { .. }
             | Event::WebhookFailing { .. }
             | Event::Suppressed { .. }
             | Event::LogOverflow { .. }
             | Event::Uncertain { .. } => Level::Warn,
-            Event::Accepted { .. } | Event::Delivered(_) | Event::Deferred { .. } | Event::Notified { .. } => {
-                Level::Info
-            }
+            Event::Accepted { .. }
+            | Event::Delivered(_)
+            | Event::Deferred { .. }
+            | Event::Notified { .. }
+            | Event::ReturnIgnored { .. } => Level::Info,
             Event::Listening(_)
             | Event::Recovered { .. }
             | Event::Ordered { .. }
@@ -300,6 +336,20 @@ impl Event<'_> {
                     .put("about", about)
                     .put("action", action)
                     .put("recipient", format_args!("<{recipient}>"));
+            }
+            Event::Bounced { id, recipient, said } | Event::Complaint { id, recipient, said } => {
+                line.put("id", id).put("recipient", format_args!("<{recipient}>"));
+                if let Some(reason) = &said.reason {
+                    line.put("status", said.status).put("category", reason.category.name()).put("rule", &reason.rule);
+                }
+                line.put_some("remote", said.remote.as_deref()).put("answer", &said.text);
+            }
+            Event::ReturnIgnored { client, id, what } => {
+                line.put("client", client);
+                if let Some(id) = id {
+                    line.put("id", id);
+                }
+                line.put("what", what);
             }
             Event::Uncertain { id, recipient } => {
                 line.put("id", id).put("recipient", format_args!("<{recipient}>"));

@@ -31,6 +31,7 @@ impl Conversation {
         let (what, answer) = match question {
             Question::Sender(sender) if self.client_is_to_be_looked_up() => return Some(Lengthy::Sender(sender)),
             Question::Sender(sender) => ("mail", self.sender(&sender)),
+            Question::Recipient(recipient) if self.is_about_returns() => ("rcpt", self.return_recipient(&recipient)),
             Question::Recipient(_) => ("rcpt", self.recipient()),
             Question::Content => ("message", self.content()),
             Question::Authenticate { user, password } => return Some(Lengthy::Authenticate { user, password }),
@@ -117,7 +118,11 @@ impl Conversation {
     /// Checks the content, has it screened, puts the trace and the signatures before it and hands it to the queue; 250
     /// comes with the queue's proof only.
     async fn message(&mut self, envelope: Envelope, content: Vec<u8>) {
-        if let Err(refusal) = self.accept(envelope, content).await {
+        let accepted = match self.is_about_returns() {
+            true => self.take_return(&envelope, &content).await,
+            false => self.accept(envelope, content).await,
+        };
+        if let Err(refusal) = accepted {
             self.log_refusal("message", &refusal);
             self.session.refused(refusal.reply);
         }
@@ -159,7 +164,12 @@ impl Conversation {
             envelope,
             account: account.clone(),
             client: Some(client),
-            tagged: Tagged { screening: screening.clone(), scheduled, message_id: kept(&message_id) },
+            tagged: Tagged {
+                screening: screening.clone(),
+                scheduled,
+                message_id: kept(&message_id),
+                return_path: self.return_path || rights.account().is_some_and(|account| account.return_path),
+            },
             content,
         };
         let proof = queue.accept(message, &message_id).await.map_err(of_queue)?;

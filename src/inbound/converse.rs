@@ -51,6 +51,8 @@ pub(super) struct Conversation {
     /// What the running transaction has been granted of its account's day.
     pub(super) grant: Grant,
     pub(super) memory: Claim,
+    /// What comes in here goes out with reverse-paths of ours, whoever sends it.
+    pub(super) return_path: bool,
     deadline: Deadline,
     reads: u32,
     /// Ends when the shard drains; not asked again then.
@@ -108,11 +110,17 @@ impl Conversation {
             client_screened: Passed::default(),
             grant: Grant::default(),
             memory,
+            return_path: false,
             deadline,
             reads: 0,
             stopped,
             departure: Departure::NotYet,
         }
+    }
+
+    /// The same, where what comes in goes out with reverse-paths of ours, or not.
+    pub(super) fn with_return_path(self, return_path: bool) -> Conversation {
+        Conversation { return_path, ..self }
     }
 
     /// Converses to the end. A connection that breaks ends it, too; whoever has no 250 then sends again.

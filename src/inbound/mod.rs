@@ -1,7 +1,8 @@
 //! Inbound: accepts connections and drives `smtp::server` on them: TLS, patience, policy, the queue.
 //!
 //! Owns: a shard's doors (listeners with what they offer), who is inside ([`admit`]), each conversation ([`converse`])
-//! with its questions ([`answer`], [`screen`], [`sign`]), the memory that arriving content may take ([`budget`]), recently
+//! with its questions ([`answer`], [`screen`], [`sign`]), what comes back to the return path
+//! ([`returned`]), the memory that arriving content may take ([`budget`]), recently
 //! verified credentials ([`credentials`]), wrong ones ([`guesses`]) and what accounts use ([`quota`]).
 //! Never: the protocol (`smtp::server`), who may do what (`policy`), what scanners say (`screening`), what is on disk
 //! (`queue`).
@@ -20,6 +21,7 @@ mod converse;
 mod credentials;
 mod guesses;
 mod quota;
+mod returned;
 mod screen;
 mod sign;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use shards::passed::Passed;
 use shards::{Reactor, Task};
 
 use crate::authentication::Signers;
+use crate::bounce::return_path::ReturnPath;
 use crate::config::{self, Config, ListenerKind, ListenerTls};
 use crate::events::{Event, Log};
 use crate::policy::{Accounts, Authorized, network};
@@ -54,6 +57,7 @@ use budget::Budget;
 use converse::Conversation;
 use credentials::Credentials;
 pub use quota::Quotas;
+pub use returned::Returns;
 use sign::Signing;
 
 /// Bad commands that end a session.
@@ -73,6 +77,7 @@ struct Inner {
     credentials: Credentials,
     screening: Screening,
     signing: Signing,
+    returns: Returns,
     counts: Tally,
     /// What accepts at each door.
     serving: RefCell<Vec<Task<()>>>,
@@ -87,6 +92,7 @@ struct Current {
     accounts: Rc<Accounts>,
     signers: Arc<Signers>,
     quotas: Arc<Quotas>,
+    return_path: Option<Arc<ReturnPath>>,
     doors: Vec<Rc<Door>>,
 }
 
@@ -109,6 +115,8 @@ pub struct Counts {
     pub tls_failures: u64,
     /// Authentications with wrong credentials.
     pub auth_failures: u64,
+    /// Messages to the return path that change nothing.
+    pub returns_ignored: u64,
     /// Conversations that a defect of ours ended.
     pub panics: u64,
     /// Connections that are open now.
@@ -142,8 +150,10 @@ impl Inbound {
         tls: Option<Arc<rustls::ServerConfig>>,
         signers: Arc<Signers>,
         quotas: Arc<Quotas>,
+        return_path: Option<Arc<ReturnPath>>,
         queue: Queue,
         screening: Screening,
+        returns: Returns,
         log: Log,
     ) -> Inbound {
         let (stop, stopped) = oneshot::channel();
@@ -155,11 +165,12 @@ impl Inbound {
             queue,
             log,
             budget: Budget::new(&config.limits),
-            current: RefCell::new(Current::new(config, tls, signers, quotas)),
+            current: RefCell::new(Current::new(config, tls, signers, quotas, return_path)),
             admissions: Admissions::new(),
             credentials,
             screening,
             signing: Signing::default(),
+            returns,
             counts: Tally::default(),
             serving: RefCell::default(),
             stop: RefCell::new(Some(stop)),
@@ -175,13 +186,14 @@ impl Inbound {
         tls: Option<Arc<rustls::ServerConfig>>,
         signers: Arc<Signers>,
         quotas: Arc<Quotas>,
+        return_path: Option<Arc<ReturnPath>>,
     ) {
         let Inner { current, reactor, queue, .. } = &*self.0;
         quotas.hear(&current.borrow().quotas, reactor.wall(), |account| queue.submitted_today(account));
         self.0.budget.configure(&config.limits);
         self.0.screening.configure(&config.screening);
         self.0.credentials.configure(&config.limits);
-        *current.borrow_mut() = Current::new(config, tls, signers, quotas);
+        *current.borrow_mut() = Current::new(config, tls, signers, quotas, return_path);
     }
 
     /// Opens every configured listener and serves it in tasks of their own. One whose address was `passed` on listens
@@ -277,6 +289,7 @@ impl Inbound {
         let client = stream.peer();
         let session = Session::new(door.settings.clone(), door.encrypts_at_once());
         let conversation = Conversation::new(self.clone(), session, client, door.tls.clone(), rights);
+        let conversation = conversation.with_return_path(door.listener.return_path);
         self.spawn(client, conversation.run(stream, door.encrypts_at_once()), ticket);
     }
 
@@ -320,10 +333,12 @@ impl Current {
         tls: Option<Arc<rustls::ServerConfig>>,
         signers: Arc<Signers>,
         quotas: Arc<Quotas>,
+        return_path: Option<Arc<ReturnPath>>,
     ) -> Current {
         let doors =
             config.listeners.iter().map(|listener| Rc::new(Door::new(listener, &config, tls.clone()))).collect();
-        Current { accounts: Rc::new(Accounts::new(&config.accounts)), signers, quotas, config, doors }
+        let accounts = Rc::new(Accounts::new(&config.accounts));
+        Current { accounts, signers, quotas, return_path, config, doors }
     }
 
     /// The door at this address; none where a reload took its listener away, whose socket stays open until a restart.
@@ -340,7 +355,10 @@ impl Door {
             tls_required: listener.tls == ListenerTls::StartTls,
             auth_required: listener.kind == ListenerKind::Submission,
             message_bytes_max: config.limits.message_bytes_max,
-            recipients_max: config.limits.recipients_max,
+            recipients_max: match listener.kind {
+                ListenerKind::Bounce => returned::RECIPIENTS_MAX.min(config.limits.recipients_max),
+                ListenerKind::Submission | ListenerKind::Relay => config.limits.recipients_max,
+            },
             messages_max: 0,
             errors_max: ERRORS_MAX,
         };
@@ -355,6 +373,7 @@ impl Door {
     fn rights(&self, client: IpAddr) -> Result<Option<Authorized>, Fixed> {
         match self.listener.kind {
             ListenerKind::Submission => Ok(None),
+            ListenerKind::Bounce => Ok(Some(Authorized::to_return())),
             ListenerKind::Relay => {
                 network::relay(&self.listener.networks, client).map(Some).ok_or(reply::CLIENT_NOT_PERMITTED)
             }

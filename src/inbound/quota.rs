@@ -198,6 +198,7 @@ mod tests {
             smtp: true,
             daily_limit,
             scheduled_send: false,
+            return_path: false,
             notify: Notices { failed: true, delayed: true, delivered: false },
         }
     }

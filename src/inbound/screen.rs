@@ -23,7 +23,9 @@ impl From<Reply> for Refusal {
 impl Conversation {
     /// Whether the answer to MAIL takes a question to block lists.
     pub(super) fn client_is_to_be_looked_up(&self) -> bool {
-        self.rights.is_some() && self.inbound.0.screening.asks_about(self.client.ip(), self.account_name())
+        self.rights.is_some()
+            && !self.is_about_returns()
+            && self.inbound.0.screening.asks_about(self.client.ip(), self.account_name())
     }
 
     /// MAIL's sender, and then the client: a listed one hears what policy has to say first.

@@ -9,10 +9,10 @@ use futures::FutureExt;
 use shards::tls::Connection;
 use shards::{Instant, Reactor};
 
+use super::Task;
 use super::outcome::of_result;
 use super::protection::Protection;
 use super::timing::Timing;
-use super::{RECIPIENTS_PER_TRANSACTION_MAX, Task};
 use crate::assurance::Secured;
 use crate::message::seven_bit;
 use crate::queue::outcome::{Hop, Outcome};
@@ -155,11 +155,14 @@ impl Conversation {
                 outcomes.extend(left.drain(..).map(|at| (task.recipients[at].0, Outcome::Untried(0))));
                 break;
             }
-            let results = self.transact(task, &content, self.batch(&mut left)).await;
+            let batch = self.batch(&mut left, task.recipients_max());
+            let results = self.transact(task, &content, batch).await;
             if reused && fresh_if_left && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result)) {
                 return Delivery::NotBegun;
             }
-            let hop = if self.session.capabilities().dsn { Hop::WithDsn } else { Hop::WithoutDsn };
+            // A notice of success that goes to a return path of ours does not reach the sender.
+            let tells = self.session.capabilities().dsn && task.return_path.is_none();
+            let hop = if tells { Hop::WithDsn } else { Hop::WithoutDsn };
             let ours = self.ours();
             let any_accepted = results.iter().any(|(_, result)| matches!(result, Result::Accepted(_)));
             for (at, result) in results {
@@ -185,9 +188,9 @@ impl Conversation {
     }
 
     /// Takes the recipients of the next transaction.
-    fn batch(&self, left: &mut Vec<usize>) -> Vec<usize> {
+    fn batch(&self, left: &mut Vec<usize>, recipients_max: usize) -> Vec<usize> {
         let peer_max = self.session.recipients_max().unwrap_or(usize::MAX).max(1);
-        let size = left.len().min(peer_max).min(RECIPIENTS_PER_TRANSACTION_MAX);
+        let size = left.len().min(peer_max).min(recipients_max);
         left.drain(..size).collect()
     }
 
@@ -196,7 +199,7 @@ impl Conversation {
         self.transactions += 1;
         let content_s = content.len() as u64 / CONTENT_BYTES_PER_S_MIN;
         self.session.transact(Transaction {
-            sender: task.sender.clone(),
+            sender: task.sender_for(batch.first().map_or(0, |&at| task.recipients[at].0)),
             recipients: batch.iter().map(|&at| task.recipients[at].1.clone()).collect(),
             content: content.clone(),
         });

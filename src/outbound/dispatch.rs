@@ -30,14 +30,16 @@ use shards::mesh::{Credit, Port};
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
 use super::turns::{Turn, Turns};
-use super::{Done, Rest, Task};
+use super::{Done, Rest, Returning, Task};
 use crate::assurance::Assurance;
+use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, TlsLevel, Uncertain};
 use crate::crossing::Crossing;
 use crate::dns::{self, Answer, Question};
 use crate::queue::outcome::Outcome;
 use crate::queue::{self, Lease, Queue};
 use crate::route::{Missing, NextHop, Site, Unroutable, next_hop, site_of_exchangers};
+use crate::smtp::path::ReversePath;
 
 /// Domains that are being resolved at a time.
 const RESOLVING_MAX: usize = 1024;
@@ -64,6 +66,7 @@ struct Inner {
     dns: dns::Cache,
     port: Rc<Port<Crossing>>,
     config: RefCell<Arc<Config>>,
+    return_path: RefCell<Option<Arc<ReturnPath>>>,
     metrics: Rc<Metrics>,
     sites: RefCell<HashMap<Box<str>, SharedTurns>>,
     out: RefCell<HashMap<u64, Out>>,
@@ -93,6 +96,7 @@ impl Dispatcher {
     pub fn new(
         reactor: Reactor,
         config: Arc<Config>,
+        return_path: Option<Arc<ReturnPath>>,
         queue: Queue,
         dns: dns::Cache,
         port: Rc<Port<Crossing>>,
@@ -106,6 +110,7 @@ impl Dispatcher {
             dns,
             port,
             config: RefCell::new(config),
+            return_path: RefCell::new(return_path),
             metrics,
             sites: RefCell::default(),
             out: RefCell::default(),
@@ -128,9 +133,10 @@ impl Dispatcher {
             .await;
     }
 
-    /// Uses `config` from now on.
-    pub fn configure(&self, config: Arc<Config>) {
+    /// Uses `config` and `return_path` from now on.
+    pub fn configure(&self, config: Arc<Config>, return_path: Option<Arc<ReturnPath>>) {
         self.0.config.replace(config);
+        self.0.return_path.replace(return_path);
     }
 
     /// Takes the end of a task from its home.
@@ -328,11 +334,19 @@ impl Inner {
             }
         };
         let (site, home) = (out.turns.borrow().site.clone(), out.turns.borrow().home);
+        let return_path = self.returning(&lease);
         let Lease { message, sender, recipients, .. } = lease;
         let insists = out.turns.borrow_mut().takes_insistence();
-        let task = Task { lease: number, message, site, sender, recipients, content, insists };
+        let task = Task { lease: number, message, site, sender, recipients, content, return_path, insists };
         self.port.request(home, &out.credit, Crossing::Attempt(Box::new(task)));
         self.out.borrow_mut().insert(number, out);
+    }
+
+    /// What makes the reverse-paths of a message that is to have ours. Nobody is told of the null one's fate.
+    fn returning(&self, lease: &Lease) -> Option<Returning> {
+        let wanted = lease.return_path && lease.sender.path != ReversePath::Null;
+        let path = self.return_path.borrow().clone().filter(|_| wanted)?;
+        Some(Returning { path, arrival: lease.arrival })
     }
 
     /// Reads the content, and notes that only its next hop's reply will tell whether it went, where that is wanted.

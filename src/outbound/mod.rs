@@ -29,10 +29,14 @@ pub use timing::Timing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shards::Timestamp;
+
+use crate::bounce::return_path::{ReturnPath, Token};
 use crate::queue::MessageId;
 use crate::queue::outcome::Outcome;
 use crate::route::Site;
 use crate::smtp::envelope::{Recipient, Sender};
+use crate::smtp::path::ReversePath;
 
 /// Recipients of one transaction, at most: what every server must take (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
@@ -51,11 +55,38 @@ pub struct Task {
     pub recipients: Vec<(u16, Recipient)>,
     /// The content.
     pub content: Arc<Vec<u8>>,
+    /// Reverse-paths of ours, one for each recipient, instead of the sender's: each recipient then has a transaction of its
+    /// own.
+    pub return_path: Option<Returning>,
     /// An operator wants it tried at once: it ends the rest that its path is given.
     pub insists: bool,
 }
 
+/// Where what becomes of a message later comes back to.
+#[derive(Clone, Debug)]
+pub struct Returning {
+    /// What makes the addresses.
+    pub path: Arc<ReturnPath>,
+    /// When the message came.
+    pub arrival: Timestamp,
+}
+
 impl Task {
+    /// MAIL of a transaction that begins with the recipient of that index.
+    pub fn sender_for(&self, index: u16) -> Sender {
+        let ours =
+            |returning: &Returning| returning.path.address(Token { message: self.message, index }, returning.arrival);
+        match self.return_path.as_ref().and_then(ours) {
+            Some(mailbox) => Sender { path: ReversePath::Mailbox(mailbox), ..self.sender.clone() },
+            None => self.sender.clone(),
+        }
+    }
+
+    /// Recipients that a transaction of it may have.
+    pub fn recipients_max(&self) -> usize {
+        if self.return_path.is_some() { 1 } else { RECIPIENTS_PER_TRANSACTION_MAX }
+    }
+
     /// The domain of its recipients, which is the same for all.
     fn domain(&self) -> &str {
         self.recipients.first().map_or("", |(_, recipient)| recipient.path.domain())

@@ -39,6 +39,8 @@ enum Rights {
     Account(Arc<Account>),
     /// A trusted network on a relay listener: any sender.
     Relay,
+    /// Any server, to the return path only.
+    Return,
 }
 
 impl Authorized {
@@ -46,15 +48,25 @@ impl Authorized {
     pub fn account(&self) -> Option<&Arc<Account>> {
         match &self.0 {
             Rights::Account(account) => Some(account),
-            Rights::Relay => None,
+            Rights::Relay | Rights::Return => None,
         }
+    }
+
+    /// The right to bring what comes back to the return path, and nothing else; anybody has it.
+    pub fn to_return() -> Authorized {
+        Authorized(Rights::Return)
+    }
+
+    /// Whether this is the right to bring what comes back.
+    pub fn is_to_return(&self) -> bool {
+        matches!(self.0, Rights::Return)
     }
 
     /// MAIL: the reverse-path must belong to the account. `<>` is allowed: mail clients send receipts from it, and the
     /// From field is checked all the same.
     pub fn sender(&self, sender: &Sender) -> Verdict {
         match (&self.0, &sender.path) {
-            (Rights::Relay, _) | (_, ReversePath::Null) => Verdict::Accept,
+            (Rights::Relay | Rights::Return, _) | (_, ReversePath::Null) => Verdict::Accept,
             (Rights::Account(account), ReversePath::Mailbox(mailbox)) => owns(account, mailbox),
         }
     }
@@ -97,6 +109,7 @@ mod tests {
             smtp: true,
             daily_limit: None,
             scheduled_send: false,
+            return_path: false,
             notify: Notices { failed: true, delayed: true, delivered: false },
         })
     }

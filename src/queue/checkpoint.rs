@@ -13,9 +13,9 @@ use shards::journal::Position;
 
 use super::retention::expiry_key;
 use super::row;
-use super::rows::{self, DONE, EVENTS, EXPIRY, MESSAGE_IDS, META, QUEUED, SEGMENTS, SUBMITTED, Slot};
+use super::rows::{self, DONE, EVENTS, EXPIRY, MESSAGE_IDS, META, QUEUED, RETURNED, SEGMENTS, SUBMITTED, Slot};
 use super::submitted::Change;
-use super::{Error, Life, Queue, find};
+use super::{Error, Life, Queue, find, returned};
 use crate::events::Event;
 use crate::spool::encode::{Corrupt, Reader, put_number};
 
@@ -73,6 +73,7 @@ struct Taken {
     submitted: Vec<Change>,
     expired: Vec<[u8; 12]>,
     events: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    returned: Vec<returned::Stored>,
     /// Segments that can be deleted after the commit.
     dead: Vec<u32>,
     meta: Meta,
@@ -111,7 +112,7 @@ impl Queue {
     /// Whether rows in memory should leave it soon.
     pub(super) fn checkpoint_is_urgent(&self) -> bool {
         let state = self.core.state.borrow();
-        state.rows.bytes() + state.webhooks.bytes() > URGENT_BYTES
+        state.rows.bytes() + state.webhooks.bytes() + state.returned.bytes() > URGENT_BYTES
     }
 
     /// Waits until rows have left memory enough to change many more.
@@ -153,6 +154,7 @@ impl Queue {
         let position = self.core.journal.tail();
         let dead = state.segments.dead(&self.core.journal.segments(), position);
         let is_dirty = state.rows.is_dirty() || state.segments.is_dirty() || state.submitted.is_dirty();
+        let is_dirty = is_dirty || state.returned.is_dirty();
         if !is_dirty && !state.webhooks.is_dirty() && state.expired.is_empty() && dead.is_empty() {
             return Ok(None);
         }
@@ -161,6 +163,7 @@ impl Queue {
             rows: state.rows.begin_checkpoint(),
             segments: state.segments.begin_checkpoint(position),
             submitted: state.submitted.begin_checkpoint(),
+            returned: state.returned.begin_checkpoint(),
             expired: std::mem::take(&mut state.expired),
             dead,
             meta: Meta { position, next_number: state.next_number },
@@ -207,6 +210,8 @@ impl Queue {
         let submitted = |(account, value): &Change| (SUBMITTED, account.as_bytes().to_vec(), value.clone());
         batch.changes.extend(taken.submitted.iter().map(submitted));
         batch.changes.extend(taken.events.iter().map(|(key, value)| (EVENTS, key.clone(), value.clone())));
+        let returned = |(key, value): &returned::Stored| (RETURNED, key.to_vec(), value.clone());
+        batch.changes.extend(taken.returned.iter().map(returned));
         batch.changes.push((META, META_KEY.to_vec(), Some(taken.meta.encode())));
         batch
     }
@@ -217,6 +222,7 @@ impl Queue {
             state.rows.end_checkpoint();
             state.segments.end_checkpoint();
             state.webhooks.end_checkpoint();
+            state.returned.end_checkpoint();
             state.tally.checkpoints += 1;
         }
         for segment in taken.dead {
@@ -233,6 +239,7 @@ impl Queue {
         state.rows.abandon_checkpoint(taken.rows);
         state.segments.abandon_checkpoint();
         state.webhooks.abandon_checkpoint();
+        state.returned.abandon_checkpoint();
         state.submitted.abandon_checkpoint(taken.submitted);
         state.expired.extend(taken.expired);
     }

@@ -11,9 +11,10 @@ use super::row::{Entry, Row, domain_of, timestamp};
 use super::webhook::{Event, EventId};
 use crate::bounce::classify::Action;
 use crate::bounce::decode_xtext;
+use crate::config::webhook::Kind;
 use crate::message::{date, scan};
 use crate::smtp::envelope::Recipient;
-use crate::spool::record::{Said, Standing, State};
+use crate::spool::record::{Said, Standing, State, What};
 
 /// Octets of a Subject that are shown.
 const SUBJECT_BYTES_MAX: usize = 500;
@@ -84,8 +85,57 @@ pub fn event(id: EventId, event: &Event) -> Value {
     object.insert("event".into(), event.name(id).to_string().into());
     object.insert("type".into(), event.kind.name().into());
     object.insert("time".into(), date::rfc3339(timestamp(event.at_s)).into());
-    object.insert("recipient".into(), standing(&event.recipient, &event.standing, None));
+    object.insert("recipient".into(), recipient_of(event));
     Value::Object(object)
+}
+
+/// How the recipient of an event stands, or what came back about it.
+fn recipient_of(event: &Event) -> Value {
+    let what = match event.kind {
+        Kind::Bounced => What::Bounced,
+        Kind::Complaint => What::Complaint,
+        _ => return standing(&event.recipient, &event.standing, None),
+    };
+    let mut object = standing(&event.recipient, &Standing { last: None, ..event.standing.clone() }, None);
+    if let Some(said) = &event.standing.last {
+        add_return(&mut object, what, said);
+    }
+    object
+}
+
+/// Adds to a message what came back about its recipients, each under its name.
+pub fn add_returns(message: &mut Value, returned: &[(u16, What, Said)]) {
+    for (index, what, said) in returned {
+        let Some(recipient) = message["recipients"].get_mut(usize::from(*index)) else { continue };
+        let mut object = json!({ "time": date::rfc3339(timestamp(said.at_s)) });
+        add_return(&mut object, *what, said);
+        recipient[return_name(*what)] = object;
+    }
+}
+
+fn return_name(what: What) -> &'static str {
+    match what {
+        What::Bounced => "bounced",
+        What::Complaint => "complaint",
+    }
+}
+
+/// Adds what something that came back says.
+fn add_return(object: &mut Value, what: What, said: &Said) {
+    let by = said.remote.as_deref().map(|remote| format!(" by {remote}")).unwrap_or_default();
+    match what {
+        What::Bounced => {
+            add_said(object, State::Failed { at_s: said.at_s }, said);
+            object["explanation"] = format!("came back later, reported{by}: {}", said.text).into();
+        }
+        What::Complaint => {
+            object["why"] = (*said.text).into();
+            if let Some(remote) = &said.remote {
+                object["remote"] = (**remote).into();
+            }
+            object["explanation"] = format!("its recipient complained, reported{by}").into();
+        }
+    }
 }
 
 /// What a message is known by.

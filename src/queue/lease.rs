@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shards::Timestamp;
 use shards::journal::{Commit, Full};
 
 use super::accept::ROW_BYTES_MAX;
@@ -31,6 +32,10 @@ pub struct Lease {
     pub recipients: Vec<(u16, Recipient)>,
     /// Octets of the content.
     pub content_bytes: usize,
+    /// When it was accepted.
+    pub arrival: Timestamp,
+    /// It goes out with reverse-paths of ours.
+    pub return_path: bool,
 }
 
 /// Stale slices that one call of [`Queue::lease`] passes over before it lets other work run.
@@ -101,14 +106,21 @@ impl Queue {
                 .map(|(index, entry)| (index, entry.recipient.clone()))
                 .collect();
             let alive = schedule::end_of_life(&self.core.config.borrow().retry, row.begin()) > now;
-            (alive && !recipients.is_empty()).then(|| (row.sender.clone(), row.content_bytes as usize, recipients))
+            (alive && !recipients.is_empty()).then(|| Lease {
+                number: 0,
+                message: slice.message,
+                domain: domain.into(),
+                sender: row.sender.clone(),
+                recipients,
+                content_bytes: row.content_bytes as usize,
+                arrival: row.arrival,
+                return_path: row.tagged.return_path,
+            })
         })?;
-        let Some((sender, content_bytes, recipients)) = taken.flatten() else { return Ok(None) };
-        let domain: Rc<str> = domain.into();
-        let indices = recipients.iter().map(|(index, _)| *index).collect();
-        let message = slice.message;
-        let number = leases.add(Leased { message, indices, settling: false });
-        Ok(Some(Lease { number, message, domain, sender, recipients, content_bytes }))
+        let Some(mut lease) = taken.flatten() else { return Ok(None) };
+        let indices = lease.recipients.iter().map(|(index, _)| *index).collect();
+        lease.number = leases.add(Leased { message: lease.message, indices, settling: false });
+        Ok(Some(lease))
     }
 
     /// Puts a domain back into the rotation, at its end, if it still has something ready.

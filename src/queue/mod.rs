@@ -16,7 +16,8 @@
 //!
 //! On disk: `DATA/lock`, and for each shard `DATA/shard-NN/journal` (every record of the [spool](crate::spool)) and
 //! `DATA/shard-NN/index` (rows as of the last checkpoint, with the journal's position that they cover).
-//! Both also tell what each account has submitted today ([`submitted`]), and what webhooks have yet to be told ([`webhook`]).
+//! Both also tell what each account has submitted today ([`submitted`]), what webhooks have yet to be told ([`webhook`]), and
+//! what came back about recipients after their delivery ([`returned`]).
 //! After a crash: the index is read once and the journal replayed from that position; `recovery` tests each arrow.
 //! RFC: 5321 §4.2.5, §4.5.4.1; 3461 §4.1, §5.2.
 //!
@@ -49,6 +50,7 @@ pub mod orders;
 pub mod outcome;
 mod ready;
 mod retention;
+pub mod returned;
 pub mod row;
 mod rows;
 pub mod schedule;

@@ -219,5 +219,6 @@ fn load_index(index: &Index, state: &mut State, now_s: u32) -> Result<Position, 
     })?;
     result?;
     state.webhooks.load(index)?;
+    state.returned.load(index)?;
     Ok(meta.position)
 }

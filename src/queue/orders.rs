@@ -277,11 +277,7 @@ impl Queue {
     pub(super) async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
         let (row, suspended) = {
             let state = self.core.state.borrow();
-            let row = match state.rows.read(id, Row::clone)? {
-                Some(row) => Some(row),
-                None => state.rows.done(id)?,
-            };
-            (row, state.suspended)
+            (state.row_of(id)?, state.suspended)
         };
         let Some(row) = row else { return Ok(None) };
         let entries: Vec<&Entry> = row.recipients.iter().collect();
@@ -297,6 +293,11 @@ impl Queue {
             }
         };
         describe::add_header(&mut message, &header, matches!(row.content, Content::Kept(_)));
+        let returned = {
+            let state = self.core.state.borrow();
+            state.returned.of(id, state.rows.index())?
+        };
+        describe::add_returns(&mut message, &returned);
         Ok(Some(message))
     }
 
@@ -371,6 +372,8 @@ impl Queue {
             ("attempts_deferred_total", tally.deferred),
             ("recipients_failed_total", tally.failed),
             ("notices_total", tally.notices),
+            ("recipients_bounced_later_total", tally.bounced),
+            ("complaints_total", tally.complaints),
             ("uncertain_total", tally.uncertain),
             ("checkpoints_total", tally.checkpoints),
             ("journal_frames_total", journal.frames),

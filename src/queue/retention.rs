@@ -56,7 +56,7 @@ impl Queue {
         let row = self.core.state.borrow().rows.done(message)?;
         if let Some(row) = row {
             let header = self.header_to_keep(&row).await;
-            self.retain_row(message, row, header);
+            self.retain_row(message, row, header)?;
         }
         self.core.state.borrow_mut().expired.push(key);
         Ok(())
@@ -84,20 +84,22 @@ impl Queue {
     }
 
     /// Takes away what of a message is over; the rest is looked at again later.
-    fn retain_row(&self, message: MessageId, mut row: Row, header: Option<Box<[u8]>>) {
+    fn retain_row(&self, message: MessageId, mut row: Row, header: Option<Box<[u8]>>) -> Result<(), Error> {
         let now_s = self.now_s();
         let state = &mut *self.core.state.borrow_mut();
         if state.is_over(&row, self.now()) {
             if let Content::Kept(extent) = &row.content {
                 state.segments.release(extent, now_s);
             }
+            state.returned.forget(message, state.rows.index())?;
             state.rows.set(message, Slot::Gone(find::key_of(&row, message)));
-            return;
+            return Ok(());
         }
         if let (Content::Kept(extent), Some(header)) = (&row.content, header) {
             state.segments.release(extent, now_s);
             row.content = Content::Removed(header);
         }
         state.rows.set(message, Slot::Done(row.into()));
+        Ok(())
     }
 }

@@ -287,6 +287,7 @@ mod tests {
                 screening: Some("clean".into()),
                 scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
                 message_id: Some("<1@sender.test>".into()),
+                return_path: true,
             },
             content_bytes: 1000,
             content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),

@@ -13,7 +13,8 @@ use super::row::{self, Row};
 use super::{Error, MessageId, find};
 
 /// The index's tables, in the order of the constants below.
-pub const TABLES: &[&str] = &["meta", "queued", "done", "expiry", "segments", "submitted", "message_ids", "events"];
+pub const TABLES: &[&str] =
+    &["meta", "queued", "done", "expiry", "segments", "submitted", "message_ids", "events", "returned"];
 /// One value: format, position, next number.
 pub const META: Table = Table(0);
 /// Message → row, while a recipient is queued.
@@ -30,6 +31,8 @@ pub const SUBMITTED: Table = Table(5);
 pub const MESSAGE_IDS: Table = Table(6);
 /// Webhook and event → what it has yet to be told.
 pub const EVENTS: Table = Table(7);
+/// Message, recipient and kind → what came back, see [`super::returned`].
+pub const RETURNED: Table = Table(8);
 
 /// Bytes of rows that each of the three places gives to a page, about: the last one may exceed it.
 const PAGE_BYTES_MAX: usize = 4 << 20;

@@ -8,6 +8,7 @@ use shards::journal::Position;
 
 use super::contents::Contents;
 use super::ready::{Ready, Slice};
+use super::returned::Returned;
 use super::row::{self, Content, Row, domain_of, seconds};
 use super::rows::{Rows, Slot};
 use super::segments::Segments;
@@ -40,6 +41,10 @@ pub struct Tally {
     pub uncertain: u64,
     /// Notices composed since the start.
     pub notices: u64,
+    /// Bounces that came after the delivery, since the start.
+    pub bounced: u64,
+    /// Complaints since the start.
+    pub complaints: u64,
     /// Checkpoints since the start.
     pub checkpoints: u64,
 }
@@ -121,6 +126,8 @@ pub struct State {
     pub submitted: Submitted,
     /// What webhooks have yet to be told.
     pub webhooks: Webhooks,
+    /// What came back about recipients after their delivery.
+    pub returned: Returned,
     /// Counters.
     pub tally: Tally,
     /// The number of the next message.
@@ -147,6 +154,7 @@ impl State {
             segments: Segments::default(),
             submitted: Submitted::default(),
             webhooks: Webhooks::new(config),
+            returned: Returned::default(),
             tally: Tally::default(),
             next_number: 1,
             expired: Vec::new(),
@@ -180,6 +188,7 @@ impl State {
                 self.noted.push(message);
                 self.note(message, &indices)
             }
+            Record::Return(came) => self.came_back(&came, position),
             Record::Delay(message, indices, notices) => {
                 self.delay_told(message, &indices, position)?;
                 notices.into_iter().try_for_each(|notice| self.replay_message(notice, position, now_s))
@@ -269,7 +278,7 @@ impl State {
             At::Delivered { .. } | At::Failed { .. } => self.ready.leave(&domain),
         }
         if let Some(ended_s) = ended_s {
-            self.end(message, ended_s);
+            self.end(message, ended_s)?;
         }
         Ok(slice)
     }
@@ -324,10 +333,13 @@ impl State {
     }
 
     /// A message's last recipient has ended: what its retention leaves of it.
-    fn end(&mut self, message: MessageId, ended_s: u32) {
+    fn end(&mut self, message: MessageId, ended_s: u32) -> Result<(), Error> {
         let content = self.contents.remove(message);
         let strip = self.retention.content.is_zero();
         let forget = strip && self.retention.placeholder.is_zero();
+        if forget {
+            self.returned.forget(message, self.rows.index())?;
+        }
         let segments = &mut self.segments;
         self.rows.finish(message, |mut row| match (&row.content, content) {
             (Content::Kept(extent), _) if forget => {
@@ -342,6 +354,7 @@ impl State {
             // Retention looks at it again when the time has come, with the header read back.
             _ => Slot::Done(row),
         });
+        Ok(())
     }
 
     /// Counts a queued row of the index, at the start, and queues its slices.

@@ -308,6 +308,12 @@ pub const AUTH_UNAVAILABLE: Fixed =
     codes(454, 4, 7, 0).fixed("Authentication is not possible just now; try again later");
 /// The TLS handshake cannot be offered now (RFC 3207 §4).
 pub const TLS_UNAVAILABLE: Fixed = codes(454, 4, 7, 0).fixed("TLS is not available just now; try again later");
+/// RCPT at the listener for bounces, for another domain.
+pub const NOT_RELAYED: Fixed =
+    codes(550, 5, 7, 1).fixed("This server takes here only what comes back about its own mail");
+/// RCPT at the listener for bounces, for a return path that is not ours or too old.
+pub const NO_SUCH_RETURN_PATH: Fixed =
+    codes(550, 5, 1, 1).fixed("No such address here: it never was one, or what it was about is too long ago");
 /// A relay listener met a client outside its networks; said instead of a greeting.
 pub const CLIENT_NOT_PERMITTED: Fixed =
     codes(554, 5, 7, 1).fixed("Your address may not relay through this port; use submission with AUTH");

@@ -135,6 +135,8 @@ pub const SCREENING: u64 = 1;
 pub const SCHEDULED: u64 = 2;
 /// Tag of a message's Message-ID.
 pub const MESSAGE_ID: u64 = 3;
+/// Tag of a message that goes out with reverse-paths of ours; its value is empty.
+pub const RETURN_PATH: u64 = 4;
 
 /// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
 /// for anything else, so an older or a newer program reads the ones that it knows.
@@ -323,7 +325,12 @@ pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     out.push(tag);
     put_number(out, u64::from(at_s));
     put_number(out, u64::from(standing.attempts));
-    match &standing.last {
+    put_said(out, standing.last.as_ref());
+}
+
+/// Appends what was said, if anything was.
+pub fn put_said(out: &mut Vec<u8>, said: Option<&Said>) {
+    match said {
         None => out.push(SILENT),
         Some(said) => {
             let kind = if said.replied { REPLIED_AT } else { HAPPENED_AT };
@@ -359,21 +366,24 @@ pub fn state(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
 /// Reads what [`put_standing`] wrote.
 pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
     let state = state(reader)?;
-    let attempts = reader.number_u16()?;
+    Ok(Standing { state, attempts: reader.number_u16()?, last: said(reader)? })
+}
+
+/// Reads what [`put_said`] wrote.
+pub fn said(reader: &mut Reader<'_>) -> Result<Option<Said>, Corrupt> {
     let byte = reader.byte()?;
-    let last = match byte & !CLASSIFIED {
-        SILENT if byte == SILENT => None,
-        kind @ (SAID | HAPPENED_AT | REPLIED_AT) => Some(Said {
+    match byte & !CLASSIFIED {
+        SILENT if byte == SILENT => Ok(None),
+        kind @ (SAID | HAPPENED_AT | REPLIED_AT) => Ok(Some(Said {
             status: EnhancedCode(reader.byte()?, reader.number_u16()?, reader.number_u16()?),
             text: reader.text()?.into(),
             remote: reader.optional()?.map(Into::into),
             at_s: if kind == SAID { 0 } else { reader.number_u32()? },
             replied: kind == REPLIED_AT,
             reason: if byte & CLASSIFIED == 0 { None } else { reason(reader)? },
-        }),
-        _ => return Err(Corrupt("what was said last is of an unknown kind")),
-    };
-    Ok(Standing { state, attempts, last })
+        })),
+        _ => Err(Corrupt("what was said last is of an unknown kind")),
+    }
 }
 
 /// What an answer is about; nothing where this program does not know the category.

@@ -84,6 +84,11 @@ pub fn append_note(journal: &Journal, message: MessageId, indices: &[u16]) -> Re
     Ok(journal.append(&[&record::note(message, indices)], Class::Urgent)?.1)
 }
 
+/// Appends a return's record. Whoever brought it waits for the flush.
+pub fn append_return(journal: &Journal, came: &record::Return) -> Result<(Position, Commit), Full> {
+    journal.append(&[&record::returned(came)], Class::Ordinary)
+}
+
 /// Appends a delay's record: it is told, to the sender of `message` by `notice` if there is one, that these recipients
 /// wait. It is no settlement that lets old work end, so a full disk refuses it. Gives back where the notice's content is,
 /// or would be.

@@ -5,6 +5,7 @@
 //! | message | this message was accepted; its content follows |
 //! | settlement | these recipients now stand like this, and these notices were accepted with it |
 //! | note | these recipients' content is about to be, or was, sent to its end; its reply is not yet known |
+//! | return | this came back about a recipient after its delivery |
 //! | delay | it was told, to the sender by this notice if there is one, that these recipients' delivery is delayed |
 //!
 //! Every record is absolute: reading one twice changes nothing more. Limits: [`SAID_BYTES_MAX`] of an answer are kept;
@@ -34,6 +35,7 @@ const MESSAGE: u8 = 1;
 const SETTLEMENT: u8 = 2;
 const NOTE: u8 = 3;
 const DELAY: u8 = 4;
+const RETURN: u8 = 5;
 
 /// Where a recipient stands, as it is on disk. Times are seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +145,50 @@ pub struct Change {
     pub standing: Standing,
 }
 
+/// What comes back about a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It was not delivered in the end.
+    Bounced,
+    /// The recipient complained.
+    Complaint,
+}
+
+impl What {
+    /// The one with the smallest byte.
+    pub const FIRST: What = What::Bounced;
+
+    /// As it stands on disk.
+    pub fn byte(self) -> u8 {
+        match self {
+            What::Bounced => 1,
+            What::Complaint => 2,
+        }
+    }
+
+    /// Reads what [`What::byte`] gave.
+    pub fn of_byte(byte: u8) -> Result<What, Corrupt> {
+        match byte {
+            1 => Ok(What::Bounced),
+            2 => Ok(What::Complaint),
+            _ => Err(Corrupt("something of an unknown kind came back")),
+        }
+    }
+}
+
+/// Something that came back about a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Return {
+    /// Of which message.
+    pub message: MessageId,
+    /// Its index there.
+    pub index: u16,
+    /// What.
+    pub what: What,
+    /// What is said in it, and when it came.
+    pub said: Said,
+}
+
 /// The tagged values of a message's record or row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged {
@@ -152,6 +198,8 @@ pub struct Tagged {
     pub scheduled: Option<Timestamp>,
     /// Its Message-ID, by which people ask for it; one of more than [`MESSAGE_ID_BYTES_MAX`] is not kept.
     pub message_id: Option<Box<str>>,
+    /// It goes out with reverse-paths of ours, one for each recipient.
+    pub return_path: bool,
 }
 
 impl Tagged {
@@ -163,6 +211,7 @@ impl Tagged {
                 encode::SCREENING => tagged.screening = Some(encode::utf8(value)?.into()),
                 encode::SCHEDULED => tagged.scheduled = Some(Timestamp::from_millis(Reader::new(value).number()?)),
                 encode::MESSAGE_ID => tagged.message_id = Some(encode::utf8(value)?.into()),
+                encode::RETURN_PATH => tagged.return_path = true,
                 _ => {}
             }
             Ok(())
@@ -183,6 +232,7 @@ impl Tagged {
             (encode::SCREENING, screening),
             (encode::SCHEDULED, scheduled.as_deref()),
             (encode::MESSAGE_ID, message_id),
+            (encode::RETURN_PATH, self.return_path.then_some(&[][..])),
         ];
         encode::put_tagged(out, &values);
     }
@@ -220,6 +270,8 @@ pub enum Record {
     Note(MessageId, Vec<u16>),
     /// Its recipients' delay was told: to webhooks, and to the sender by notices that were accepted.
     Delay(MessageId, Vec<u16>, Vec<Accepted>),
+    /// Something came back about a recipient.
+    Return(Return),
 }
 
 impl Record {
@@ -249,6 +301,13 @@ impl Record {
                 let (message, indices) = recipients(&mut reader)?;
                 let count = reader.count()?;
                 Ok(Record::Delay(message, indices, accepted(&mut reader, version, count, payload.len())?))
+            }
+            RETURN => {
+                let (message, index) = (MessageId(reader.number()?), reader.number_u16()?);
+                let what = What::of_byte(reader.byte()?)?;
+                let said = encode::said(&mut reader)?.ok_or(Corrupt("what came back says nothing"))?;
+                reader.end()?;
+                Ok(Record::Return(Return { message, index, what, said }))
             }
             _ => Err(Corrupt("a record of unknown kind")),
         }
@@ -335,6 +394,16 @@ pub fn settlement_head(changes: &[Change], notices: &[&Message]) -> Vec<u8> {
 pub fn note(message: MessageId, indices: &[u16]) -> Vec<u8> {
     let mut record = vec![VERSION, NOTE];
     put_recipients(&mut record, message, indices);
+    record
+}
+
+/// A return's record.
+pub fn returned(came: &Return) -> Vec<u8> {
+    let mut record = vec![VERSION, RETURN];
+    put_number(&mut record, came.message.0);
+    put_number(&mut record, u64::from(came.index));
+    record.push(came.what.byte());
+    encode::put_said(&mut record, Some(&came.said));
     record
 }
 

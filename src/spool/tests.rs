@@ -41,6 +41,7 @@ fn full_message(address: IpAddr) -> Message {
             screening: Some("rspamd:add header (7.1 of 15)".into()),
             scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
             message_id: Some("<a@sender.test>".into()),
+            return_path: true,
         },
         content: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
     }
@@ -89,6 +90,26 @@ fn assert_same(accepted: &Accepted, message: &Message, payload: &[u8]) {
     assert_eq!((accepted.id, accepted.arrival), (message.id, message.arrival));
     assert_eq!((&accepted.envelope, &accepted.account), (&message.envelope, &message.account));
     assert_eq!((&accepted.client, &accepted.tagged), (&message.client, &message.tagged));
+}
+
+#[test]
+fn what_came_back_comes_back_as_it_was() {
+    let said = Said {
+        status: EnhancedCode(5, 1, 1),
+        text: "550 no".into(),
+        remote: Some("mx.test".into()),
+        at_s: 9,
+        replied: true,
+        reason: Some(Reason::without_reply(Category::RecipientUnknown)),
+    };
+    for what in [record::What::Bounced, record::What::Complaint] {
+        let came = record::Return { message: MessageId::new(1, 2), index: 3, what, said: said.clone() };
+        let bytes = record::returned(&came);
+        assert_eq!(Record::decode(&bytes), Ok(Record::Return(came)));
+        for len in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..len]).is_err(), "cut after {len} bytes");
+        }
+    }
 }
 
 #[test]

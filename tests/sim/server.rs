@@ -111,6 +111,7 @@ impl Server {
                 certificate: None,
                 signers: Arc::default(),
                 trust: Arc::default(),
+                return_path: None,
                 quotas: quotas.clone(),
                 port,
                 dns: dns.clone(),

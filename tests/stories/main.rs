@@ -15,6 +15,7 @@ mod a_full_disk_is_no_loss;
 mod a_kill_loses_nothing;
 mod a_message_is_relayed;
 mod accounts_are_throttled;
+mod bounces_come_back;
 mod bulk_mail_arrives_once;
 mod configuration_is_reloaded;
 mod content_goes_after_its_retention;

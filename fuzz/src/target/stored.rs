@@ -3,7 +3,7 @@
 use ringpost::queue::row::{Row, visit};
 use ringpost::queue::webhook::event::Event;
 use ringpost::spool::Message;
-use ringpost::spool::record::{Accepted, Record, delay_head, message_head, note, settlement_head};
+use ringpost::spool::record::{Accepted, Record, delay_head, message_head, note, returned, settlement_head};
 
 /// What is decoded is encoded again, and decoded to the same; contents lie within their record.
 pub fn record(data: &[u8]) {
@@ -24,6 +24,7 @@ fn encoded(record: &Record, data: &[u8]) -> Vec<u8> {
             (settlement_head(changes, &notices.iter().collect::<Vec<_>>()), notices)
         }
         Record::Note(message, indices) => (note(*message, indices), Vec::new()),
+        Record::Return(came) => (returned(came), Vec::new()),
         Record::Delay(about, indices, notices) => {
             let notices: Vec<Message> = notices.iter().take(1).map(|accepted| message(accepted, data)).collect();
             (delay_head(*about, indices, notices.first()), notices)
@@ -55,7 +56,7 @@ fn normal(mut record: Record) -> Record {
             notices.truncate(1);
             notices.iter_mut().for_each(|accepted| accepted.skip = 0);
         }
-        Record::Note(..) => {}
+        Record::Note(..) | Record::Return(_) => {}
     }
     record
 }

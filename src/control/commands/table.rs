@@ -103,6 +103,22 @@ fn sheet(message: &Value, now: Timestamp) -> String {
             text(&recipient["remote"]),
             why(recipient),
         ]);
+        for what in ["bounced", "complaint"] {
+            let came = &recipient[what];
+            if let Some(at) = time(&came["time"]) {
+                rows.push([
+                    String::new(),
+                    what.into(),
+                    String::new(),
+                    format!("{} ago", span(now.since(at))),
+                    text(&came["status"]),
+                    text(&came["category"]),
+                    text(&came["rule"]),
+                    text(&came["remote"]),
+                    text(&came["why"]),
+                ]);
+            }
+        }
     }
     sheet.push_str(&align(&rows));
     sheet.push('\n');

@@ -31,6 +31,11 @@ const SUBMISSIONS: u16 = 465;
 /// How long a client waits for anything: longer than any patience of ours.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// A way that leads to no shard: nothing comes back here.
+fn no_returns() -> Returns {
+    Returns::new(1, |_, _| None)
+}
+
 /// The server and what a test looks at from outside.
 #[derive(Clone)]
 struct World {
@@ -95,8 +100,10 @@ fn start(
             Some(tls.clone()),
             Arc::default(),
             quotas,
+            None,
             queue.clone(),
             screening,
+            no_returns(),
             log.clone(),
         );
         assert_eq!(inbound.open(&[]).expect("the doors open").len(), 3);
@@ -176,7 +183,7 @@ impl World {
     /// Puts another configuration in force.
     fn reload(&self, config: Config) {
         let quotas = self.inbound.0.current.borrow().quotas.follow(&config);
-        self.inbound.configure(Arc::new(config), Some(self.tls.clone()), Arc::default(), quotas);
+        self.inbound.configure(Arc::new(config), Some(self.tls.clone()), Arc::default(), quotas, None);
     }
 
     /// Puts these keys in force.
@@ -185,7 +192,7 @@ impl World {
             let current = self.inbound.0.current.borrow();
             (current.config.clone(), current.quotas.clone())
         };
-        self.inbound.configure(config, Some(self.tls.clone()), Arc::new(signers), quotas);
+        self.inbound.configure(config, Some(self.tls.clone()), Arc::new(signers), quotas, None);
     }
 
     /// Waits until the server has noticed that nobody is connected.

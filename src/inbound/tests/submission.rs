@@ -99,6 +99,7 @@ fn account(name: &str, password: &str, daily_limit: Option<u64>) -> Account {
         smtp: true,
         daily_limit,
         scheduled_send: false,
+        return_path: false,
         notify: Notices { failed: true, delayed: true, delivered: false },
     }
 }
@@ -189,8 +190,8 @@ fn while_credentials_are_verified_others_converse() {
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
         let quotas = Quotas::new(&config);
-        let inbound =
-            Inbound::new(&reactor, config, Some(certificate()), Arc::default(), quotas, queue, screening, log);
+        let (tls, returns) = (Some(certificate()), no_returns());
+        let inbound = Inbound::new(&reactor, config, tls, Arc::default(), quotas, None, queue, screening, returns, log);
         let address = inbound.open(&[]).expect("the door opens")[0];
         let connect = async || {
             let stream = reactor.connect(address, None, PATIENCE).await.expect("it connects");

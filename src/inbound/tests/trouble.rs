@@ -104,8 +104,10 @@ fn a_panic_costs_one_conversation() {
             None,
             Arc::default(),
             Quotas::new(&config),
+            None,
             queue,
             screening,
+            no_returns(),
             log.clone(),
         );
         let client: SocketAddr = "192.0.2.1:4711".parse().expect("an address");

@@ -1,6 +1,8 @@
 //! How connections are opened, used again, limited and ended.
 
 use super::*;
+use crate::bounce::return_path::{ReturnPath, Token};
+use crate::outbound::Returning;
 
 #[test]
 fn an_address_that_refuses_is_passed_over() {
@@ -198,5 +200,27 @@ fn draining_does_not_wait_for_a_connection_that_is_being_opened() {
         world.until(|| peer.record.connections.get() == 1).await;
         world.reactor.timeout(PATIENT, world.pool.drain()).await.expect("drained at once");
         assert_eq!(shapes(&world.done().await), ["untried 0"]);
+    });
+}
+
+#[test]
+fn every_recipient_of_a_message_with_return_paths_has_a_reverse_path_of_its_own() {
+    story("connections_max = 1", &[], async |mut world| {
+        let peer = world.peer(|_| Act::Usual);
+        let site = site_of(&peer);
+        let path = Arc::new(ReturnPath::new("bounces.here.test", &[[7; 32]], 30, &[]));
+        let arrival = shards::Timestamp::from_millis(1_795_420_000_000);
+        let returning = Returning { path: path.clone(), arrival };
+        let task = Task { return_path: Some(returning), ..task(&site, 5, 3) };
+        world.pool.take(3, task);
+        assert_eq!(shapes(&world.done().await), ["delivered 2.0.0 Dot"; 3]);
+        let lines = peer.record.lines.borrow();
+        let mails: Vec<&str> =
+            lines.iter().map(|(_, line)| line.as_str()).filter(|line| line.starts_with("MAIL")).collect();
+        let ours = |index| path.address(Token { message: MessageId(5), index }, arrival).expect("a key");
+        assert_eq!(mails.len(), 3, "{mails:?}");
+        for (index, mail) in (0..).zip(mails) {
+            assert!(mail.starts_with(&format!("MAIL FROM:<{}>", ours(index))), "{mail}");
+        }
     });
 }

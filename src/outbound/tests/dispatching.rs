@@ -49,7 +49,7 @@ impl Mesh {
         };
         let pools: Vec<Pool> = ports.iter().map(pool).collect();
         let owner = ports[0].clone();
-        let dispatcher = Dispatcher::new(reactor.clone(), config, queue.clone(), dns, owner, metrics.clone());
+        let dispatcher = Dispatcher::new(reactor.clone(), config, None, queue.clone(), dns, owner, metrics.clone());
         for (port, pool) in ports.into_iter().zip(&pools) {
             let (pool, dispatcher) = (pool.clone(), dispatcher.clone());
             let turn = async move {

@@ -145,6 +145,7 @@ pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
         },
         recipients: (0..recipients).map(|index| (index, recipient(index))).collect(),
         content: Arc::new(CONTENT.as_bytes().to_vec()),
+        return_path: None,
         insists: false,
     }
 }

@@ -5,6 +5,7 @@ mod notices;
 mod orders;
 mod recovery;
 mod retention;
+mod returned;
 mod scheduled;
 mod trimming;
 mod webhooks;

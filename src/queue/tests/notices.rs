@@ -24,6 +24,7 @@ fn account(notify: Notices) -> Account {
         smtp: true,
         daily_limit: None,
         scheduled_send: false,
+        return_path: false,
         notify,
     }
 }

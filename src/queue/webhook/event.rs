@@ -10,12 +10,19 @@ use crate::queue::MessageId;
 use crate::queue::row::Row;
 use crate::smtp::envelope::Recipient;
 use crate::spool::encode::{self, Corrupt, Reader, put_number, put_optional};
-use crate::spool::record::Standing;
+use crate::spool::record::{Said, Standing};
 
 /// The format of events.
 const VERSION: u8 = 1;
-const KINDS: [(Kind, u8); 5] =
-    [(Kind::Delivered, 1), (Kind::Delayed, 2), (Kind::Deferred, 3), (Kind::Failed, 4), (Kind::Expired, 5)];
+const KINDS: [(Kind, u8); 7] = [
+    (Kind::Delivered, 1),
+    (Kind::Delayed, 2),
+    (Kind::Deferred, 3),
+    (Kind::Failed, 4),
+    (Kind::Expired, 5),
+    (Kind::Bounced, 6),
+    (Kind::Complaint, 7),
+];
 
 /// An event's place in its shard's order: the journal's frame that says so, and which of its recipients. It is the same
 /// whenever the frame is read, so whoever is told twice can see it.
@@ -83,8 +90,16 @@ pub struct Event {
 }
 
 impl Event {
-    /// The bytes of the event that recipient `index` of a message is in since `at_s`. Nothing if there is none.
-    pub fn encode(kind: Kind, at_s: u32, message: MessageId, row: &Row, index: u16) -> Vec<u8> {
+    /// The bytes of the event that recipient `index` of a message is in since `at_s`. Nothing if there is none. `came_back`
+    /// stands in it instead of what was said last.
+    pub fn encode(
+        kind: Kind,
+        at_s: u32,
+        message: MessageId,
+        row: &Row,
+        index: u16,
+        came_back: Option<&Said>,
+    ) -> Vec<u8> {
         let Some(entry) = row.recipients.get(usize::from(index)) else { return Vec::new() };
         let mut out = Vec::with_capacity(256);
         let kind = KINDS.iter().find(|(known, _)| *known == kind).map_or(0, |(_, byte)| *byte);
@@ -96,7 +111,13 @@ impl Event {
         put_optional(&mut out, row.account.as_deref());
         encode::put_sender(&mut out, &row.sender);
         encode::put_recipient(&mut out, &entry.recipient);
-        encode::put_standing(&mut out, &entry.standing);
+        match came_back {
+            None => encode::put_standing(&mut out, &entry.standing),
+            Some(said) => {
+                let standing = Standing { last: Some(said.clone()), ..entry.standing.clone() };
+                encode::put_standing(&mut out, &standing);
+            }
+        }
         out
     }
 

@@ -28,7 +28,7 @@ use super::settle::LIFETIME_RULE;
 use super::{Error, MessageId};
 use crate::config::webhook::Kind;
 use crate::config::{Config, Webhook};
-use crate::spool::record::{Standing, State as At};
+use crate::spool::record::{Return, Standing, State as At};
 use line::{Line, Stored, split_key};
 
 pub use event::{Encoded, Event, EventId};
@@ -141,12 +141,22 @@ impl Webhooks {
         self.add(id, Kind::Delayed, message, row, index, since_s);
     }
 
-    fn add(&mut self, id: EventId, kind: Kind, message: MessageId, row: &Row, index: u16, at_s: u32) {
-        if !self.want(kind, row) {
-            return;
+    /// Something came back about a recipient, says the frame that `id` names.
+    pub fn came_back(&mut self, id: EventId, kind: Kind, came: &Return, row: &Row) {
+        if self.want(kind, row) {
+            let bytes = Event::encode(kind, came.said.at_s, came.message, row, came.index, Some(&came.said));
+            self.put(id, kind, row, bytes.into());
         }
+    }
+
+    fn add(&mut self, id: EventId, kind: Kind, message: MessageId, row: &Row, index: u16, at_s: u32) {
+        if self.want(kind, row) {
+            self.put(id, kind, row, Event::encode(kind, at_s, message, row, index, None).into());
+        }
+    }
+
+    fn put(&mut self, id: EventId, kind: Kind, row: &Row, bytes: Rc<[u8]>) {
         let has_room = self.bytes() < RECENT_BYTES_MAX;
-        let bytes: Rc<[u8]> = Event::encode(kind, at_s, message, row, index).into();
         for line in &mut self.lines {
             if line.webhook.as_ref().is_some_and(|webhook| webhook.wants(kind, row.account.as_deref())) {
                 if has_room {

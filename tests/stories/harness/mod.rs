@@ -7,6 +7,7 @@ pub mod dns;
 pub mod guide;
 pub mod mailbox;
 pub mod peers;
+pub mod postfix;
 pub mod scanners;
 pub mod server;
 pub mod smtp;

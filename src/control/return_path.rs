@@ -1,0 +1,116 @@
+//! The keys of the return path.
+//!
+//! A file holds one key a line: 64 hex digits. The first makes addresses; the others still check what they have made.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use argon2::password_hash::rand_core::{OsRng, RngCore};
+
+use crate::bounce::return_path::{KEY_BYTES, ReturnPath};
+use crate::config::Config;
+
+/// Keys at a time.
+const KEYS_MAX: usize = 4;
+/// Digits of a key.
+const KEY_DIGITS: usize = 2 * KEY_BYTES;
+/// Octets of the file that are read.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Why there is no key. Never shows one.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file system.
+    #[error("return_path.key_file: {0}: {1}")]
+    Io(PathBuf, std::io::Error),
+    /// What the file holds is none.
+    #[error(
+        "return_path.key_file: {0}: must hold 1 to {KEYS_MAX} keys of {KEY_DIGITS} hex digits, each in a line of its own; remove \
+         the file to get a new one (what was sent with the old one then bounces to nobody)"
+    )]
+    Bad(PathBuf),
+}
+
+/// The return path that `config` names, if it names one. Where its key's file is missing, one is made with a random key that
+/// only its owner reads.
+pub fn of(config: &Config) -> Result<Option<Arc<ReturnPath>>, KeyError> {
+    let Some(section) = &config.return_path else { return Ok(None) };
+    let keys = read_or_make(&section.key_file)?;
+    Ok(Some(Arc::new(ReturnPath::new(&section.domain, &keys, section.valid_days, &section.feedback))))
+}
+
+fn read_or_make(file: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {
+    let failed = |error| KeyError::Io(file.to_owned(), error);
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Ok(new) => make(new).map(|key| vec![key]).map_err(failed),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let mut text = String::new();
+            File::open(file).map_err(failed)?.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+            parse(&text).ok_or_else(|| KeyError::Bad(file.to_owned()))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn make(mut file: File) -> std::io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    OsRng.fill_bytes(&mut key);
+    let mut line = String::with_capacity(KEY_DIGITS + 1);
+    for byte in key {
+        let _ = write!(line, "{byte:02x}");
+    }
+    line.push('\n');
+    file.write_all(line.as_bytes())?;
+    file.sync_all()?;
+    Ok(key)
+}
+
+fn parse(text: &str) -> Option<Vec<[u8; KEY_BYTES]>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys: Vec<_> = lines.map(key).collect::<Option<_>>()?;
+    (1..=KEYS_MAX).contains(&keys.len()).then_some(keys)
+}
+
+fn key(line: &str) -> Option<[u8; KEY_BYTES]> {
+    if line.len() != KEY_DIGITS || !line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut key = [0; KEY_BYTES];
+    for (byte, digits) in key.iter_mut().zip(line.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn an_absent_key_is_made_once_for_its_owner_only() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("return_path.key");
+        let made = read_or_make(&file).expect("a key");
+        assert_eq!(std::fs::metadata(&file).expect("the file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_or_make(&file).expect("the same"), made);
+        assert_ne!(read_or_make(&folder.path().join("other")).expect("another"), made);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_not_shown() {
+        let good = "0f".repeat(KEY_BYTES);
+        assert_eq!(parse(&format!("{good}\n\n{good}\n")), Some(vec![[15; KEY_BYTES]; 2]));
+        let five = format!("{good}\n").repeat(5);
+        for bad in ["", "s3cret", &good[2..], &five, &"+f".repeat(KEY_BYTES)] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        let error = KeyError::Bad("file".into()).to_string();
+        assert!(error.contains("64 hex digits"), "{error}");
+    }
+}
