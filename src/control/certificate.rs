@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use shards::tls::TlsError;
+use shards::Timestamp;
+use shards::tls::{TlsError, Validity, validities};
 
 use crate::config::{Config, TlsFiles};
 use crate::crossing::Certificate;
+
+/// A certificate that is valid no longer than this should be renewed by now.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// A certificate or key that cannot be used; the text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,38 @@ pub fn changed(files: &TlsFiles) -> [Option<SystemTime>; 2] {
     [&files.certificate, &files.private_key].map(|path| std::fs::metadata(path).and_then(|found| found.modified()).ok())
 }
 
+/// Certificates of the chain that clients refuse at `now`, or will soon: a sentence about each, for people.
+pub fn times(certificate: &Certificate, now: Timestamp) -> Vec<String> {
+    let validities = match validities(&certificate.chain_pem) {
+        Ok(validities) => validities,
+        Err(why) => return vec![why.to_string()],
+    };
+    let warning = |(number, validity): (usize, &Validity)| {
+        let which = match number {
+            0 => "the certificate".to_owned(),
+            _ => format!("certificate {} of the chain", number + 1),
+        };
+        Some(match *validity {
+            Validity { until, .. } if until <= now => {
+                format!("{which} expired on {}: clients refuse it; renew it", date(until))
+            }
+            Validity { from, .. } if from > now => format!("{which} is not valid before {}", date(from)),
+            Validity { until, .. } if until.since(now) <= SOON => {
+                let days = until.since(now).as_secs() / 86_400;
+                format!("{which} expires on {}, in {days} days: renew it", date(until))
+            }
+            _ => return None,
+        })
+    };
+    validities.iter().enumerate().filter_map(warning).collect()
+}
+
+fn date(time: Timestamp) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_millisecond(millis);
+    time.map_or_else(|_| "a day beyond the calendar".into(), |time| time.strftime("%Y-%m-%d").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +115,27 @@ mod tests {
         assert!(matches!(of(&empty, &private_key), Err(CertificateError::Unusable(.., TlsError::NoCertificate))));
         let error = of(&certificate, &folder.path().join("none.pem")).err().expect("no such file");
         assert!(error.to_string().contains("none.pem"), "{error}");
+    }
+
+    const DAY_MS: u64 = 86_400_000;
+
+    #[test]
+    fn what_is_over_soon_over_or_yet_to_come_is_told() {
+        let mut parameters = rcgen::CertificateParams::new(["mx.test".into()]).expect("parameters");
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2026, 4, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let pem = parameters.self_signed(&key).expect("a certificate").pem();
+        let chain = Certificate { chain_pem: [pem.clone(), pem].concat().into(), key_pem: Vec::new() };
+        let april = 1_775_001_600_000;
+        let told = |millis: u64| times(&chain, Timestamp::from_millis(millis));
+        assert!(told(april - 15 * DAY_MS).is_empty());
+        let soon = told(april - 10 * DAY_MS);
+        assert_eq!(soon[0], "the certificate expires on 2026-04-01, in 10 days: renew it");
+        assert!(soon[1].contains("certificate 2 of the chain expires on"), "{soon:?}");
+        let over = told(april);
+        assert!(over[0].ends_with("the certificate expired on 2026-04-01: clients refuse it; renew it"), "{over:?}");
+        let early = told(april - 120 * DAY_MS);
+        assert!(early[0].ends_with("the certificate is not valid before 2026-01-01"), "{early:?}");
     }
 }

@@ -32,5 +32,6 @@ mod senders_learn_what_became_of_it;
 mod smuggling_is_refused;
 mod submitted_messages_are_screened;
 mod the_destination_fails;
+mod the_doctor_asks_dns;
 mod the_server_is_watched;
 mod webhooks_learn_what_became_of_it;

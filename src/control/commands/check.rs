@@ -2,18 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
-
-use shards::Timestamp;
-use shards::tls::{Validity, validities};
 
 use super::Failure;
-use crate::config::{Config, Mistake, PASSWORD_UNSET, TlsFiles};
+use crate::config::{Config, Mistake, PASSWORD_UNSET};
 use crate::control::{certificate, clock, signing, trust};
-use crate::crossing::Certificate;
-
-/// A certificate that is valid no longer than this should be renewed by now.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let checked = Config::load(file);
@@ -33,7 +25,12 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     // The certificate is looked at whatever else is wrong.
     if let Some(files) = &files {
         match certificate::load(files) {
-            Ok(certificate) => warned.extend(times(&certificate, files, clock::now())),
+            Ok(certificate) => {
+                let told = certificate::times(&certificate, clock::now()).into_iter();
+                warned.extend(
+                    told.map(|text| Mistake { line: files.lines[0], text: format!("tls.certificate: {text}") }),
+                );
+            }
             Err(error) => mistakes.push(Mistake { line: error.line(files), text: error.to_string() }),
         }
     }
@@ -71,40 +68,6 @@ fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Certificates of the chain that clients refuse at `now`, or will soon.
-fn times(certificate: &Certificate, files: &TlsFiles, now: Timestamp) -> Vec<Mistake> {
-    let line = files.lines[0];
-    let validities = match validities(&certificate.chain_pem) {
-        Ok(validities) => validities,
-        Err(why) => return vec![Mistake { line, text: why.to_string() }],
-    };
-    let warning = |(number, validity): (usize, &Validity)| {
-        let which = match number {
-            0 => "the certificate".to_owned(),
-            _ => format!("certificate {} of the chain", number + 1),
-        };
-        let text = match *validity {
-            Validity { until, .. } if until <= now => {
-                format!("{which} expired on {}: clients refuse it; renew it", date(until))
-            }
-            Validity { from, .. } if from > now => format!("{which} is not valid before {}", date(from)),
-            Validity { until, .. } if until.since(now) <= SOON => {
-                let days = until.since(now).as_secs() / 86_400;
-                format!("{which} expires on {}, in {days} days: renew it", date(until))
-            }
-            _ => return None,
-        };
-        Some(Mistake { line, text: format!("tls.certificate: {text}") })
-    };
-    validities.iter().enumerate().filter_map(warning).collect()
-}
-
-fn date(time: Timestamp) -> String {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(millis);
-    time.map_or_else(|_| "a day beyond the calendar".into(), |time| time.strftime("%Y-%m-%d").to_string())
-}
-
 fn summary(config: &Config) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let mut parts = vec![
@@ -117,35 +80,4 @@ fn summary(config: &Config) -> String {
         parts.push(count(config.webhooks.len(), "webhook"));
     }
     parts.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY_MS: u64 = 86_400_000;
-
-    #[test]
-    fn what_is_over_soon_over_or_yet_to_come_is_told() {
-        let mut parameters = rcgen::CertificateParams::new(["mx.test".into()]).expect("parameters");
-        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
-        parameters.not_after = rcgen::date_time_ymd(2026, 4, 1);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let pem = parameters.self_signed(&key).expect("a certificate").pem();
-        let chain = Certificate { chain_pem: [pem.clone(), pem].concat().into(), key_pem: Vec::new() };
-        let files = TlsFiles { lines: [7, 8], certificate: "c.pem".into(), private_key: "k.pem".into() };
-        let april = 1_775_001_600_000;
-        let told = |millis: u64| {
-            let told = times(&chain, &files, Timestamp::from_millis(millis));
-            told.into_iter().map(|mistake| (mistake.line, mistake.text)).collect::<Vec<_>>()
-        };
-        assert!(told(april - 15 * DAY_MS).is_empty());
-        let soon = told(april - 10 * DAY_MS);
-        assert_eq!(soon[0], (7, "tls.certificate: the certificate expires on 2026-04-01, in 10 days: renew it".into()));
-        assert!(soon[1].1.contains("certificate 2 of the chain expires on"), "{soon:?}");
-        let over = told(april);
-        assert!(over[0].1.ends_with("the certificate expired on 2026-04-01: clients refuse it; renew it"), "{over:?}");
-        let early = told(april - 120 * DAY_MS);
-        assert!(early[0].1.ends_with("the certificate is not valid before 2026-01-01"), "{early:?}");
-    }
 }

@@ -1,4 +1,5 @@
-//! What DNS says of this host: its name, the way back from its address, and the SPF records of its senders.
+//! What DNS says of this host: its name, the way back from its address, the SPF records of its senders, the keys that sign
+//! for them.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -7,10 +8,10 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
-use super::spf::{self, Says};
-use super::{Finding, error, fine, warning};
-use crate::config::Config;
-use crate::control::resolver;
+use super::spf::Says;
+use super::{Finding, dkim, error, fine, spf, warning};
+use crate::config::{Config, Dkim};
+use crate::control::{resolver, signing};
 
 /// How long one try of a question may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -63,10 +64,13 @@ async fn look(resolver: &TokioResolver, config: &Config) -> Vec<Finding> {
             findings.push(sender(resolver, &domain, *address).await);
         }
     }
+    for section in &config.dkim {
+        findings.push(key(resolver, section).await);
+    }
     findings
 }
 
-/// The addresses that the world sees: this host's, or behind NAT those of its name.
+/// The addresses that the world sees: this host's, and (behind NAT these alone) those of its name.
 fn egress(own: &[IpAddr]) -> Vec<IpAddr> {
     let way = |afar: &SocketAddr| {
         let any: IpAddr = if afar.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -74,8 +78,8 @@ fn egress(own: &[IpAddr]) -> Vec<IpAddr> {
         socket.connect(afar).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    let local: Vec<IpAddr> = AFAR.iter().filter_map(way).filter(|address| is_public(*address)).collect();
-    if local.is_empty() { own.iter().copied().filter(|address| is_public(*address)).collect() } else { local }
+    let seen: BTreeSet<IpAddr> = AFAR.iter().filter_map(way).chain(own.iter().copied()).collect();
+    seen.into_iter().filter(|address| is_public(*address)).collect()
 }
 
 fn is_public(address: IpAddr) -> bool {
@@ -119,7 +123,7 @@ fn arpa(address: IpAddr) -> String {
 async fn sender(resolver: &TokioResolver, domain: &str, address: IpAddr) -> Finding {
     let block = if address.is_ipv4() { "ip4" } else { "ip6" };
     let remedy = format!("add {block}:{address} to the TXT record of {domain} that begins with v=spf1");
-    let texts = match texts(resolver, domain, RecordType::TXT).await {
+    let texts = match texts(resolver, &format!("{domain}."), RecordType::TXT).await {
         Ok(texts) => texts,
         Err(why) => return warning(format!("the SPF record of {domain} cannot be read: {why}"), remedy),
     };
@@ -138,6 +142,34 @@ async fn sender(resolver: &TokioResolver, domain: &str, address: IpAddr) -> Find
             ),
         },
         _ => error(format!("{domain} has several SPF records, which is an error (RFC 7208 §3.2)"), "leave one"),
+    }
+}
+
+/// Whether DNS publishes a key that signs.
+async fn key(resolver: &TokioResolver, section: &Dkim) -> Finding {
+    let file = section.private_key.display();
+    let record = signing::load(section).and_then(|signer| signer.record().map_err(|why| why.to_string()));
+    let (name, wanted) = match record {
+        Ok(record) => record,
+        Err(why) => return error(format!("{file}: {why}"), "name a key that `ringpost dkim generate` made"),
+    };
+    let remedy = format!("publish this TXT record at {name}: {wanted}");
+    let records = match texts(resolver, &format!("{name}."), RecordType::TXT).await {
+        Ok(records) => records,
+        Err(why) => return warning(format!("the DKIM record {name} cannot be read: {why}"), remedy),
+    };
+    let says: Vec<dkim::Says> = records.iter().map(|record| dkim::says(record, &wanted)).collect();
+    match says[..] {
+        [] => error(format!("DNS has no DKIM record {name}: receivers cannot verify what is signed"), remedy),
+        [dkim::Says::Publishes] => fine(format!("the DKIM record {name} publishes the key in {file}")),
+        [dkim::Says::Tests] => {
+            warning(format!("the DKIM record {name} is for tests (t=y): it counts for nothing"), remedy)
+        }
+        [dkim::Says::Another] => {
+            error(format!("the DKIM record {name} publishes another key than that in {file}"), remedy)
+        }
+        [dkim::Says::Revoked] => error(format!("the DKIM record {name} publishes no key: the key is revoked"), remedy),
+        _ => error(format!("{name} has several TXT records: receivers may take any of them"), remedy),
     }
 }
 

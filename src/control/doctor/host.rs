@@ -7,14 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::ParsedCertificate;
 use shards::probe::disk::{self, Kind};
 
-use super::{Finding, error, fine, warning};
-use crate::config::{Config, TlsFiles};
-use crate::control::{certificate, socket};
+use super::{Finding, chain, error, fine, warning};
+use crate::config::Config;
+use crate::control::socket;
 
 /// Less room than this fills up within an hour of trouble.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -27,7 +24,7 @@ pub(super) fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     findings.push(data_directory(&config.data_dir));
     findings.push(clock());
     findings.extend(ports(config));
-    findings.extend(config.tls.iter().flat_map(|files| tls(files, &config.hostname)));
+    findings.extend(config.tls.iter().flat_map(|files| chain::examine(files, &config.hostname)));
     let key = config.tls.as_ref().map(|files| &files.private_key);
     let token = config.http.as_ref().map(|http| &http.token_file);
     findings.extend(key.into_iter().chain(token).filter_map(|secret| private(secret)));
@@ -116,26 +113,6 @@ fn port(address: SocketAddr) -> Finding {
     }
 }
 
-fn tls(files: &TlsFiles, hostname: &str) -> Vec<Finding> {
-    let loaded = match certificate::load(files) {
-        Ok(loaded) => loaded,
-        Err(why) => return vec![error(why.to_string(), "name a PEM chain, leaf first, and its key in [tls]")],
-    };
-    let leaf = CertificateDer::from_pem_slice(&loaded.chain_pem).ok();
-    let covers = leaf.as_ref().and_then(|leaf| {
-        let name = ServerName::try_from(hostname).ok()?;
-        let leaf = ParsedCertificate::try_from(leaf).ok()?;
-        rustls::client::verify_server_name(&leaf, &name).ok()
-    });
-    vec![match covers {
-        Some(()) => fine(format!("the certificate is for {hostname}")),
-        None => warning(
-            format!("the certificate is not for {hostname}: clients that connect by that name refuse it"),
-            "get one for the name that your clients connect to",
-        ),
-    }]
-}
-
 /// Whether others on this host can read a secret.
 fn private(path: &Path) -> Option<Finding> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
@@ -167,23 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_for_its_names_and_secrets_are_private() {
+    fn secrets_are_private() {
         let folder = tempfile::tempdir().expect("a folder");
-        let made = rcgen::generate_simple_self_signed(vec!["mta.example.org".into()]).expect("a certificate");
-        let files = TlsFiles {
-            lines: [1, 2],
-            certificate: folder.path().join("chain.pem"),
-            private_key: folder.path().join("key.pem"),
-        };
-        std::fs::write(&files.certificate, made.cert.pem()).expect("written");
-        assert!(matches!(&tls(&files, "mta.example.org")[..], [Finding::Error(..)]), "there is no key");
-        std::fs::write(&files.private_key, made.signing_key.serialize_pem()).expect("written");
-        assert!(matches!(&tls(&files, "mta.example.org")[..], [Finding::Fine(_)]));
-        assert!(matches!(&tls(&files, "mx.example.org")[..], [Finding::Warning(..)]));
-        let mode = |mode| std::fs::set_permissions(&files.private_key, PermissionsExt::from_mode(mode)).expect("set");
+        let secret = folder.path().join("key.pem");
+        std::fs::write(&secret, "secret").expect("written");
+        let mode = |mode| std::fs::set_permissions(&secret, PermissionsExt::from_mode(mode)).expect("set");
         mode(0o640);
-        assert_eq!(private(&files.private_key), None);
+        assert_eq!(private(&secret), None);
         mode(0o644);
-        assert!(matches!(private(&files.private_key), Some(Finding::Warning(..))));
+        assert!(matches!(private(&secret), Some(Finding::Warning(..))));
     }
 }

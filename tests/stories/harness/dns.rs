@@ -44,7 +44,12 @@ impl Dns {
 
     /// Serves zone `test`, signed when it is loaded, and below it zone `open.test`, which is not.
     pub fn start_signed(records: &str, open: &str) -> Self {
-        Self::start_zones(free_address(), records, Some(open))
+        Self::start_zones(free_address(), records, Some(("open.test", open)), true)
+    }
+
+    /// Serves zone `test`, and a zone of names for addresses.
+    pub fn start_with_reverse(records: &str, zone: &str, names: &str) -> Self {
+        Self::start_zones(free_address(), records, Some((zone, names)), false)
     }
 
     /// Writes the keys of the signed zone to a file, for those who trust it; gives the file.
@@ -59,23 +64,24 @@ impl Dns {
     }
 
     fn start_at(address: SocketAddr, records: &str) -> Self {
-        Self::start_zones(address, records, None)
+        Self::start_zones(address, records, None, false)
     }
 
-    fn start_zones(address: SocketAddr, records: &str, open: Option<&str>) -> Self {
+    fn start_zones(address: SocketAddr, records: &str, second: Option<(&str, &str)>, signed: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("ringpost-dns-").tempdir().expect("a folder");
         let zone = format!(
             "$ORIGIN test.\n$TTL 60\n@ SOA ns.test. root.test. 1 3600 600 86400 60\n@ NS ns.test.\nns A 127.0.0.1\n{records}"
         );
         fs::write(folder.path().join("test.zone"), zone).expect("written");
         let mut settings = configuration(folder.path(), address);
-        if let Some(records) = open {
-            let open = format!("@ 60 SOA ns.test. root.test. 1 3600 600 86400 60\n@ NS ns.test.\n{records}");
-            fs::write(folder.path().join("open.zone"), open).expect("written");
+        if signed {
+            settings += "    dnssec-signing: on\n";
+        }
+        if let Some((name, records)) = second {
+            let zone = format!("$TTL 60\n@ SOA ns.test. root.test. 1 3600 600 86400 60\n@ NS ns.test.\n{records}");
+            fs::write(folder.path().join("second.zone"), zone).expect("written");
             let storage = folder.path().display();
-            settings += &format!(
-                "    dnssec-signing: on\n  - domain: open.test\n    storage: \"{storage}\"\n    file: open.zone\n"
-            );
+            settings += &format!("  - domain: {name}\n    storage: \"{storage}\"\n    file: second.zone\n");
         }
         fs::write(folder.path().join("knot.conf"), settings).expect("written");
         let mut command = Command::new("/usr/sbin/knotd");
