@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tempfile::TempDir;
 
@@ -25,9 +26,12 @@ impl Dns {
 
     /// The same for programs that ask whom `/etc/resolv.conf` names: see [`Dns::asked_by`].
     pub fn start_for_the_system(records: &str) -> Self {
-        let addresses = (1..=u8::MAX).map(|last| SocketAddr::from((Ipv4Addr::new(127, 53, 0, last), 53)));
+        // Each story its own: between looking and listening another one could take the same.
+        static LAST: AtomicU8 = AtomicU8::new(0);
+        let lasts = (0..u8::MAX).map(|_| LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1)).filter(|last| *last > 0);
+        let mut addresses = lasts.map(|last| SocketAddr::from((Ipv4Addr::new(127, 53, 0, last), 53)));
         let free = |address: &SocketAddr| UdpSocket::bind(address).is_ok();
-        Self::start_at(addresses.into_iter().find(free).expect("a free address"), records)
+        Self::start_at(addresses.find(free).expect("a free address"), records)
     }
 
     /// `program`, started in a mount namespace of its own in which the system's resolver is this server.
