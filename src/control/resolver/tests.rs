@@ -3,9 +3,10 @@
 mod signed;
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use futures::SinkExt;
 use futures::channel::oneshot;
@@ -31,6 +32,9 @@ text       TXT no-addresses
 away       CNAME www.elsewhere.test.
 ";
 
+/// Where the servers of these tests listen.
+const PORTS: std::ops::Range<u16> = 28_000..32_000;
+
 /// Knot DNS with [`ZONE`], or with nothing, on a free loopback port, stopped by its process id.
 struct Knot {
     process: Child,
@@ -51,7 +55,7 @@ impl Knot {
     #[expect(clippy::disallowed_methods, reason = "a blocking pipe is read beside the runtime's thread")]
     fn start_serving(zones: &str, files: &[(&str, &str)]) -> Knot {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr()).expect("a free port").port();
+        let port = free_port();
         let path = directory.path().display();
         let settings = format!(
             "server:\n  rundir: {path}\n  listen: 127.0.0.1@{port}\ndatabase:\n  storage: {path}\nlog:\n  - target: \
@@ -87,6 +91,20 @@ impl Drop for Knot {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A port that no other server of these tests gets, free for UDP and TCP, and below those that clients are given.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(PORTS.start);
+    let first = PORTS.start + (std::process::id() % 10) as u16 * 300;
+    NEXT.fetch_max(first, Ordering::Relaxed);
+    std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
+        .take_while(|port| PORTS.contains(port))
+        .find(|port| {
+            let address = (Ipv4Addr::LOCALHOST, *port);
+            UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+        })
+        .expect("a free port")
 }
 
 /// Debian's knotd; `/usr/sbin` need not be in a user's PATH.

@@ -19,6 +19,7 @@ use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
+use crate::spool::record::Said;
 
 /// Shows `look` one event of each name, with every key that it can have, and `said` wherever others have a say.
 fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
@@ -38,6 +39,14 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
             verified: Verified::Dane,
             policy: Policy::Dane,
         }),
+    };
+    let returned = Said {
+        status: EnhancedCode(5, 1, 1),
+        text: said.into(),
+        remote: Some(said.into()),
+        at_s: 1,
+        replied: true,
+        reason: Some(Reason { category: Category::ALL[0], rule: said.to_owned().into() }),
     };
     let attempt = Attempt { id, recipient: said, attempt: 1, age_s: 2, answer: &answer };
     let accepted = Event::Accepted {
@@ -62,6 +71,9 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::Deferred { attempt, retry_s: 60 },
         Event::Failed(attempt),
         Event::Notified { id, about: id, action: "failed", recipient: said },
+        Event::Bounced { id, recipient: said, said: &returned },
+        Event::Complaint { id, recipient: said, said: &returned },
+        Event::ReturnIgnored { client, id: Some(id), what: "auto-reply" },
         Event::Uncertain { id, recipient: said },
         Event::Recovered { recipients: 1, frames: 2, took_ms: 3 },
         Event::Ordered { order: "hold", selection: &said, recipients: 1 },
