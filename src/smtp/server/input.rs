@@ -36,6 +36,11 @@ impl Input {
         &self.bytes[self.start..]
     }
 
+    /// Whether what is pending begins a line, and is not the rest of one that was too long.
+    pub(super) fn is_at_line_start(&self) -> bool {
+        !self.skipping
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;

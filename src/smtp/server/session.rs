@@ -336,7 +336,7 @@ impl Session {
         let in_auth = matches!(state, State::Authenticating(_));
         let start = self.input.pending();
         let bytes_max = if in_auth { command::AUTH_LINE_BYTES_MAX } else { command::line_bytes_max(start) };
-        if self.lines == 0 && command::is_tls_record(start) {
+        if self.lines == 0 && self.input.is_at_line_start() && command::is_tls_record(start) {
             return self.end_with(reply::NOT_SMTP);
         }
         match self.input.line(bytes_max) {

@@ -373,6 +373,16 @@ fn other_protocols_are_shown_the_door() {
 }
 
 #[test]
+fn the_rest_of_a_long_line_is_no_tls() {
+    let mut driver = Driver::new(settings(), false);
+    driver.take();
+    driver.read(&[b"x".repeat(600), b"\x16".to_vec()].concat());
+    driver.read(b"\x03\x01\r\n");
+    let said = driver.take();
+    assert!(!driver.seen.closed && said.starts_with("500 5.5.2 The command line is too long"), "{said}");
+}
+
+#[test]
 fn long_lines_are_refused_and_the_session_goes_on() {
     let long = "x".repeat(511);
     relay(&format!("S: 220\nC: NOOP {long}\nS: 500 5.5.2 The command line is too long\nC: NOOP\nS: 250"));
