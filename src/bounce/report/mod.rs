@@ -7,7 +7,7 @@
 //!
 //! The first of these that applies decides: a feedback report; a delivery report's fields; the marks of a server that
 //! writes its own form of bounce (qmail, Exim, Exchange); an automatic reply; a text that tells of a failure, where it comes
-//! from a mailer. The text that says why goes through [`classify`](super::classify).
+//! from a mailer. The text that says why goes through [`classify()`](super::classify()).
 //!
 //! Limits: the first [`READ_BYTES_MAX`] of a message count; [`parts::DEPTH_MAX`] levels of parts and
 //! [`parts::PARTS_MAX`] parts; [`TEXT_BYTES_MAX`] of what is said are kept.
