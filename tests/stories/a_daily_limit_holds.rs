@@ -12,7 +12,8 @@ use crate::harness::mailbox::Mailbox;
 use crate::harness::server::{PASSWORD, Server, Setup, USER};
 use crate::harness::{PATIENCE, Process, wait_for};
 
-const LIMIT: u64 = 200;
+/// Far above [`BEFORE_KILL`]: the kill must come before it is used up.
+const LIMIT: u64 = 600;
 const SESSIONS: u64 = 8;
 const RECIPIENTS: u64 = 2;
 /// Recipients after which the server is killed.
