@@ -27,7 +27,7 @@ use crate::events::log::Channel;
 use crate::events::{Event, Log};
 use crate::inbound::{Inbound, Returns};
 use crate::outbound::{Dispatcher, Metrics, Pool, Timing};
-use crate::queue::orders::{Order, Report};
+use crate::queue::orders::{Order, Report, Scope};
 use crate::queue::{self, Queue};
 use crate::screening::Screening;
 use crate::spool::record::Return;
@@ -114,7 +114,7 @@ impl Shard {
         let tls = server_tls(certificate.as_deref())?;
         let queue = Queue::open(&reactor, config.clone(), port.shard(), log.clone()).await?;
         if suspended {
-            queue.order(Order::Suspend(true)).await;
+            queue.order(Order::Suspend(Scope::All, true)).await;
         }
         let dns = dns::Cache::new(reactor.clone(), dns);
         let metrics = Rc::new(Metrics::default());
@@ -131,7 +131,7 @@ impl Shard {
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
-        let pool = Pool::new(reactor.clone(), config.clone(), &trust, dns, timing, metrics.clone(), reply);
+        let pool = Pool::new(reactor.clone(), config.clone(), &trust, dns, timing, metrics.clone(), log.clone(), reply);
         let returns = way_to_owners(&port);
         let inbound = Inbound::new(
             &reactor,
@@ -273,6 +273,7 @@ mod tests {
         Task {
             lease: 7,
             message: MessageId::new(1, 1),
+            source: Arc::default(),
             site: Arc::new(Site { key: "site".into(), hosts: Vec::new(), port, assurance: Default::default() }),
             sender: Sender {
                 path: ReversePath::Null,

@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "route",
     "bounce",
     "queue/describe.rs",
+    "queue/lane.rs",
     "queue/schedule.rs",
     "queue/webhook/event.rs",
     "screening/block_list.rs",

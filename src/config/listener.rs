@@ -1,8 +1,10 @@
 //! `[[listener]]`: where connections are taken, and what for.
 
+use std::sync::Arc;
+
 use super::read::{Placed, Reading, Section, text, truth, word};
 use super::validate::values;
-use super::{Listener, ListenerKind, ListenerTls, units};
+use super::{Listener, ListenerKind, ListenerTls, Pool, egress, units};
 
 const KINDS: &[(&str, ListenerKind)] =
     &[("submission", ListenerKind::Submission), ("relay", ListenerKind::Relay), ("bounce", ListenerKind::Bounce)];
@@ -18,6 +20,7 @@ pub(super) fn listeners(
     document: &mut Section<'_>,
     tls_is_set: bool,
     one_shard: bool,
+    pools: &[Arc<Pool>],
     reading: &mut Reading,
 ) -> Vec<Placed<Listener>> {
     let sections = document.sections("listener", reading);
@@ -26,7 +29,7 @@ pub(super) fn listeners(
     }
     let mut listeners: Vec<Placed<Listener>> = Vec::with_capacity(sections.len());
     for section in sections {
-        let Some(new) = listener(section, tls_is_set, reading) else { continue };
+        let Some(new) = listener(section, tls_is_set, pools, reading) else { continue };
         let address = new.value.address;
         if address.port() == 0 && !one_shard {
             reading.mistake(new.line, "listener.address: port 0 (any free port) needs `shards = 1`");
@@ -43,12 +46,18 @@ pub(super) fn listeners(
 }
 
 /// One `[[listener]]`; its line is that of its address.
-fn listener(mut section: Section<'_>, tls_is_set: bool, reading: &mut Reading) -> Option<Placed<Listener>> {
+fn listener(
+    mut section: Section<'_>,
+    tls_is_set: bool,
+    pools: &[Arc<Pool>],
+    reading: &mut Reading,
+) -> Option<Placed<Listener>> {
     let kind = section.required("kind", reading, word(KINDS));
     let address = section.required("address", reading, text(units::socket_address));
     let tls = section.required("tls", reading, word(TLS));
     let networks = section.list("networks", reading, text(units::network));
     let return_path = section.optional("return_path", reading, truth);
+    let (standard, standard_line) = egress::standard(&mut section, pools, reading);
     let line = section.line;
     section.end(reading);
     if let Some(tls) = &tls {
@@ -82,6 +91,11 @@ fn listener(mut section: Section<'_>, tls_is_set: bool, reading: &mut Reading) -
         }
         _ => {}
     }
+    let is_relay = kind.as_ref().is_none_or(|kind| kind.value == ListenerKind::Relay);
+    if let (false, Some(line)) = (is_relay, standard_line) {
+        let text = "listener: pool, tenant and routing_headers are only for kind = \"relay\"; of a submission the account has them";
+        reading.mistake(line, text);
+    }
     let address = address?;
     let networks = networks.map(|networks| values(networks.value)).unwrap_or_default();
     Some(Placed {
@@ -92,6 +106,7 @@ fn listener(mut section: Section<'_>, tls_is_set: bool, reading: &mut Reading) -
             tls: tls?.value,
             networks,
             return_path: return_path.is_some_and(|wanted| wanted.value),
+            standard: Arc::new(standard),
         },
     })
 }

@@ -10,10 +10,12 @@
 
 mod assurance;
 pub mod dkim;
+pub mod egress;
 mod listener;
 pub mod log;
 mod machine;
 mod read;
+mod retry;
 mod return_path;
 pub mod screening;
 mod units;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 pub use assurance::{DeliveryTls, NamedFile, TlsLevel};
 pub use dkim::Dkim;
+pub use egress::{Pool, Source, Standard};
 pub use log::Log;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
@@ -56,6 +59,10 @@ pub struct Config {
     pub dns_trust_anchor: Option<NamedFile>,
     /// `[[route]]`, first match wins.
     pub routes: Vec<Route>,
+    /// `[[pool]]`, and each `[[source]]` as a pool of its own.
+    pub pools: Vec<Arc<Pool>>,
+    /// The host as it is: the pool of what takes no other.
+    pub host_pool: Arc<Pool>,
     /// `[delivery]`.
     pub delivery: Delivery,
     /// `[retry]`.
@@ -102,6 +109,8 @@ pub struct Listener {
     pub networks: Vec<Network>,
     /// `return_path`: what comes in here goes out with reverse-paths of ours.
     pub return_path: bool,
+    /// `pool`, `tenant`, `routing_headers` (relay only).
+    pub standard: Arc<Standard>,
 }
 
 /// What a listener is for.
@@ -178,6 +187,8 @@ pub struct Account {
     pub notify: Notices,
     /// `return_path`: its messages go out with reverse-paths of ours, one for each recipient.
     pub return_path: bool,
+    /// `pool`, `tenant`, `routing_headers`.
+    pub standard: Standard,
 }
 
 /// Which notices are wanted.
@@ -196,14 +207,27 @@ pub struct Notices {
 pub struct Route {
     /// Lower-case: `example.org`, `*.example.org` (subdomains), `*` (everything).
     pub domains: Vec<Box<str>>,
-    /// A host name or address literal.
-    pub host: Box<str>,
+    /// A host name or address literal; absent: the domain's MX.
+    pub host: Option<Box<str>>,
     /// The port (25).
     pub port: u16,
     /// `tls`; absent: as `[delivery.tls]` has it.
     pub tls: Option<TlsLevel>,
     /// `ca_file`: whom `tls = "verified"` trusts; absent: as `[delivery.tls]` has it.
     pub ca_file: Option<NamedFile>,
+    /// `pool`.
+    pub pool: Option<Box<str>>,
+}
+
+impl Route {
+    /// Whether it is for `domain` (lower case): by a pattern `example.org`, `*.example.org` for everything below, or `*`.
+    pub fn covers(&self, domain: &str) -> bool {
+        self.domains.iter().any(|pattern| match pattern.strip_prefix('*') {
+            Some("") => true,
+            Some(suffix) => domain.len() > suffix.len() && domain.ends_with(suffix),
+            None => **pattern == *domain,
+        })
+    }
 }
 
 /// `[delivery]`.
@@ -211,6 +235,8 @@ pub struct Route {
 pub struct Delivery {
     /// Port of MX delivery.
     pub port: u16,
+    /// `pool`: from where mail goes out that nobody chose a pool for.
+    pub pool: Option<Box<str>>,
     /// Connections per egress path.
     pub connections_max: u32,
     /// Transactions per connection.

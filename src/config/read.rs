@@ -82,6 +82,11 @@ impl<'t> Section<'t> {
         self.table.remove(key)
     }
 
+    /// Whether `key` is there, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     fn must_have(&self, key: &str, reading: &mut Reading) {
         if !self.table.contains_key(key) {
             reading.missing(self.line, format!("{} is missing", self.path(key)));

@@ -45,7 +45,7 @@ fn the_reference_is_accepted_as_it_is() {
     assert_eq!(account.senders, ["user@accept.test".into(), "@bulk.accept.test".into()]);
     assert_eq!(account.notify, Notices { failed: true, delayed: true, delivered: false });
     assert_eq!(config.dns_servers, ["127.0.0.1:53".parse().expect("an address")]);
-    assert_eq!((&*config.routes[0].host, config.routes[0].port), ("127.0.0.1", 2526));
+    assert_eq!((config.routes[0].host.as_deref(), config.routes[0].port), (Some("127.0.0.1"), 2526));
     assert_eq!(config.retry.schedule.len(), 10);
     assert_eq!(config.retry.lifetime, Duration::from_secs(5 * 86_400));
     assert_eq!(config.retention.content, Duration::from_secs(30 * 86_400));
@@ -268,6 +268,31 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
         "used already in line 11",
     ),
     ("half of [tls]", "[tls]\ncertificate = \"c.pem\"\n", 1, "tls.private_key is missing"),
+    ("a source without an address", "[[source]]\nname = \"a\"\n", 1, "source.addresses is missing"),
+    ("a source's odd name", "[[source]]\nname = \"a b\"\naddresses = [\"192.0.2.1\"]\n", 2, "is not a name"),
+    (
+        "two addresses of a family",
+        "[[source]]\nname = \"a\"\naddresses = [\"192.0.2.1\",\n\"192.0.2.2\"]\n",
+        4,
+        "one IPv4 and one IPv6",
+    ),
+    ("an address of no host", "[[source]]\nname = \"a\"\naddresses = [\"0.0.0.0\"]\n", 3, "address of one host"),
+    (
+        "a source twice",
+        "[[source]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n[[source]]\nname = \"a\"\naddresses = [\"192.0.2.2\"]\n",
+        5,
+        "already, in line 11",
+    ),
+    ("a pool of nobody", "[[pool]]\nname = \"p\"\n", 1, "pool.sources is missing"),
+    (
+        "a pool of an unknown source",
+        "[[source]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n[[pool]]\nname = \"p\"\n\
+         sources = [{ source = \"a\" }, { source = \"b\" }]\n",
+        6,
+        "no [[source]] named `b`",
+    ),
+    ("an unknown pool", "[delivery]\npool = \"p\"\n", 2, "no [[pool]] or [[source]] named `p`"),
+    ("a route to nowhere", "[[route]]\ndomains = [\"a.test\"]\n", 1, "route.next_hop is missing"),
     ("a bad route", "[[route]]\ndomains = [\"*.\"]\nnext_hop = \"h\"\n", 2, "is not a domain"),
     ("a bad level of a route", "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h\"\ntls = \"may\"\n", 4, "must be one of"),
     (

@@ -6,21 +6,20 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::{Ident, PasswordHash};
 
 use super::read::{Placed, Reading, Section, number, text, truth, word};
 use super::{
-    Account, Config, Delivery, Http, Limits, Listener, Mistake, Notices, PASSWORD_UNSET, Retention, Retry, Route,
+    Account, Config, Delivery, Http, Limits, Listener, Mistake, Notices, PASSWORD_UNSET, Pool, Retention, Route,
     TlsFiles, Uncertain,
 };
-use super::{assurance, dkim, listener, log, machine, return_path, screening, units, webhook};
+use super::{assurance, dkim, egress, listener, log, machine, retry, return_path, screening, units, webhook};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
-/// Steps of a retry schedule; the last repeats, so more say nothing new.
-const SCHEDULE_STEPS_MAX: usize = 100;
 /// The smallest content limit that is still mail.
 const MESSAGE_BYTES_MIN: u64 = 1 << 10;
 /// The largest content limit: content is held in memory while it is received.
@@ -70,15 +69,16 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let tls_is_set = tls_section.is_some();
     let tls = tls_section.and_then(|section| tls_files(section, base_dir, reading));
     let one_shard = server.as_ref().is_some_and(|server| server.shards == 1);
-    let listeners = listener::listeners(document, tls_is_set, one_shard, reading);
+    let pools = egress::pools(document, reading);
+    let listeners = listener::listeners(document, tls_is_set, one_shard, &pools, reading);
     let data_dir = server.as_ref().map(|server| &*server.data_dir);
     let return_path = return_path::return_path(document, data_dir, base_dir, reading);
     return_path::contradictions(return_path.as_ref(), &listeners, reading);
-    let accounts = accounts(document, return_path.is_some(), reading);
+    let accounts = accounts(document, &pools, return_path.is_some(), reading);
     let (dns_servers, dns_trust_anchor) = dns(document, base_dir, reading);
-    let routes = routes(document, base_dir, reading);
-    let delivery = delivery(document, base_dir, reading);
-    let retry = retry(document, reading);
+    let routes = routes(document, &pools, base_dir, reading);
+    let delivery = delivery(document, &pools, base_dir, reading);
+    let retry = retry::retry(document, reading);
     let retention = retention(document, reading);
     let limits = limits(document, reading);
     let screening = screening::screening(document, base_dir, reading);
@@ -97,6 +97,8 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         dns_servers,
         dns_trust_anchor,
         routes,
+        pools,
+        host_pool: Arc::new(Pool::host()),
         delivery,
         retry,
         retention,
@@ -147,12 +149,17 @@ fn tls_files(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -
     Some(TlsFiles { lines, certificate: certificate.value, private_key: private_key.value })
 }
 
-fn accounts(document: &mut Section<'_>, has_return_path: bool, reading: &mut Reading) -> Vec<Account> {
+fn accounts(
+    document: &mut Section<'_>,
+    pools: &[Arc<Pool>],
+    has_return_path: bool,
+    reading: &mut Reading,
+) -> Vec<Account> {
     let sections = document.sections("account", reading);
     let mut accounts = Vec::with_capacity(sections.len());
     let mut lines: HashMap<String, usize> = HashMap::with_capacity(sections.len());
     for section in sections {
-        let Some(account) = account(section, has_return_path, reading) else { continue };
+        let Some(account) = account(section, pools, has_return_path, reading) else { continue };
         let name = account.value.name.to_lowercase();
         match lines.get(&name) {
             Some(line) => {
@@ -169,7 +176,12 @@ fn accounts(document: &mut Section<'_>, has_return_path: bool, reading: &mut Rea
 }
 
 /// One `[[account]]`; its line is that of its name.
-fn account(mut section: Section<'_>, has_return_path: bool, reading: &mut Reading) -> Option<Placed<Account>> {
+fn account(
+    mut section: Section<'_>,
+    pools: &[Arc<Pool>],
+    has_return_path: bool,
+    reading: &mut Reading,
+) -> Option<Placed<Account>> {
     let name = section.required("name", reading, text(user_name));
     let password = section.required("password", reading, text(argon2id));
     let senders = section.required_list("senders", reading, text(units::sender));
@@ -178,6 +190,7 @@ fn account(mut section: Section<'_>, has_return_path: bool, reading: &mut Readin
     let scheduled_send = section.optional("scheduled_send", reading, truth);
     let notify = section.list_or_empty("notify", reading, word(NOTICES));
     let return_path = section.optional("return_path", reading, truth);
+    let (standard, _) = egress::standard(&mut section, pools, reading);
     section.end(reading);
     if let Some(wanted) = return_path.as_ref().filter(|wanted| wanted.value && !has_return_path) {
         reading.missing(wanted.line, return_path::NEEDS_SECTION.replace("WHO", "account"));
@@ -205,6 +218,7 @@ fn account(mut section: Section<'_>, has_return_path: bool, reading: &mut Readin
             scheduled_send: scheduled_send.is_some_and(|send| send.value),
             notify,
             return_path: return_path.is_some_and(|wanted| wanted.value),
+            standard,
         },
     })
 }
@@ -241,15 +255,21 @@ fn dns(
     (servers.map(|servers| values(servers.value)).unwrap_or_default(), trust_anchor.map(assurance::named))
 }
 
-fn routes(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Vec<Route> {
+fn routes(document: &mut Section<'_>, pools: &[Arc<Pool>], base_dir: &Path, reading: &mut Reading) -> Vec<Route> {
     let sections = document.sections("route", reading);
     let mut routes = Vec::with_capacity(sections.len());
     let mut lines: HashMap<Box<str>, usize> = HashMap::new();
     for mut section in sections {
         let domains = section.required_list("domains", reading, text(units::pattern));
-        let next_hop = section.required("next_hop", reading, text(units::next_hop));
+        let has_next_hop = section.has("next_hop");
+        let next_hop = section.optional("next_hop", reading, text(units::next_hop));
+        let pool = section.optional("pool", reading, egress::one_of(pools));
+        let line = section.line;
         let (tls, ca_file) = assurance::route_tls(&mut section, base_dir, reading);
         section.end(reading);
+        if !has_next_hop && pool.is_none() {
+            reading.missing(line, "route.next_hop is missing, or a pool for what goes to the MX");
+        }
         for domain in domains.iter().flatten() {
             if let Some(line) = lines.get("*").or_else(|| lines.get(&domain.value)) {
                 let text = format!("route.domains: `{}` is never reached: line {line} matches first", domain.value);
@@ -259,14 +279,19 @@ fn routes(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) ->
         for domain in domains.iter().flatten() {
             lines.entry(domain.value.clone()).or_insert(domain.line);
         }
-        if let (Some(domains), Some(Placed { value: (host, port), .. })) = (domains, next_hop) {
-            routes.push(Route { domains: values(domains), host, port, tls, ca_file });
+        if !has_next_hop && (tls.is_some() || ca_file.is_some()) {
+            reading.mistake(line, "route.tls and route.ca_file are about its next_hop: [delivery.tls] is about the MX");
+        }
+        if let Some(domains) = domains {
+            let (host, port) = next_hop.map_or((None, 25), |Placed { value: (host, port), .. }| (Some(host), port));
+            let pool = pool.map(|pool| pool.value);
+            routes.push(Route { domains: values(domains), host, port, tls, ca_file, pool });
         }
     }
     routes
 }
 
-fn delivery(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) -> Delivery {
+fn delivery(document: &mut Section<'_>, pools: &[Arc<Pool>], base_dir: &Path, reading: &mut Reading) -> Delivery {
     let mut section = document.section_or_empty("delivery", reading);
     let port = section.optional("port", reading, number(1..=65_535));
     let connections_max = section.optional("connections_max", reading, number(1..=100_000));
@@ -276,9 +301,11 @@ fn delivery(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let final_dot = section.optional("final_dot_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
     let uncertain = section.optional("uncertain", reading, word(UNCERTAIN));
     let tls = assurance::delivery_tls(&mut section, base_dir, reading);
+    let pool = section.optional("pool", reading, egress::one_of(pools));
     section.end(reading);
     Delivery {
         port: port.and_then(|port| u16::try_from(port.value).ok()).unwrap_or(25),
+        pool: pool.map(|pool| pool.value),
         connections_max: connections_max.map_or(20, to_u32),
         messages_per_connection_max: messages_max.map_or(100, to_u32),
         connect_timeout: connect.map_or(Duration::from_secs(30), |timeout| timeout.value),
@@ -287,39 +314,6 @@ fn delivery(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         uncertain: uncertain.map_or(Uncertain::Retry, |uncertain| uncertain.value),
         tls,
     }
-}
-
-fn retry(document: &mut Section<'_>, reading: &mut Reading) -> Retry {
-    let default = Retry::default();
-    let mut section = document.section_or_empty("retry", reading);
-    let schedule = waits(&mut section, "schedule", reading).unwrap_or(default.schedule);
-    // Whoever retries faster than all this wants it so here too.
-    let longest = schedule.iter().max().copied().unwrap_or_default();
-    let unless_slower = |default: Vec<Duration>| if default[0] > longest { schedule.clone() } else { default };
-    let greylist = waits(&mut section, "greylist", reading).unwrap_or_else(|| unless_slower(default.greylist));
-    let mailbox_full =
-        waits(&mut section, "mailbox_full", reading).unwrap_or_else(|| unless_slower(default.mailbox_full));
-    let rate_pause = waits(&mut section, "rate_pause", reading).unwrap_or_else(|| unless_slower(default.rate_pause));
-    let lifetime = section.optional("lifetime", reading, text(positive_duration));
-    let notice_after = section.optional("delay_notice_after", reading, text(positive_duration));
-    let block_pause = section.optional("block_pause", reading, text(positive_duration));
-    section.end(reading);
-    let lifetime = lifetime.map_or(default.lifetime, |lifetime| lifetime.value);
-    if let Some(notice) = notice_after.as_ref().filter(|notice| notice.value > lifetime) {
-        reading.mistake(notice.line, "retry.delay_notice_after is longer than retry.lifetime: it would never be sent");
-    }
-    let delay_notice_after = notice_after.map_or(default.delay_notice_after, |notice| notice.value);
-    let block_pause = block_pause.map_or(default.block_pause, |pause| pause.value);
-    Retry { schedule, lifetime, delay_notice_after, greylist, mailbox_full, block_pause, rate_pause }
-}
-
-/// A list of waits, of which the last repeats.
-fn waits<'t>(section: &mut Section<'t>, key: &'static str, reading: &mut Reading) -> Option<Vec<Duration>> {
-    let list = section.list(key, reading, text(positive_duration))?;
-    if list.value.len() > SCHEDULE_STEPS_MAX {
-        reading.mistake(list.line, format!("retry.{key}: at most {SCHEDULE_STEPS_MAX} steps; the last repeats"));
-    }
-    Some(values(list.value))
 }
 
 fn retention(document: &mut Section<'_>, reading: &mut Reading) -> Retention {

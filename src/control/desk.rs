@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
-use crate::queue::orders::{Domains, Order, Report, Selection, Waiting};
+use crate::queue::orders::{Domains, Order, Report, Scope, Selection, Waiting};
 use crate::queue::webhook::{Counts, Encoded, EventId};
 
 /// Messages of one page.
@@ -198,11 +198,11 @@ impl Desk {
         .await
     }
 
-    /// Suspends or resumes all delivery.
-    pub async fn suspend(&self, suspended: bool) -> Result<(), Trouble> {
+    /// Suspends or resumes delivery.
+    pub async fn suspend(&self, scope: &Scope, suspended: bool) -> Result<(), Trouble> {
         let _turn = self.turn().await?;
         for shard in 0..self.shards() {
-            self.ask(shard, Order::Suspend(suspended)).await?;
+            self.ask(shard, Order::Suspend(scope.clone(), suspended)).await?;
         }
         Ok(())
     }

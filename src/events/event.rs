@@ -9,7 +9,7 @@ pub use crate::config::log::Level;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::path::ReversePath;
-use crate::spool::record::Said;
+use crate::spool::record::{Origin, Said};
 
 /// One recipient's attempt, for the events that tell how it ended.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,10 @@ pub struct Attempt<'a> {
     pub attempt: u32,
     /// Seconds since the message was accepted.
     pub age_s: u64,
+    /// From which source it was tried, if not from the host as it is.
+    pub source: Option<&'a str>,
+    /// Whose the message is.
+    pub origin: &'a Origin,
     /// What was answered. Where the connection was encrypted its keys are `tls` (the version), `cipher`, `verified` (`no`,
     /// `dane`, `authority`) and `policy` (`opportunistic`, `required`, `verified`, `dane`, `mta-sts`).
     pub answer: &'a Answer,
@@ -52,6 +56,8 @@ pub enum Event<'a> {
         screening: Option<&'a str>,
         /// The domain that signed it, where one did.
         dkim: Option<&'a str>,
+        /// Whose it is, and the pool that it asks for.
+        origin: &'a Origin,
     },
     /// `refused`: a client's command or message was answered with an error.
     Refused {
@@ -205,6 +211,15 @@ pub enum Event<'a> {
     Draining(u64),
     /// `stopped`: everything is on disk.
     Stopped,
+    /// `source_failed`: connections cannot be made from a source, through no fault of the peer; told once until one can.
+    SourceFailed {
+        /// Its name.
+        source: &'a str,
+        /// Why.
+        why: &'a str,
+    },
+    /// `source_back`: connections can be made from it again.
+    SourceBack(&'a str),
     /// `trouble`: something else that an administrator should know.
     Trouble(&'a dyn fmt::Display),
     /// `suppressed`: so many more events of a kind that others cause were counted, and not written, for their number.
@@ -252,6 +267,8 @@ impl Event<'_> {
             Event::Ready { .. } => "ready",
             Event::Draining(_) => "draining",
             Event::Stopped => "stopped",
+            Event::SourceFailed { .. } => "source_failed",
+            Event::SourceBack(_) => "source_back",
             Event::Trouble(_) => "trouble",
             Event::Suppressed { .. } => "suppressed",
             Event::LogOverflow { .. } => "log_overflow",
@@ -264,6 +281,7 @@ impl Event<'_> {
             Event::CheckpointFailed(_)
             | Event::SessionPanicked { .. }
             | Event::Trouble(_)
+            | Event::SourceFailed { .. }
             | Event::ScannerFailed { .. }
             | Event::ReloadRefused(_) => Level::Error,
             Event::Space { accepting: false }
@@ -287,6 +305,7 @@ impl Event<'_> {
             | Event::Ordered { .. }
             | Event::Space { accepting: true }
             | Event::WebhookBack { .. }
+            | Event::SourceBack(_)
             | Event::Reloaded
             | Event::Ready { .. }
             | Event::Draining(_)
@@ -312,10 +331,11 @@ impl Event<'_> {
     pub(super) fn fields(&self, line: &mut Line<'_>) {
         match self {
             Event::Listening(address) => _ = line.put("address", address),
-            Event::Accepted { id, message_id, client, account, sender, recipients, bytes, screening, dkim } => {
+            Event::Accepted { id, message_id, client, account, sender, recipients, bytes, screening, dkim, origin } => {
                 line.put("id", id).put("message_id", message_id).put("client", client).put_some("account", *account);
                 line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
-                line.put_some("screening", *screening).put_some("dkim", *dkim);
+                line.put_some("screening", *screening).put_some("dkim", *dkim).put_some("pool", origin.pool.as_deref());
+                put_owner(line, origin);
             }
             Event::Refused { client, account, user, what, reply, screening } => {
                 line.put("client", client).put_some("account", *account).put_some("user", *user);
@@ -364,6 +384,8 @@ impl Event<'_> {
                 line.put("order", order).put("selection", selection).put("recipients", recipients);
             }
             Event::CheckpointFailed(why) | Event::ReloadRefused(why) | Event::Trouble(why) => _ = line.put("why", why),
+            Event::SourceFailed { source, why } => _ = line.put("source", source).put("why", why),
+            Event::SourceBack(source) => _ = line.put("source", source),
             Event::Ready { shards } => _ = line.put("shards", shards),
             Event::Draining(seconds) => _ = line.put("patience_s", seconds),
             Event::Suppressed { kind, lines } => {
@@ -382,6 +404,7 @@ impl Attempt<'_> {
         if let Some(reason) = &self.answer.reason {
             line.put("category", reason.category.name()).put("rule", &reason.rule);
         }
+        put_owner(line.put_some("source", self.source), self.origin);
         line.put_some("remote", self.answer.remote.as_deref());
         if let Some(tls) = &self.answer.tls {
             line.put("tls", tls.protocol).put("cipher", tls.cipher).put("verified", tls.verified.name());
@@ -389,4 +412,8 @@ impl Attempt<'_> {
         }
         line.put("answer", &self.answer.text);
     }
+}
+
+fn put_owner(line: &mut Line<'_>, origin: &Origin) {
+    line.put_some("tenant", origin.tenant.as_deref()).put_some("campaign", origin.campaign.as_deref());
 }

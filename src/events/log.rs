@@ -290,8 +290,10 @@ mod tests {
     use super::*;
     use crate::queue::MessageId;
     use crate::smtp::path::ReversePath;
+    use crate::spool::record::Origin;
 
     fn accepted() -> Event<'static> {
+        const NOBODY: &Origin = &Origin { pool: None, tenant: None, campaign: None };
         Event::Accepted {
             id: MessageId(17),
             message_id: "<a@b>",
@@ -302,6 +304,7 @@ mod tests {
             bytes: 1024,
             screening: Some("clean"),
             dkim: None,
+            origin: NOBODY,
         }
     }
 

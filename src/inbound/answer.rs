@@ -9,13 +9,16 @@ use super::sign::Unsigned;
 use crate::authentication::Together;
 use crate::config::Account;
 use crate::events::Event;
-use crate::message::{Facts, Trace, scan, scan::remove_blind};
-use crate::policy::{Authorized, Verdict};
+use crate::message::{
+    Facts, Trace, scan,
+    scan::{remove_blind, remove_routing},
+};
+use crate::policy::{self, Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Sender};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, OwnRefusal, Question};
-use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Tagged};
+use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Origin, Tagged};
 use crate::spool::{Client, Message};
 
 /// A question whose answer takes time.
@@ -137,8 +140,12 @@ impl Conversation {
         accepted(rights.content(&content, &facts))?;
         let scheduled = rights.scheduled(&content[..facts.body_start], self.inbound.0.reactor.wall())?;
         let signers = self.inbound.0.current.borrow().signers.of(&content[..facts.body_start]);
+        let origin = self.origin(&rights, &content[..facts.body_start])?;
         if facts.has_blind {
             remove_blind(&mut content);
+        }
+        if facts.has_routing {
+            remove_routing(&mut content);
         }
 
         let queue = self.inbound.0.queue.clone();
@@ -169,6 +176,7 @@ impl Conversation {
                 scheduled,
                 message_id: kept(&message_id),
                 return_path: self.return_path || rights.account().is_some_and(|account| account.return_path),
+                origin: origin.clone(),
             },
             content,
         };
@@ -190,8 +198,16 @@ impl Conversation {
             bytes,
             screening: screening.as_deref(),
             dkim: signed.as_deref(),
+            origin: &origin,
         });
         Ok(())
+    }
+
+    /// Whose a message with this header is, and from where it goes out.
+    fn origin(&self, rights: &Authorized, header: &[u8]) -> Result<Origin, Reply> {
+        let policy::origin::Origin { pool, tenant, campaign } =
+            rights.origin(header, &self.inbound.0.current.borrow().config)?;
+        Ok(Origin { pool, tenant, campaign })
     }
 
     /// Puts our signatures before the content, which must not change any more.

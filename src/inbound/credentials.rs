@@ -227,7 +227,7 @@ mod tests {
 
     fn rights() -> Authorized {
         let everywhere = crate::config::Network { address: IpAddr::from([0, 0, 0, 0]), prefix: 0 };
-        network::relay(&[everywhere], IpAddr::from([192, 0, 2, 1])).expect("inside")
+        network::relay(&[everywhere], &Default::default(), IpAddr::from([192, 0, 2, 1])).expect("inside")
     }
 
     fn at(seconds: u64) -> Instant {

@@ -374,9 +374,9 @@ impl Door {
         match self.listener.kind {
             ListenerKind::Submission => Ok(None),
             ListenerKind::Bounce => Ok(Some(Authorized::to_return())),
-            ListenerKind::Relay => {
-                network::relay(&self.listener.networks, client).map(Some).ok_or(reply::CLIENT_NOT_PERMITTED)
-            }
+            ListenerKind::Relay => network::relay(&self.listener.networks, &self.listener.standard, client)
+                .map(Some)
+                .ok_or(reply::CLIENT_NOT_PERMITTED),
         }
     }
 }

@@ -200,6 +200,7 @@ mod tests {
             scheduled_send: false,
             return_path: false,
             notify: Notices { failed: true, delayed: true, delivered: false },
+            standard: Default::default(),
         }
     }
 

@@ -98,6 +98,8 @@ pub struct Facts {
     pub sender_fields: u32,
     /// There is a `Bcc:` or `Resent-Bcc:`.
     pub has_blind: bool,
+    /// There is a field that says from where the message is to go out, or whose it is ([`ROUTING`]).
+    pub has_routing: bool,
     /// The header is larger than [`HEADER_BYTES_MAX`]; the rest was not looked at.
     pub too_large: bool,
 }
@@ -131,6 +133,8 @@ impl Facts {
             self.sender_fields = self.sender_fields.saturating_add(1);
         } else if is_blind(field) {
             self.has_blind = true;
+        } else if is_routing(field) {
+            self.has_routing = true;
         } else if field.is("Message-ID") && !self.has_message_id {
             self.has_message_id = true;
             self.message_id = one_word(field.value);
@@ -147,10 +151,19 @@ fn one_word(value: &[u8]) -> Option<Box<str>> {
 /// Takes `Bcc:` and `Resent-Bcc:` fields out of a content's header, folded lines included, and nothing else: whom a
 /// copy went to in secret is in the envelope, and nobody else's business (RFC 5322 §3.6.3).
 pub fn remove_blind(content: &mut Vec<u8>) {
-    let blind: Vec<_> = fields(content).filter(is_blind).map(|field| field.start..field.end).collect();
+    remove(content, is_blind);
+}
+
+/// Takes the [`ROUTING`] fields out, likewise: they are between the sender and us.
+pub fn remove_routing(content: &mut Vec<u8>) {
+    remove(content, is_routing);
+}
+
+fn remove(content: &mut Vec<u8>, is_removed: fn(&Field<'_>) -> bool) {
+    let removed: Vec<_> = fields(content).filter(is_removed).map(|field| field.start..field.end).collect();
     let mut kept = 0;
     let mut from = 0;
-    for range in blind {
+    for range in removed {
         content.copy_within(from..range.start, kept);
         kept += range.start - from;
         from = range.end;
@@ -161,6 +174,19 @@ pub fn remove_blind(content: &mut Vec<u8>) {
 
 fn is_blind(field: &Field<'_>) -> bool {
     field.is("Bcc") || field.is("Resent-Bcc")
+}
+
+/// The fields by which a sender says from where a message is to go out, whose it is, and of which campaign. They are never
+/// passed on.
+pub const ROUTING: [&str; 3] = ["X-Virtual-MTA", "X-Tenant", "X-Campaign"];
+
+fn is_routing(field: &Field<'_>) -> bool {
+    field.name.len() >= 8 && ROUTING.iter().any(|name| field.is(name))
+}
+
+/// The trimmed values of the [`ROUTING`] fields, in their order; the first where one stands there twice.
+pub fn routing(content: &[u8]) -> [Option<&[u8]>; 3] {
+    ROUTING.map(|name| fields(content).find(|field| field.is(name)).map(|field| field.value.trim_ascii()))
 }
 
 /// The mailboxes of every `From:` field, as `local@domain` (display names and comments dropped), or `None` where one
@@ -189,6 +215,17 @@ fn mailboxes(content: &[u8], name: &'static str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routing_fields_are_read_and_taken_out() {
+        let header = "From: a@b\r\nx-tenant: acme\r\nX-VIRTUAL-MTA:\r\n\tbulk\r\nX-Tenant-Id: 7\r\nX-Tenant: two\r\n\r\nbody\r\n";
+        let mut content = header.as_bytes().to_vec();
+        assert!(scan(&content).has_routing);
+        assert_eq!(routing(&content), [Some(&b"bulk"[..]), Some(&b"acme"[..]), None]);
+        remove_routing(&mut content);
+        assert_eq!(content, b"From: a@b\r\nX-Tenant-Id: 7\r\n\r\nbody\r\n");
+        assert!(!scan(&content).has_routing);
+    }
 
     #[test]
     fn a_header_is_split_into_its_fields() {

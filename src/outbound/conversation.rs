@@ -36,6 +36,8 @@ pub(super) struct Conversation {
     secured: Option<Secured>,
     /// Of the recipients so far, where the peer takes only so many.
     domains: Vec<Box<str>>,
+    /// Our address as the peer sees it, where a proxy stands between.
+    proxied: Option<IpAddr>,
     transactions: u32,
     completed: u32,
 }
@@ -76,9 +78,15 @@ impl Conversation {
             remote,
             secured: None,
             domains: Vec::new(),
+            proxied: None,
             transactions: 0,
             completed: 0,
         }
+    }
+
+    /// A proxy makes the connection from `address`.
+    pub fn proxied_from(self, address: IpAddr) -> Self {
+        Self { proxied: Some(address), ..self }
     }
 
     /// Moves bytes from the greeting to the handshake, or to the point where the session is ready or has failed.
@@ -104,7 +112,7 @@ impl Conversation {
 
     /// The address that the peer sees us come from; none where it is translated on the way.
     pub fn ours(&self) -> Option<IpAddr> {
-        seen_from(self.connection.peer().ip(), self.connection.local().ip())
+        self.proxied.or_else(|| seen_from(self.connection.peer().ip(), self.connection.local().ip()))
     }
 
     /// Whether the peer has ended a transaction in good order.

@@ -5,6 +5,7 @@
 //! the host's TLSA records do; where those cannot be looked up the host is passed over (RFC 7672 §2.1.1).
 
 use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use super::conversation::{Conversation, Pause, why};
 use super::metrics::{Metrics, count};
 use super::outcome::{Obstacle, Tried};
 use super::protection::{Protection, Protections};
+use super::proxy;
 use super::remembered::Remembered;
 use super::timing::Timing;
 use crate::assurance::Trust;
 use crate::assurance::dane::Tlsa;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
 use crate::smtp::client::{Phase, Session, Settings, Tls};
@@ -47,7 +49,7 @@ pub(super) struct Dialer {
     metrics: Rc<Metrics>,
     protections: RefCell<Protections>,
     dane: Cell<bool>,
-    settings: RefCell<SessionSettings>,
+    hostname: RefCell<Box<str>>,
     /// Hosts whose handshake fails, and plain text works.
     plain_hosts: Remembered<Box<str>>,
     /// Addresses at which nobody answered.
@@ -56,6 +58,7 @@ pub(super) struct Dialer {
 
 /// A search for a connection.
 struct Search<'a> {
+    source: &'a Source,
     site: &'a Site,
     deadline: Instant,
     addresses_left: usize,
@@ -63,48 +66,13 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(site: &'a Site, deadline: Instant) -> Self {
-        Self { site, deadline, addresses_left: ADDRESSES_MAX, tried: Tried::new() }
-    }
-}
-
-/// The session's settings with, with or without, and without STARTTLS.
-struct SessionSettings {
-    required: Arc<Settings>,
-    opportunistic: Arc<Settings>,
-    plain: Arc<Settings>,
-}
-
-impl SessionSettings {
-    fn new(hostname: &str, timing: &Timing) -> Self {
-        let settings = |tls| {
-            Arc::new(Settings {
-                hostname: hostname.into(),
-                tls,
-                credentials: None,
-                pipelining: true,
-                chunking: true,
-                patience: timing.session,
-            })
-        };
-        Self {
-            required: settings(Tls::Required),
-            opportunistic: settings(Tls::Opportunistic),
-            plain: settings(Tls::Off),
-        }
-    }
-
-    fn of(&self, protection: &Protection) -> Arc<Settings> {
-        match protection {
-            Protection { config: None, .. } => self.plain.clone(),
-            Protection { demanded: false, .. } => self.opportunistic.clone(),
-            Protection { demanded: true, .. } => self.required.clone(),
-        }
+    fn new(source: &'a Source, site: &'a Site, deadline: Instant) -> Self {
+        Self { source, site, deadline, addresses_left: ADDRESSES_MAX, tried: Tried::new() }
     }
 }
 
 impl Dialer {
-    /// A dialer that says EHLO as `config` has it, and trusts whom `trust` names.
+    /// A dialer that says EHLO as `config` has it where a source has no name of its own, and trusts whom `trust` names.
     pub fn new(
         reactor: Reactor,
         dns: dns::Cache,
@@ -120,7 +88,7 @@ impl Dialer {
             metrics,
             protections: RefCell::new(Protections::new(trust)),
             dane: Cell::new(config.delivery.tls.dane),
-            settings: RefCell::new(SessionSettings::new(&config.hostname, &timing)),
+            hostname: RefCell::new(config.hostname.clone()),
             plain_hosts: Remembered::new(PLAIN_MEMORY),
             silent: Remembered::new(SILENT_MEMORY),
         }
@@ -128,9 +96,8 @@ impl Dialer {
 
     /// Uses the name, the waits and the trust of these for the connections that it opens from now on.
     pub fn configure(&self, config: &Config, trust: &Trust) {
-        let timing = self.timing.get().with(&config.delivery);
-        self.timing.set(timing);
-        self.settings.replace(SessionSettings::new(&config.hostname, &timing));
+        self.timing.set(self.timing.get().with(&config.delivery));
+        self.hostname.replace(config.hostname.clone());
         self.protections.replace(Protections::new(trust));
         self.dane.set(config.delivery.tls.dane);
     }
@@ -140,10 +107,11 @@ impl Dialer {
         self.timing.get()
     }
 
-    /// A session that is ready for its first transaction, or what was tried and why it did not come about. Addresses at
-    /// which nobody answered lately come last: while the first host is down, the second one's connections do not wait for it.
-    pub async fn open(&self, site: &Site) -> Result<Conversation, Tried> {
-        let mut search = Search::new(site, self.reactor.now() + self.timing().open);
+    /// A session from `source` that is ready for its first transaction, or what was tried and why it did not come about.
+    /// Addresses at which nobody answered lately come last: while the first host is down, the second one's connections do
+    /// not wait for it.
+    pub async fn open(&self, source: &Source, site: &Site) -> Result<Conversation, Tried> {
+        let mut search = Search::new(source, site, self.reactor.now() + self.timing().open);
         let mut silent = Vec::new();
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
             let (addresses, tlsa) = match self.look_up(site, host).await {
@@ -183,15 +151,21 @@ impl Dialer {
         search.addresses_left -= 1;
         let remote: Box<str> = format!("{}[{}]:{}", host.name, address.ip(), address.port()).into();
         let protection = self.protections.borrow().of(&search.site.assurance, &host.name, address.ip(), tlsa);
-        let obstacle = match self.open_one(host, address, &remote, &protection).await {
+        let to = Remote { host, address, name: &remote };
+        let obstacle = match self.open_one(search.source, &to, &protection).await {
             Ok(conversation) => {
                 self.silent.forget(&address);
                 return Some(conversation);
             }
             Err(obstacle) => obstacle,
         };
-        if matches!(obstacle, Obstacle::Lost(Phase::Connect, _)) {
-            self.silent.remember(address, self.reactor.now());
+        match obstacle {
+            Obstacle::Lost(Phase::Connect, _) if search.source.address_for(address.ip()).is_ok() => {
+                self.silent.remember(address, self.reactor.now());
+            }
+            // With a source of no use no address is.
+            Obstacle::Source(_) => search.addresses_left = 0,
+            _ => {}
         }
         search.tried.push((remote, obstacle));
         None
@@ -226,19 +200,19 @@ impl Dialer {
     /// One address: as it is protected, and where nobody demands that, once more without if the handshake fails.
     async fn open_one(
         &self,
-        host: &Host,
-        address: SocketAddr,
-        remote: &str,
+        source: &Source,
+        to: &Remote<'_>,
         protection: &Protection,
     ) -> Result<Conversation, Obstacle> {
+        let host = &to.host.name;
         let may_fall_back = protection.config.is_some() && !protection.demanded;
-        if may_fall_back && self.plain_hosts.contains(&*host.name, self.reactor.now()) {
-            return self.greet(address, remote, &protection.given_up()).await;
+        if may_fall_back && self.plain_hosts.contains(&**host, self.reactor.now()) {
+            return self.greet(source, to, &protection.given_up()).await;
         }
-        match self.greet(address, remote, protection).await {
+        match self.greet(source, to, protection).await {
             Err(Obstacle::Lost(Phase::StartTls, _)) if may_fall_back => {
-                let conversation = self.greet(address, remote, &protection.given_up()).await?;
-                self.plain_hosts.remember(host.name.clone(), self.reactor.now());
+                let conversation = self.greet(source, to, &protection.given_up()).await?;
+                self.plain_hosts.remember(host.clone(), self.reactor.now());
                 count(&self.metrics.tls_fallbacks);
                 Ok(conversation)
             }
@@ -252,19 +226,51 @@ impl Dialer {
         }
     }
 
+    /// A connection from `source`, and its address where a proxy makes the connection from that.
+    async fn connect(&self, source: &Source, remote: SocketAddr) -> Result<(Connection, Option<IpAddr>), Obstacle> {
+        let patience = self.timing().connect;
+        let lacks = |family| {
+            Obstacle::Lost(Phase::Connect, format!("the source {} has no {family} address", source.name).into())
+        };
+        let address = source.address_for(remote.ip()).map_err(lacks)?;
+        let (Some(proxy), Some(address)) = (source.proxy, address) else {
+            let stream = self.reactor.connect(remote, address, patience).await;
+            let stream = stream.map_err(|error| obstacle_of(&error, source, address))?;
+            return Ok((Connection::plain(stream), None));
+        };
+        let unusable = |error: io::Error| {
+            Obstacle::Source(format!("the source {}: its proxy {proxy}: {}", source.name, why(&error)).into())
+        };
+        let mut stream = self.reactor.connect(proxy, None, patience).await.map_err(unusable)?;
+        stream.send(&mut proxy::header(address, remote), patience).await.map_err(unusable)?;
+        Ok((Connection::plain(stream), Some(address)))
+    }
+
+    fn settings(&self, source: &Source, protection: &Protection) -> Arc<Settings> {
+        let tls = match protection {
+            Protection { config: None, .. } => Tls::Off,
+            Protection { demanded: false, .. } => Tls::Opportunistic,
+            Protection { demanded: true, .. } => Tls::Required,
+        };
+        Arc::new(Settings {
+            hostname: source.ehlo.clone().unwrap_or_else(|| self.hostname.borrow().clone()),
+            tls,
+            credentials: None,
+            pipelining: true,
+            chunking: true,
+            patience: self.timing().session,
+        })
+    }
+
     /// Connects, and goes through the greeting, EHLO and STARTTLS.
-    async fn greet(
-        &self,
-        address: SocketAddr,
-        remote: &str,
-        protection: &Protection,
-    ) -> Result<Conversation, Obstacle> {
+    async fn greet(&self, source: &Source, to: &Remote<'_>, protection: &Protection) -> Result<Conversation, Obstacle> {
         let timing = self.timing();
-        let stream = self.reactor.connect(address, None, timing.connect).await;
-        let stream = stream.map_err(|error| Obstacle::Lost(Phase::Connect, why(&error).into()))?;
-        let session = Session::new(self.settings.borrow().of(protection), false);
-        let connection = Connection::plain(stream);
-        let mut conversation = Conversation::new(self.reactor.clone(), timing, connection, session, remote.into());
+        let (connection, proxied) = self.connect(source, to.address).await?;
+        let session = Session::new(self.settings(source, protection), false);
+        let mut conversation = Conversation::new(self.reactor.clone(), timing, connection, session, to.name.into());
+        if let Some(address) = proxied {
+            conversation = conversation.proxied_from(address);
+        }
         loop {
             match conversation.greet().await {
                 Pause::Ready => return Ok(conversation),
@@ -287,5 +293,23 @@ impl Dialer {
                 }
             }
         }
+    }
+}
+
+/// One address of a host.
+struct Remote<'a> {
+    host: &'a Host,
+    address: SocketAddr,
+    /// What it is called in answers.
+    name: &'a str,
+}
+
+/// Why a connection did not come about: an address that is not ours, or all ports of which are in use, is our own trouble.
+fn obstacle_of(error: &io::Error, source: &Source, address: Option<IpAddr>) -> Obstacle {
+    match (address, error.kind()) {
+        (Some(address), ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse) => Obstacle::Source(
+            format!("the source {}: its address {address} cannot be used: {}", source.name, why(error)).into(),
+        ),
+        _ => Obstacle::Lost(Phase::Connect, why(error).into()),
     }
 }

@@ -1,7 +1,8 @@
 //! The owner side: takes ready recipients from the queue, finds their site, and hands them to the home of its egress
 //! path, one task for the recipients of a message at a domain.
 //!
-//! Owns: which leases are out, and the turns that the domains of a site take.
+//! Owns: which leases are out, the turns that the lanes of a pool take at a site, and from which of its sources each message
+//! goes. When one rests at a site (blocked there, or out of order) the others of the pool take its messages.
 //! Never: opens a connection (the home's pool does), or decides when a recipient is tried again (the queue does).
 //! On disk: nothing but the queue's note of uncertain deliveries. It is written before a task leaves, and only where
 //! `[delivery] uncertain = "hold"`: the final dot is the home's doing and to ask the owner then would cost every message a
@@ -9,8 +10,8 @@
 //! too little. With "retry" there is nothing to know: everything under way is due again anyway.
 //! After a crash: every lease is due again, or held, see above.
 //! RFC: 5321 §5.1. A domain that leads nowhere is settled here: for good, or once for each pause while DNS is in trouble.
-//! Limits: [`RESOLVING_MAX`] domains being resolved; [`WINDOW_PER_CONNECTION`] × `connections_max` tasks outstanding for
-//! each site; the mesh's credits for each home; `content_memory_bytes_max` of content under way (exceeded by one message
+//! Limits: [`RESOLVING_MAX`] lanes being resolved; [`WINDOW_PER_CONNECTION`] × `connections_max` tasks outstanding for
+//! each egress path; the mesh's credits for each home; `content_memory_bytes_max` of content under way (exceeded by one message
 //! at most). What is beyond waits in the queue on disk; nothing is asked for again before something has ended.
 
 use std::cell::{Cell, RefCell};
@@ -29,13 +30,15 @@ use shards::mesh::{Credit, Port};
 
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
-use super::turns::{Turn, Turns};
+use super::turns::{Choice, SharedTurns, SharedWay, Turn, Turns};
+use super::way::Ways;
 use super::{Done, Rest, Returning, Task};
 use crate::assurance::Assurance;
 use crate::bounce::return_path::ReturnPath;
-use crate::config::{Config, TlsLevel, Uncertain};
+use crate::config::{Config, Pool, TlsLevel, Uncertain};
 use crate::crossing::Crossing;
 use crate::dns::{self, Answer, Question};
+use crate::queue::lane::Lane;
 use crate::queue::outcome::Outcome;
 use crate::queue::{self, Lease, Queue};
 use crate::route::{Missing, NextHop, Site, Unroutable, next_hop, site_of_exchangers};
@@ -68,7 +71,9 @@ struct Inner {
     config: RefCell<Arc<Config>>,
     return_path: RefCell<Option<Arc<ReturnPath>>>,
     metrics: Rc<Metrics>,
+    /// By pool and site.
     sites: RefCell<HashMap<Box<str>, SharedTurns>>,
+    ways: RefCell<Ways>,
     out: RefCell<HashMap<u64, Out>>,
     /// For each home, the sites that found no credit or no memory, in order.
     lines: RefCell<Vec<VecDeque<SharedTurns>>>,
@@ -81,13 +86,12 @@ struct Inner {
     drained: RefCell<Option<Waker>>,
 }
 
-type SharedTurns = Rc<RefCell<Turns>>;
-
 /// A lease that is out.
 struct Out {
     domain: Rc<str>,
     credit: Credit,
     turns: SharedTurns,
+    way: SharedWay,
     content_bytes: usize,
 }
 
@@ -103,7 +107,8 @@ impl Dispatcher {
         metrics: Rc<Metrics>,
     ) -> Dispatcher {
         let (begin_draining, draining) = oneshot::channel();
-        let lines = (0..port.shards()).map(|_| VecDeque::new()).collect();
+        let homes = port.shards();
+        let lines = (0..homes).map(|_| VecDeque::new()).collect();
         Dispatcher(Rc::new(Inner {
             reactor,
             queue,
@@ -113,6 +118,7 @@ impl Dispatcher {
             return_path: RefCell::new(return_path),
             metrics,
             sites: RefCell::default(),
+            ways: RefCell::new(Ways::new(homes)),
             out: RefCell::default(),
             lines: RefCell::new(lines),
             leases: Cell::new(0),
@@ -140,11 +146,11 @@ impl Dispatcher {
     }
 
     /// Takes the end of a task from its home.
-    pub fn take(&self, done: Done) {
+    pub fn take(&self, mut done: Done) {
         let inner = self.0.clone();
         let Some(out) = inner.out.borrow_mut().remove(&done.lease) else { return };
         if let Some(rest) = done.park {
-            inner.park(&out, &rest);
+            inner.park(&out, &rest, &mut done.outcomes);
         }
         let settle = async move {
             inner.queue.settle(done.lease, done.outcomes).await;
@@ -158,8 +164,8 @@ impl Dispatcher {
         self.0.begin_draining.take();
         let sites: Vec<SharedTurns> = self.0.sites.borrow_mut().drain().map(|(_, turns)| turns).collect();
         for turns in sites {
-            let domains = turns.borrow_mut().take_domains();
-            domains.iter().for_each(|(domain, _)| self.0.queue.hand_back(domain));
+            let lanes = turns.borrow_mut().take_lanes();
+            lanes.iter().for_each(|lane| self.0.queue.hand_back(lane));
         }
         poll_fn(|context| {
             if self.0.leases.get() == 0 {
@@ -177,26 +183,28 @@ impl Inner {
         self.begin_draining.borrow().is_none()
     }
 
-    /// Finds the site of a domain that has something ready, and lets it take its turns there.
-    async fn place(self: &Rc<Self>, domain: Rc<str>) {
-        let insists = self.queue.takes_insistence(&domain);
-        let site = match self.resolve(&domain).await {
+    /// Finds the site of a lane that has something ready, and lets it take its turns there.
+    async fn place(self: &Rc<Self>, lane: Rc<str>) {
+        let insists = self.queue.takes_insistence(&lane);
+        let Lane { domain, pool, .. } = Lane::of(&lane);
+        let site = match self.resolve(domain).await {
             Ok(site) => site,
-            Err(unroutable) => return self.refuse(&domain, &unroutable).await,
+            Err(unroutable) => return self.refuse(&lane, &unroutable).await,
         };
         if self.is_draining() {
-            return self.queue.hand_back(&domain);
+            return self.queue.hand_back(&lane);
         }
-        let turns = self.turns(site);
+        let pool = self.config.borrow().pool_for((!pool.is_empty()).then_some(pool), domain);
+        let turns = self.turns(site, pool);
         let now = self.reactor.now();
         if insists {
             turns.borrow_mut().insist();
         }
         let rest = turns.borrow().rest(now);
         match rest {
-            Some(rest) => self.queue.park(&domain, rest.pause, &rest.why, &turns.borrow().name),
+            Some(rest) => self.queue.park(&lane, rest.pause, &rest.why, &turns.borrow().name),
             None => {
-                turns.borrow_mut().join(domain, now);
+                turns.borrow_mut().join(lane, now);
                 self.pump(&turns);
             }
         }
@@ -252,43 +260,78 @@ impl Inner {
         }
     }
 
-    /// The turns at `site`, new ones where there are none. The home of a site is the same on every shard.
-    fn turns(&self, site: Site) -> SharedTurns {
-        let mut sites = self.sites.borrow_mut();
-        if let Some(turns) = sites.get(&site.key) {
-            turns.borrow_mut().site = Arc::new(site);
+    /// The turns of `pool` at `site`, new ones where there are none.
+    fn turns(&self, site: Site, pool: Arc<Pool>) -> SharedTurns {
+        let site = Arc::new(site);
+        let key = turns_key(&pool, &site);
+        if let Some(turns) = self.sites.borrow().get(&*key) {
+            let mut state = turns.borrow_mut();
+            if state.pool != pool {
+                state.ways = self.ways.borrow_mut().of(&pool, &site, self.reactor.now());
+                state.pool = pool;
+            }
+            state.site = site;
             return turns.clone();
         }
-        let home = crc32fast::hash(site.key.as_bytes()) as usize % self.port.shards();
-        let turns = Rc::new(RefCell::new(Turns::new(Arc::new(site.clone()), home)));
-        sites.insert(site.key, turns.clone());
+        let ways = self.ways.borrow_mut().of(&pool, &site, self.reactor.now());
+        let turns = Rc::new(RefCell::new(Turns::new(site, pool, ways)));
+        self.sites.borrow_mut().insert(key, turns.clone());
         turns
     }
 
-    /// Leases and sends for a site as long as its window, its home's credits and our memory allow.
+    /// Leases and sends for a site as long as the windows of its ways, their homes' credits and our memory allow.
     fn pump(self: &Rc<Self>, turns: &SharedTurns) {
-        let window = self.config.borrow().delivery.connections_max.max(1).saturating_mul(WINDOW_PER_CONNECTION);
         while !self.is_draining() {
-            let turn = turns.borrow_mut().next(window, self.reactor.now());
+            let turn = turns.borrow_mut().next(self.reactor.now());
             match turn {
                 Turn::Nothing => break,
-                Turn::ResolveAgain(domain) => self.queue.hand_back(&domain),
-                Turn::Lease(domain) => {
-                    let Some(credit) = self.room(turns.borrow().home) else {
-                        turns.borrow_mut().undo();
-                        return self.stand_in_line(turns);
-                    };
-                    match self.queue.lease(&domain) {
-                        Some(lease) => self.begin(lease, credit, turns),
-                        None => {
-                            turns.borrow_mut().leave();
-                            self.queue.hand_back(&domain);
+                Turn::ResolveAgain(lane) => self.queue.hand_back(&lane),
+                Turn::Lease(lane) => match self.choose(turns, &lane) {
+                    Choice::Way(way) => {
+                        let home = way.borrow().home;
+                        let Some(credit) = self.room(home) else {
+                            turns.borrow_mut().undo();
+                            return self.stand_in_line(turns, home);
+                        };
+                        match self.queue.lease(&lane) {
+                            Some(lease) => self.begin(lease, credit, turns, way),
+                            None => {
+                                turns.borrow_mut().leave();
+                                self.queue.hand_back(&lane);
+                            }
                         }
                     }
-                }
+                    Choice::Full => {
+                        turns.borrow_mut().undo();
+                        return wait_for_room(turns);
+                    }
+                    Choice::Resting => {
+                        turns.borrow_mut().undo();
+                        self.rest(turns);
+                    }
+                },
             }
         }
         self.forget_if_done(turns);
+    }
+
+    /// The way of the next message of a lane.
+    fn choose(&self, turns: &SharedTurns, lane: &str) -> Choice {
+        let window = self.config.borrow().delivery.connections_max.max(1).saturating_mul(WINDOW_PER_CONNECTION);
+        let turns = turns.borrow();
+        // With one source there is nothing to prefer.
+        let several = turns.pool.members.len() > 1;
+        let message = if several { self.queue.next_message(lane) } else { None };
+        turns.choose(message.map_or(0, |message| message.number()), window, self.reactor.now())
+    }
+
+    /// All lanes of a site whose every way rests do so, too.
+    fn rest(&self, turns: &SharedTurns) -> Option<Rest> {
+        let rest = turns.borrow().rest(self.reactor.now())?;
+        let lanes = turns.borrow_mut().take_lanes();
+        let name = turns.borrow().name.clone();
+        lanes.iter().for_each(|lane| self.queue.park(lane, rest.pause, &rest.why, &name));
+        Some(rest)
     }
 
     /// A credit for `home`, if there is memory for one more content too.
@@ -297,27 +340,32 @@ impl Inner {
         if self.content_bytes.get() >= content_bytes_max { None } else { self.port.credit(home) }
     }
 
-    fn stand_in_line(&self, turns: &SharedTurns) {
-        let mut state = turns.borrow_mut();
-        if !std::mem::replace(&mut state.in_line, true) {
-            self.lines.borrow_mut()[state.home].push_back(turns.clone());
+    fn stand_in_line(&self, turns: &SharedTurns, home: usize) {
+        if !std::mem::replace(&mut turns.borrow_mut().in_line, true) {
+            self.lines.borrow_mut()[home].push_back(turns.clone());
         }
     }
 
     fn forget_if_done(&self, turns: &SharedTurns) {
-        let state = turns.borrow();
-        if state.is_forgettable() {
-            self.sites.borrow_mut().remove(&state.site.key);
+        let mut state = turns.borrow_mut();
+        let key = turns_key(&state.pool, &state.site);
+        if state.is_forgettable() && self.sites.borrow().get(&*key).is_some_and(|known| Rc::ptr_eq(known, turns)) {
+            self.sites.borrow_mut().remove(&*key);
+            state.ways.clear();
+            let site = state.site.clone();
+            self.ways.borrow_mut().forget(&state.pool, &site, self.reactor.now());
         }
     }
 
     /// A lease is out from now on, and on its way to the home.
-    fn begin(self: &Rc<Self>, lease: Lease, credit: Credit, turns: &SharedTurns) {
+    fn begin(self: &Rc<Self>, lease: Lease, credit: Credit, turns: &SharedTurns, way: SharedWay) {
         turns.borrow_mut().begin();
+        way.borrow_mut().begin();
+        self.queue.goes_from(lease.number, &way.borrow().source);
         self.leases.set(self.leases.get() + 1);
         self.content_bytes.set(self.content_bytes.get() + lease.content_bytes);
-        let out =
-            Out { domain: lease.domain.clone(), credit, turns: turns.clone(), content_bytes: lease.content_bytes };
+        let (domain, content_bytes) = (lease.domain.clone(), lease.content_bytes);
+        let out = Out { domain, credit, turns: turns.clone(), way, content_bytes };
         self.reactor.spawn(self.clone().send(lease, out)).detach();
     }
 
@@ -333,11 +381,12 @@ impl Inner {
                 return self.finish(out);
             }
         };
-        let (site, home) = (out.turns.borrow().site.clone(), out.turns.borrow().home);
+        let site = out.turns.borrow().site.clone();
+        let (source, home) = (out.way.borrow().source.clone(), out.way.borrow().home);
         let return_path = self.returning(&lease);
         let Lease { message, sender, recipients, .. } = lease;
-        let insists = out.turns.borrow_mut().takes_insistence();
-        let task = Task { lease: number, message, site, sender, recipients, content, return_path, insists };
+        let insists = out.way.borrow_mut().takes_insistence();
+        let task = Task { lease: number, message, source, site, sender, recipients, content, return_path, insists };
         self.port.request(home, &out.credit, Crossing::Attempt(Box::new(task)));
         self.out.borrow_mut().insert(number, out);
     }
@@ -360,12 +409,19 @@ impl Inner {
 
     /// A lease is settled: its credit, its memory and its place in the window are for the next.
     fn finish(self: &Rc<Self>, out: Out) {
-        let Out { credit, turns, content_bytes, .. } = out;
+        let Out { credit, turns, way, content_bytes, .. } = out;
         drop(credit);
         turns.borrow_mut().end();
+        way.borrow_mut().end();
         self.content_bytes.set(self.content_bytes.get() - content_bytes);
         self.is_settled();
         self.serve_lines();
+        let blocked = std::mem::take(&mut way.borrow_mut().blocked);
+        drop(way);
+        for other in &blocked {
+            other.borrow_mut().is_blocked = false;
+            self.pump(other);
+        }
         self.pump(&turns);
     }
 
@@ -392,12 +448,34 @@ impl Inner {
         }
     }
 
-    /// The home wants nothing for a site for a while.
-    fn park(&self, out: &Out, rest: &Rest) {
-        let domains = out.turns.borrow_mut().park(rest, self.reactor.now());
-        let name = out.turns.borrow().name.clone();
-        domains.iter().for_each(|(domain, _)| self.queue.park(domain, rest.pause, &rest.why, &name));
-        // With all of its recipients leased, the domain of this one has left its turns.
-        self.queue.park_if_aside(&out.domain, rest.pause, &rest.why, &name);
+    /// The home wants nothing from a source for a site for a while. Where another one is open, what was not tried, or met
+    /// the reason for this, is due again at once.
+    fn park(&self, out: &Out, rest: &Rest, outcomes: &mut [(u16, Outcome)]) {
+        out.way.borrow_mut().park(rest, self.reactor.now());
+        match self.rest(&out.turns) {
+            // With all of its recipients leased, the lane of this one has left its turns.
+            Some(rest) => self.queue.park_if_aside(&out.domain, rest.pause, &rest.why, &out.turns.borrow().name),
+            None => outcomes.iter_mut().for_each(|(_, outcome)| match outcome {
+                Outcome::Parked(_, pause_s) | Outcome::Untried(pause_s) => *pause_s = 0,
+                Outcome::Delivered(..) | Outcome::Deferred(_) | Outcome::Failed(_) => {}
+            }),
+        }
+    }
+}
+
+/// What the turns of a pool at a site are known by.
+fn turns_key(pool: &Pool, site: &Site) -> Box<str> {
+    if pool.name.is_empty() { site.key.clone() } else { format!("{} {}", pool.name, site.key).into() }
+}
+
+/// Goes on when something ends on any of its ways.
+fn wait_for_room(turns: &SharedTurns) {
+    if !std::mem::replace(&mut turns.borrow_mut().is_blocked, true) {
+        for way in &turns.borrow().ways {
+            let blocked = &mut way.borrow_mut().blocked;
+            if !blocked.iter().any(|other| Rc::ptr_eq(other, turns)) {
+                blocked.push(turns.clone());
+            }
+        }
     }
 }

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub tls_fallbacks: Cell<u64>,
     /// Connections that were given up for want of the TLS that is demanded.
     pub tls_refusals: Cell<u64>,
+    /// Searches for a connection that failed because none can be made from the source.
+    pub source_failures: Cell<u64>,
 }
 
 /// Adds one.
@@ -59,6 +61,7 @@ impl Metrics {
             ("outbound_connections", self.connections_now.get()),
             ("outbound_tls_fallbacks_total", self.tls_fallbacks.get()),
             ("outbound_tls_refusals_total", self.tls_refusals.get()),
+            ("outbound_source_failures_total", self.source_failures.get()),
         ]
     }
 }

@@ -14,12 +14,14 @@ mod outcome;
 mod path;
 pub mod pool;
 mod protection;
+mod proxy;
 mod remembered;
 #[cfg(test)]
 mod tests;
 mod timing;
 mod turns;
 mod waiting;
+mod way;
 
 pub use dispatch::Dispatcher;
 pub use metrics::Metrics;
@@ -32,6 +34,7 @@ use std::time::Duration;
 use shards::Timestamp;
 
 use crate::bounce::return_path::{ReturnPath, Token};
+use crate::config::Source;
 use crate::queue::MessageId;
 use crate::queue::outcome::Outcome;
 use crate::route::Site;
@@ -47,6 +50,8 @@ pub struct Task {
     pub lease: u64,
     /// The message.
     pub message: MessageId,
+    /// From where.
+    pub source: Arc<Source>,
     /// Where to.
     pub site: Arc<Site>,
     /// MAIL.

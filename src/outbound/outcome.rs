@@ -8,6 +8,7 @@
 //! | the peer lacks what the message needs | failed | that of the reply that we make |
 //! | every host refused at its greeting or EHLO, also with 5xx (RFC 5321 §3.8, RFC 7504) | deferred | 4.3.2 |
 //! | no host could be reached | deferred | 4.4.1 |
+//! | no connection can be made from the source: our own trouble, which costs no attempt | parked | 4.3.5 |
 //! | no host's address could be looked up | deferred | 4.4.3 |
 //! | no host has an address | failed | 5.4.4 |
 //! | TLS is demanded of a host, which does not offer it | deferred | 4.7.4 |
@@ -20,6 +21,9 @@ use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
 use crate::smtp::client::{Failure, Phase, Result};
 use crate::smtp::reply::{EnhancedCode, Reply};
+
+/// The rule of what is the source's trouble.
+const SOURCE_RULE: &str = "source";
 
 /// Bytes of the list of hosts that were tried, for people; what is beyond is left out.
 const TRIED_BYTES_MAX: usize = 1024;
@@ -83,9 +87,11 @@ impl Parking {
     }
 }
 
-/// The same outcome, if it is one that parks the path: it costs the message no attempt.
+/// The same outcome, if it is one that parks the path, or the source's trouble: it costs the message no attempt.
 pub(super) fn parked(outcome: Outcome, ours: Option<IpAddr>, pause_s: u32) -> Outcome {
-    let parks = Parking::of(&outcome, ours).is_some();
+    let is_of_source = |reason: &Reason| *reason.rule == *SOURCE_RULE;
+    let parks = Parking::of(&outcome, ours).is_some()
+        || matches!(&outcome, Outcome::Deferred(answer) if answer.reason.as_ref().is_some_and(is_of_source));
     match outcome {
         Outcome::Deferred(answer) if parks => Outcome::Parked(answer, pause_s),
         other => other,
@@ -164,6 +170,8 @@ pub(super) enum Obstacle {
     Refused(Phase, Reply),
     /// It does not offer the TLS that is demanded of it, or not well enough: the status, and why.
     Insecure(EnhancedCode, Box<str>),
+    /// No connection can be made from the source, whatever the host.
+    Source(Box<str>),
 }
 
 impl Obstacle {
@@ -183,6 +191,7 @@ impl Obstacle {
             Obstacle::Lost(..) => 2,
             Obstacle::Refused(..) => 3,
             Obstacle::Insecure(..) => 4,
+            Obstacle::Source(_) => 5,
         }
     }
 
@@ -193,8 +202,17 @@ impl Obstacle {
             Obstacle::Lost(Phase::Connect, why) => why.to_string(),
             Obstacle::Lost(phase, why) => format!("{}: {why}", name(*phase)),
             Obstacle::Refused(_, reply) => reply.to_string(),
+            Obstacle::Source(why) => why.to_string(),
         }
     }
+}
+
+/// Why no connection can be made from the source, if that is so.
+pub(super) fn trouble_of_source(tried: &Tried) -> Option<&str> {
+    tried.iter().find_map(|(_, obstacle)| match obstacle {
+        Obstacle::Source(why) => Some(&**why),
+        _ => None,
+    })
 }
 
 /// What was tried for a connection: host or `host[address]:port`, and what stood in the way.
@@ -218,6 +236,7 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
         Some(Obstacle::Insecure(status, _)) => (Phase::StartTls, *status, None),
         Some(Obstacle::Refused(phase, reply)) => (*phase, for_now(reply), Some(reply.clone())),
         Some(Obstacle::Lost(phase, _)) => (*phase, EnhancedCode(4, 4, 1), None),
+        Some(Obstacle::Source(_)) => (Phase::Connect, EnhancedCode(4, 3, 5), None),
         Some(Obstacle::Dns(_)) => (Phase::Connect, EnhancedCode(4, 4, 3), None),
         Some(Obstacle::NoAddress) => (Phase::Connect, EnhancedCode(5, 4, 4), None),
         None => (Phase::Connect, EnhancedCode(4, 4, 1), None),
@@ -227,11 +246,14 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
             classify(reply, &Context { mx: Some(host_of(remote)), address: None }).reason()
         }
         Some((_, Obstacle::Insecure(..))) => Reason::without_reply(Category::Tls),
+        Some((_, Obstacle::Source(_))) => Reason { category: Category::System, rule: SOURCE_RULE.into() },
         Some((_, Obstacle::Dns(_))) => Reason::without_reply(Category::Dns),
         Some((_, Obstacle::NoAddress)) => Reason::without_reply(Category::DomainUnknown),
         Some((_, Obstacle::Lost(..))) | None => Reason::without_reply(Category::Network),
     };
-    let remote = told.filter(|(_, obstacle)| obstacle.weight() >= 2).map(|(remote, _)| remote.clone());
+    let remote = told
+        .filter(|(_, obstacle)| matches!(obstacle, Obstacle::Lost(..) | Obstacle::Refused(..) | Obstacle::Insecure(..)))
+        .map(|(remote, _)| remote.clone());
     let answer = Answer { phase, status, reason: Some(reason), reply, text: text.into(), remote, tls: None };
     if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
 }
@@ -372,6 +394,17 @@ mod tests {
             let tried: Tried = obstacles.into_iter().map(|obstacle| ("mx.test".into(), obstacle)).collect();
             assert_eq!(shape(&of_no_connection(&tried)), (expected.0, expected.1.to_string()), "{tried:?}");
         }
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_used_is_no_fault_of_the_message() {
+        let why: Box<str> = "the source a: its address 192.0.2.1 cannot be used".into();
+        let tried: Tried = vec![("mx.test".into(), Obstacle::Source(why.clone()))];
+        assert_eq!(trouble_of_source(&tried), Some(&*why));
+        let outcome = parked(of_no_connection(&tried), None, 60);
+        let Outcome::Parked(answer, 60) = outcome else { panic!("an attempt is counted: {outcome:?}") };
+        assert_eq!((answer.status, answer.remote), (EnhancedCode(4, 3, 5), None));
+        assert!(answer.text.contains(&*why), "{}", answer.text);
     }
 
     #[test]

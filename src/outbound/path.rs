@@ -11,7 +11,7 @@ use shards::Instant;
 use super::Rest;
 use super::outcome::Parking;
 use super::waiting::Waiting;
-use crate::config::Retry;
+use crate::config::{Retry, Source};
 use crate::route::Site;
 
 /// A path in trouble is tried again after this at the latest.
@@ -21,6 +21,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Path {
     /// Its site, as the last task had it: hosts and preferences follow the DNS.
     pub site: Arc<Site>,
+    /// Its source, likewise.
+    pub source: Arc<Source>,
     waiting: VecDeque<Waiting>,
     /// Connections without a task, by number, with what wakes them.
     idle: BTreeMap<u64, Waker>,
@@ -55,9 +57,10 @@ struct Parked {
 }
 
 impl Path {
-    pub fn new(site: Arc<Site>) -> Self {
+    pub fn new(source: Arc<Source>, site: Arc<Site>) -> Self {
         Self {
             site,
+            source,
             waiting: VecDeque::new(),
             idle: BTreeMap::new(),
             called: BTreeSet::new(),
@@ -270,7 +273,10 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn path() -> Path {
-        Path::new(Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25, assurance: Default::default() }))
+        Path::new(
+            Arc::default(),
+            Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25, assurance: Default::default() }),
+        )
     }
 
     #[test]

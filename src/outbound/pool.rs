@@ -12,10 +12,12 @@
 //! A peer that has us on a block list, or was sent too much, is left alone for a while too, also by connections that stand;
 //! that costs no message an attempt. A block of one recipient or message is not of us: only they wait. After any rest one
 //! connection probes, and each transaction that succeeds lets twice as many go on.
+//! A source that no connection can be made from is our own trouble: that path is left alone, and no message has an attempt
+//! less for it.
 //! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -33,14 +35,16 @@ use shards::Reactor;
 use super::conversation::{Conversation, Delivery};
 use super::dialer::Dialer;
 use super::metrics::{Metrics, count};
-use super::outcome::{Parking, Tried, of_no_connection, parked};
+use super::outcome::{Parking, Tried, of_no_connection, parked, trouble_of_source};
 use super::path::Path;
 use super::waiting::{Reply, Waiting};
-use super::{Done, Rest, Task, Timing};
+use super::{Done, Rest, Task, Timing, way};
 use crate::assurance::Trust;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::dns;
+use crate::events::{Event, Log};
 use crate::queue::outcome::Outcome;
+use crate::route::Site;
 
 /// Paths beyond this are forgotten where they are idle.
 const PATHS_MAX: usize = 10_000;
@@ -60,6 +64,9 @@ struct Inner {
     config: RefCell<Arc<Config>>,
     dialer: Dialer,
     metrics: Rc<Metrics>,
+    log: Log,
+    /// Sources from which the last connection could not be made.
+    failed_sources: RefCell<HashSet<Box<str>>>,
     reply: Reply,
     paths: RefCell<HashMap<Box<str>, SharedPath>>,
     /// Completes when the shard begins to drain.
@@ -73,6 +80,7 @@ type SharedPath = Rc<RefCell<Path>>;
 
 impl Pool {
     /// A pool without connections. `reply` takes every task's end and the shard that it came from.
+    #[expect(clippy::too_many_arguments, reason = "each part of the shard that it joins, once")]
     pub fn new(
         reactor: Reactor,
         config: Arc<Config>,
@@ -80,6 +88,7 @@ impl Pool {
         dns: dns::Cache,
         timing: Timing,
         metrics: Rc<Metrics>,
+        log: Log,
         reply: impl Fn(usize, Done) + 'static,
     ) -> Pool {
         let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config, trust);
@@ -89,6 +98,8 @@ impl Pool {
             config: RefCell::new(config),
             dialer,
             metrics,
+            log,
+            failed_sources: RefCell::default(),
             reply: Rc::new(reply),
             paths: RefCell::default(),
             draining: draining.shared(),
@@ -106,12 +117,12 @@ impl Pool {
     /// Takes a task of shard `from`. It is answered exactly once, through the reply function.
     pub fn take(&self, from: usize, task: Task) {
         let inner = &self.0;
-        let (site, insists) = (task.site.clone(), task.insists);
+        let (source, site, insists) = (task.source.clone(), task.site.clone(), task.insists);
         let waiting = Waiting::new(task, from, inner.reply.clone(), inner.metrics.clone());
         if inner.is_draining() {
             return waiting.answer_all(&Outcome::Untried(DRAINING_S), None);
         }
-        let path = inner.path(&site);
+        let path = inner.path(&source, &site);
         if insists {
             path.borrow_mut().reopen(inner.reactor.now());
         }
@@ -121,6 +132,7 @@ impl Pool {
             return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
         path.borrow_mut().site = site;
+        path.borrow_mut().source = source;
         path.borrow_mut().push(waiting);
         inner.pump(&path);
     }
@@ -183,10 +195,11 @@ impl Inner {
         self.begin_draining.borrow().is_none()
     }
 
-    /// The path of `site`, a new one where there is none.
-    fn path(&self, site: &Arc<crate::route::Site>) -> SharedPath {
+    /// The path from `source` to `site`, a new one where there is none.
+    fn path(&self, source: &Arc<Source>, site: &Arc<Site>) -> SharedPath {
         let mut paths = self.paths.borrow_mut();
-        if let Some(path) = paths.get(&site.key) {
+        let key = way::key(source, site);
+        if let Some(path) = paths.get(&*key) {
             return path.clone();
         }
         if paths.len() >= PATHS_MAX {
@@ -196,8 +209,8 @@ impl Inner {
         if paths.len() >= PATHS_MAX {
             paths.retain(|_, path| !path.borrow().is_unused());
         }
-        let path = Rc::new(RefCell::new(Path::new(site.clone())));
-        paths.insert(site.key.clone(), path.clone());
+        let path = Rc::new(RefCell::new(Path::new(source.clone(), site.clone())));
+        paths.insert(key.into(), path.clone());
         path
     }
 
@@ -215,7 +228,24 @@ impl Inner {
     /// No host took a connection.
     fn no_connection(&self, path: &SharedPath, tried: &Tried) {
         count(&self.metrics.connections_failed);
-        self.close(path, &of_no_connection(tried));
+        let outcome = of_no_connection(tried);
+        if let Some(why) = trouble_of_source(tried) {
+            let source = path.borrow().source.name.clone();
+            count(&self.metrics.source_failures);
+            if self.failed_sources.borrow_mut().insert(source.clone()) {
+                self.log.emit(&Event::SourceFailed { source: &source, why });
+            }
+        }
+        self.close(path, &outcome);
+    }
+
+    /// A connection was made from the path's source.
+    fn source_works(&self, path: &SharedPath) {
+        if !self.failed_sources.borrow().is_empty()
+            && self.failed_sources.borrow_mut().remove(&path.borrow().source.name)
+        {
+            self.log.emit(&Event::SourceBack(&path.borrow().source.name));
+        }
     }
 
     /// Leaves the path alone for a while and answers all that waits with `outcome`; unless others of its connections
@@ -281,8 +311,8 @@ enum End {
 /// One connection, from its opening to its end.
 async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64) -> End {
     let mut slot = Slot::new(pool, path);
-    let site = path.borrow().site.clone();
-    let opening = pin!(pool.dialer.open(&site));
+    let (source, site) = (path.borrow().source.clone(), path.borrow().site.clone());
+    let opening = pin!(pool.dialer.open(&source, &site));
     let mut conversation = match select(opening, pool.draining.clone()).await {
         Either::Left((Ok(conversation), _)) => conversation,
         Either::Left((Err(tried), _)) => return End::NoConnection(tried),
@@ -385,6 +415,7 @@ impl<'a> Slot<'a> {
         self.path.borrow_mut().opened();
         self.live = true;
         count(&self.pool.metrics.connections_opened);
+        self.pool.source_works(self.path);
     }
 }
 

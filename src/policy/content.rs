@@ -19,7 +19,7 @@ impl Authorized {
             return Verdict::Refuse(reply::too_many_hops(facts.hops));
         }
         match &self.0 {
-            Rights::Relay | Rights::Return => Verdict::Accept,
+            Rights::Relay(_) | Rights::Return => Verdict::Accept,
             Rights::Account(account) => author(&account.senders, &content[..facts.body_start], facts),
         }
     }

@@ -9,13 +9,14 @@
 pub mod account;
 pub mod content;
 pub mod network;
+pub mod origin;
 pub mod timing;
 
 pub use account::Accounts;
 
 use std::sync::Arc;
 
-use crate::config::Account;
+use crate::config::{Account, Standard};
 use crate::smtp::envelope::Sender;
 use crate::smtp::path::{Mailbox, ReversePath};
 use crate::smtp::reply::{self, Reply};
@@ -38,7 +39,7 @@ enum Rights {
     /// An authenticated account: its senders only.
     Account(Arc<Account>),
     /// A trusted network on a relay listener: any sender.
-    Relay,
+    Relay(Arc<Standard>),
     /// Any server, to the return path only.
     Return,
 }
@@ -48,7 +49,7 @@ impl Authorized {
     pub fn account(&self) -> Option<&Arc<Account>> {
         match &self.0 {
             Rights::Account(account) => Some(account),
-            Rights::Relay | Rights::Return => None,
+            Rights::Relay(_) | Rights::Return => None,
         }
     }
 
@@ -66,7 +67,7 @@ impl Authorized {
     /// From field is checked all the same.
     pub fn sender(&self, sender: &Sender) -> Verdict {
         match (&self.0, &sender.path) {
-            (Rights::Relay | Rights::Return, _) | (_, ReversePath::Null) => Verdict::Accept,
+            (Rights::Relay(_) | Rights::Return, _) | (_, ReversePath::Null) => Verdict::Accept,
             (Rights::Account(account), ReversePath::Mailbox(mailbox)) => owns(account, mailbox),
         }
     }
@@ -111,6 +112,7 @@ mod tests {
             scheduled_send: false,
             return_path: false,
             notify: Notices { failed: true, delayed: true, delivered: false },
+            standard: Standard::default(),
         })
     }
 
@@ -142,6 +144,6 @@ mod tests {
 
     #[test]
     fn a_relay_sends_as_anyone() {
-        assert_eq!(Authorized(Rights::Relay).sender(&mail("any@where.example")), Verdict::Accept);
+        assert_eq!(Authorized(Rights::Relay(Arc::default())).sender(&mail("any@where.example")), Verdict::Accept);
     }
 }

@@ -1,13 +1,14 @@
 //! Address blocks: who may use a relay listener.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Authorized, Rights};
-use crate::config::Network;
+use crate::config::{Network, Standard};
 
-/// The right to relay, for a client of one of the listener's networks.
-pub fn relay(networks: &[Network], client: IpAddr) -> Option<Authorized> {
-    networks.iter().any(|network| network.contains(client)).then_some(Authorized(Rights::Relay))
+/// The right to relay, for a client of one of the listener's networks; `standard`: what it may say of its messages.
+pub fn relay(networks: &[Network], standard: &Arc<Standard>, client: IpAddr) -> Option<Authorized> {
+    networks.iter().any(|network| network.contains(client)).then(|| Authorized(Rights::Relay(standard.clone())))
 }
 
 #[cfg(test)]
@@ -21,8 +22,8 @@ mod tests {
     #[test]
     fn only_the_listeners_networks_relay() {
         let networks = [block("10.0.0.0", 8), block("::1", 128)];
-        assert!(relay(&networks, "10.1.2.3".parse().expect("an address")).is_some());
-        assert!(relay(&networks, "192.0.2.1".parse().expect("an address")).is_none());
-        assert!(relay(&[], "127.0.0.1".parse().expect("an address")).is_none());
+        assert!(relay(&networks, &Arc::default(), "10.1.2.3".parse().expect("an address")).is_some());
+        assert!(relay(&networks, &Arc::default(), "192.0.2.1".parse().expect("an address")).is_none());
+        assert!(relay(&[], &Arc::default(), "127.0.0.1".parse().expect("an address")).is_none());
     }
 }

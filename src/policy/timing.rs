@@ -71,6 +71,10 @@ mod tests {
         for days in [1, 31] {
             assert_eq!(scheduled(false, &ahead(Duration::from_secs(days * 24 * 3600))), Ok(None));
         }
-        assert_eq!(Authorized(Rights::Relay).scheduled(b"Date: Wed, 1 Jan 2098 00:00:00 +0000\r\n\r\n", NOW), Ok(None));
+        assert_eq!(
+            Authorized(Rights::Relay(Default::default()))
+                .scheduled(b"Date: Wed, 1 Jan 2098 00:00:00 +0000\r\n\r\n", NOW),
+            Ok(None)
+        );
     }
 }

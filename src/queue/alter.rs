@@ -3,7 +3,7 @@
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
 use super::ready::Ready;
-use super::row::{Entry, Row, domain_of, seconds};
+use super::row::{Entry, Row, seconds};
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, open};
 use crate::events::Event;
 use crate::smtp::client::Phase;
@@ -94,11 +94,11 @@ impl Queue {
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
                 let indexed = (0..=u16::MAX).zip(&row.recipients);
                 for (index, entry) in indexed {
-                    if !selection.selects(entry, &state.ready) {
+                    if !selection.selects(row, entry, &state.ready) {
                         continue;
                     }
                     let At::Due { at_s } = entry.standing.state else { continue };
-                    let domain = domain_of(entry.recipient.path.as_str());
+                    let domain = row.lane_of(entry.recipient.path.as_str());
                     if at_s <= now_s && state.ready.parked(&domain).is_some() && !state.leases.holds(*id, index) {
                         held_up += 1;
                         slices.extend(state.slice(*id, &domain, now_s));
@@ -178,11 +178,11 @@ impl Queue {
         let state = self.core.state.borrow();
         let mut changes = Vec::new();
         for message in ids.iter().skip_while(|id| after.is_some_and(|(last, _)| **id < last)) {
-            let alteration = |begin_s: u32, index: u16, entry: &Entry| {
+            let alteration = |row: &Row, begin_s: u32, index: u16, entry: &Entry| {
                 let altered = alter.apply(entry.standing.state, now_s, begin_s, selection.id.is_some())?;
                 let standing = Standing { state: altered, ..entry.standing.clone() };
                 let is_next = after.is_none_or(|last| (*message, index) > last);
-                (is_next && selection.selects(entry, &state.ready)).then_some(Change {
+                (is_next && selection.selects(row, entry, &state.ready)).then_some(Change {
                     message: *message,
                     index,
                     standing,
@@ -192,7 +192,7 @@ impl Queue {
             state.rows.read(*message, |row| {
                 let begin_s = seconds(row.begin());
                 let indexed = (0..=u16::MAX).zip(&row.recipients);
-                changes.extend(indexed.filter_map(|(index, entry)| alteration(begin_s, index, entry)).take(room));
+                changes.extend(indexed.filter_map(|(index, entry)| alteration(row, begin_s, index, entry)).take(room));
             })?;
         }
         Ok(changes)
@@ -229,6 +229,6 @@ fn cancelled(selection: &Selection, row: &Row, ready: &Ready) -> Vec<(u16, Outco
         remote: None,
         tls: None,
     };
-    let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(entry, ready));
+    let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(row, entry, ready));
     selected.map(|(index, _)| (index, Outcome::Failed(cancelled.clone()))).collect()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ready::Slice;
-use super::row::{Row, domain_of};
+use super::row::Row;
 use super::{Error, MessageId, Queue, row};
 use crate::spool::record::State as At;
 
@@ -93,7 +93,7 @@ impl Queue {
         let mut slices: Vec<Slice> = Vec::with_capacity(1);
         for entry in &row.recipients {
             if let At::Due { at_s } = entry.standing.state
-                && let Some(domain) = state.ready.find(&domain_of(entry.recipient.path.as_str()))
+                && let Some(domain) = state.ready.find(&row.lane_of(entry.recipient.path.as_str()))
             {
                 slices.push(Slice { due_s: at_s, domain, message });
             }

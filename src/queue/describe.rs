@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 use shards::Timestamp;
 
 use super::MessageId;
-use super::row::{Entry, Row, domain_of, timestamp};
+use super::row::{Entry, Row, timestamp};
 use super::webhook::{Event, EventId};
 use crate::bounce::classify::Action;
 use crate::bounce::decode_xtext;
 use crate::config::webhook::Kind;
 use crate::message::{date, scan};
 use crate::smtp::envelope::Recipient;
-use crate::spool::record::{Said, Standing, State, What};
+use crate::spool::record::{Origin, Said, Standing, State, What};
 
 /// Octets of a Subject that are shown.
 const SUBJECT_BYTES_MAX: usize = 500;
@@ -31,8 +31,8 @@ pub struct Pause {
 pub struct Moment<'a> {
     /// The time.
     pub now: Timestamp,
-    /// All delivery is suspended.
-    pub suspended: bool,
+    /// Knows the command that resumes the delivery of a lane, where it is suspended.
+    pub resumed_by: &'a dyn Fn(&str) -> Option<String>,
     /// Knows the pauses of domains.
     pub pause_of: &'a dyn Fn(&str) -> Option<Pause>,
 }
@@ -41,8 +41,8 @@ pub struct Moment<'a> {
 enum Waits {
     /// The time that its message is scheduled for.
     ItsTime,
-    /// An operator: all delivery is suspended.
-    Resumption,
+    /// An operator, who suspended its delivery, to say this command.
+    Resumption(String),
     /// The rest of its destination.
     EndOf(Pause),
 }
@@ -56,7 +56,11 @@ pub fn message(id: MessageId, row: &Row, entries: &[&Entry], moment: &Moment<'_>
         message_id: row.tagged.message_id.as_deref(),
         envid: row.sender.envid.as_deref(),
         account: row.account.as_deref(),
+        origin: &row.tagged.origin,
     });
+    if let Some(pool) = &row.tagged.origin.pool {
+        object.insert("pool".into(), (**pool).into());
+    }
     object.insert("age_s".into(), moment.now.since(row.arrival).as_secs().into());
     object.insert("bytes".into(), row.content_bytes.into());
     if let Some(client) = &row.client {
@@ -81,6 +85,7 @@ pub fn event(id: EventId, event: &Event) -> Value {
         message_id: event.message_id.as_deref(),
         envid: event.envid.as_deref(),
         account: event.account.as_deref(),
+        origin: &event.origin,
     });
     object.insert("event".into(), event.name(id).to_string().into());
     object.insert("type".into(), event.kind.name().into());
@@ -146,6 +151,7 @@ struct Identity<'a> {
     message_id: Option<&'a str>,
     envid: Option<&'a str>,
     account: Option<&'a str>,
+    origin: &'a Origin,
 }
 
 fn identity(identity: &Identity<'_>) -> Map<String, Value> {
@@ -154,9 +160,13 @@ fn identity(identity: &Identity<'_>) -> Map<String, Value> {
     object.insert("arrival".into(), date::rfc3339(identity.arrival).into());
     object.insert("sender".into(), identity.sender.into());
     let envelope_id = identity.envid.map(decode_xtext);
-    for (key, value) in
-        [("message_id", identity.message_id), ("envelope_id", envelope_id.as_deref()), ("account", identity.account)]
-    {
+    for (key, value) in [
+        ("message_id", identity.message_id),
+        ("envelope_id", envelope_id.as_deref()),
+        ("account", identity.account),
+        ("tenant", identity.origin.tenant.as_deref()),
+        ("campaign", identity.origin.campaign.as_deref()),
+    ] {
         if let Some(value) = value {
             object.insert(key.into(), value.into());
         }
@@ -173,10 +183,11 @@ fn waits(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Option<Waits> {
     if row.waits_for_its_time(entry.standing.state, moment.now) {
         return Some(Waits::ItsTime);
     }
-    if moment.suspended {
-        return Some(Waits::Resumption);
+    let lane = row.lane_of(entry.recipient.path.as_str());
+    if let Some(command) = (moment.resumed_by)(&lane) {
+        return Some(Waits::Resumption(command));
     }
-    let pause = (moment.pause_of)(&domain_of(entry.recipient.path.as_str()));
+    let pause = (moment.pause_of)(&lane);
     pause.filter(|pause| pause.until > timestamp(at_s)).map(Waits::EndOf)
 }
 
@@ -191,8 +202,9 @@ fn standing(recipient: &Recipient, standing: &Standing, waits: Option<&Waits>) -
     });
     let pause = match waits {
         Some(Waits::EndOf(pause)) => Some(pause),
-        Some(Waits::Resumption) => {
+        Some(Waits::Resumption(command)) => {
             object["suspended"] = true.into();
+            object["resume"] = (**command).into();
             None
         }
         Some(Waits::ItsTime) | None => None,
@@ -260,10 +272,8 @@ fn explain(standing: &Standing, waits: Option<&Waits>) -> String {
     let attempt = u32::from(standing.attempts) + 1;
     match waits {
         Some(Waits::ItsTime) => return "held back until the Date that it bears".into(),
-        Some(Waits::Resumption) => {
-            return format!(
-                "held: the server was started with --hold, until `ringpost queue release --all` resumes delivery{because}"
-            );
+        Some(Waits::Resumption(command)) => {
+            return format!("held: its delivery is suspended, until `{command}` resumes it{because}");
         }
         Some(Waits::EndOf(Pause { until, why })) => {
             let until = date::rfc3339(*until);

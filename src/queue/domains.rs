@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use shards::Timestamp;
 
 use super::Queue;
+use super::lane::Lane;
 use super::ready::Look;
 use crate::message::date;
 
@@ -53,7 +54,7 @@ pub struct Resting {
 impl Domains {
     fn admits(&self, look: &Look<'_>) -> bool {
         let destination = look.parked.map(|(.., destination)| &**destination);
-        self.domain.as_deref().is_none_or(|wanted| wanted == look.name)
+        self.domain.as_deref().is_none_or(|wanted| wanted == Lane::of(look.name).domain)
             && self.destination.as_deref().is_none_or(|wanted| destination == Some(wanted))
             && (!self.resting || look.parked.is_some())
     }
@@ -91,8 +92,9 @@ impl Queue {
         let limit = limit.clamp(1, LIST_MAX);
         let mut page: BTreeMap<Box<str>, Waiting> = BTreeMap::new();
         self.look_at_domains(|queue, look| {
-            let is_beyond = page.len() >= limit && page.last_key_value().is_some_and(|(last, _)| *look.name > **last);
-            if is_beyond || after.is_some_and(|after| look.name <= after) || !domains.admits(&look) {
+            let domain = Lane::of(look.name).domain;
+            let is_beyond = page.len() >= limit && page.last_key_value().is_some_and(|(last, _)| *domain > **last);
+            if is_beyond || after.is_some_and(|after| domain <= after) || !domains.admits(&look) {
                 return;
             }
             let (now, wall) = (queue.core.reactor.now(), queue.now());
@@ -102,7 +104,12 @@ impl Queue {
                 destination: destination.clone(),
             });
             let due = (look.ready as u64).min(look.queued);
-            page.insert(look.name.into(), Waiting { domain: look.name.into(), recipients: look.queued, due, rest });
+            let waiting = Waiting { domain: domain.into(), recipients: look.queued, due, rest };
+            let sum = match page.remove(domain) {
+                Some(other) => other.and(waiting),
+                None => waiting,
+            };
+            page.insert(domain.into(), sum);
             if page.len() > limit {
                 page.pop_last();
             }

@@ -9,10 +9,10 @@ use shards::journal::{Commit, Full};
 
 use super::accept::ROW_BYTES_MAX;
 use super::ready::Slice;
-use super::row::{self, Content, Entry, domain_of};
+use super::row::{self, Content, Entry};
 use super::state::{Leased, State};
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, schedule};
-use crate::config::Uncertain;
+use crate::config::{Source, Uncertain};
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::spool::{self, record::State as At};
 
@@ -24,7 +24,7 @@ pub struct Lease {
     pub number: u64,
     /// The message.
     pub message: MessageId,
-    /// The recipients' domain, lower case.
+    /// The [lane](super::lane) of the recipients: their domain, lower case, where the message is nobody's in particular.
     pub domain: Rc<str>,
     /// MAIL.
     pub sender: Sender,
@@ -74,6 +74,9 @@ impl Queue {
         }
         let state = &mut *self.core.state.borrow_mut();
         let id = state.ready.find(domain)?;
+        if state.ready.suspended_with(domain).is_some() {
+            return None;
+        }
         for _ in 0..STALE_PER_CALL_MAX {
             let slice = state.ready.pop(id)?;
             match self.lease_slice(state, domain, slice) {
@@ -97,7 +100,7 @@ impl Queue {
         let taken = rows.read(slice.message, |row| {
             let is_due = |index: u16, entry: &Entry| {
                 matches!(entry.standing.state, At::Due { at_s } if at_s <= due_by_s)
-                    && domain_of(entry.recipient.path.as_str()) == domain
+                    && row.lane_of(entry.recipient.path.as_str()) == domain
                     && !leases.holds(slice.message, index)
             };
             let indexed = (0..=u16::MAX).zip(&row.recipients);
@@ -119,8 +122,23 @@ impl Queue {
         })?;
         let Some(mut lease) = taken.flatten() else { return Ok(None) };
         let indices = lease.recipients.iter().map(|(index, _)| *index).collect();
-        lease.number = leases.add(Leased { message: lease.message, indices, settling: false });
+        lease.number = leases.add(Leased { message: lease.message, indices, settling: false, source: None });
         Ok(Some(lease))
+    }
+
+    /// The message that [`Queue::lease`] is likely to give next at `domain`.
+    pub fn next_message(&self, domain: &str) -> Option<MessageId> {
+        let state = self.core.state.borrow();
+        state.ready.front(state.ready.find(domain)?)
+    }
+
+    /// The recipients of a lease are tried from `source`, so that the log can tell.
+    pub fn goes_from(&self, lease: u64, source: &Arc<Source>) {
+        if !source.name.is_empty()
+            && let Some(leased) = self.core.state.borrow_mut().leases.get_mut(lease)
+        {
+            leased.source = Some(source.clone());
+        }
     }
 
     /// Puts a domain back into the rotation, at its end, if it still has something ready.

@@ -43,6 +43,7 @@ mod domains;
 mod expiry;
 mod find;
 pub mod format;
+pub mod lane;
 pub mod lease;
 mod notice;
 mod open;

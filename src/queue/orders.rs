@@ -8,6 +8,7 @@ use std::fmt;
 use super::alter::Alter;
 use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
+pub use super::lane::Scope;
 use super::ready::Ready;
 use super::row::{Content, Entry, Row, domain_of};
 use super::rows::Page;
@@ -24,7 +25,7 @@ pub(super) const PAGE_MESSAGES: usize = 1000;
 const LIST_MAX: usize = 1000;
 
 /// Which recipients an order is about; every given condition must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// One message.
     pub id: Option<MessageId>,
@@ -34,6 +35,10 @@ pub struct Selection {
     pub recipient: Option<Box<str>>,
     /// The reverse-path.
     pub sender: Option<Box<str>>,
+    /// Whose it is.
+    pub tenant: Option<Box<str>>,
+    /// Of which campaign.
+    pub campaign: Option<Box<str>>,
     /// In which state.
     pub state: Option<StateWanted>,
     /// Because of which destination the recipient's domain rests now, as [`Waiting`] names it.
@@ -83,6 +88,8 @@ impl fmt::Display for Selection {
             ("domain", self.domain.as_deref()),
             ("recipient", self.recipient.as_deref()),
             ("sender", sender),
+            ("tenant", self.tenant.as_deref()),
+            ("campaign", self.campaign.as_deref()),
             ("state", self.state.map(StateWanted::name)),
             ("destination", self.destination.as_deref()),
         ];
@@ -120,8 +127,8 @@ pub enum Order {
     Retry(Selection),
     /// due or held → failed, with its DSN.
     Bounce(Selection),
-    /// Suspend (true) or resume all delivery of this shard.
-    Suspend(bool),
+    /// Suspend (true) or resume delivery of this shard: all, a tenant's or a campaign's.
+    Suspend(Scope, bool),
     /// Counters of this shard.
     Metrics,
     /// The next events that a webhook is to be told, at most `limit`, once there are any; an empty answer after a while.
@@ -152,7 +159,7 @@ pub enum Order {
 ///
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
-///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org",
+///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org", "pool": "bulk", "tenant": "acme", "campaign": "spring",
 ///   "client": "name [192.0.2.7]", "screening": "clean", "scheduled": "2026-11-30T08:00:00.000Z",
 ///   "recipients": [{ "address": "jo@example.org", "original": "rfc822;j@example.org", "state": "due", "attempts": 2,
 ///                    "next": "2026-11-23T07:54:43.000Z", "status": "4.2.2", "code": 452, "why": "452 4.2.2 mailbox full",
@@ -165,7 +172,8 @@ pub enum Order {
 /// which is the message's `scheduled`. `next` belongs to due and scheduled, what follows it to the last attempt: `code`
 /// where a peer replied, the words of other systems as [`crate::bounce::classify()`] gives them. Where the destination is
 /// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. Where all delivery is
-/// suspended, a recipient that is due has `"suspended": true`. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
+/// suspended, or that of its tenant or campaign, a recipient that is due has `"suspended": true`, and in `resume` the command
+/// that ends it. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
 ///
 /// Webhooks are told the same: see [`describe::event`].
 #[derive(Clone, Debug)]
@@ -197,10 +205,12 @@ impl Selection {
                 ReversePath::Null => wanted.is_empty(),
                 ReversePath::Mailbox(mailbox) => mailbox.as_str().eq_ignore_ascii_case(wanted),
             })
+            && self.tenant.as_ref().is_none_or(|wanted| row.tagged.origin.tenant.as_ref() == Some(wanted))
+            && self.campaign.as_ref().is_none_or(|wanted| row.tagged.origin.campaign.as_ref() == Some(wanted))
     }
 
     /// Whether a queued recipient of an admitted message is selected; `ready` knows which domains rest.
-    pub(super) fn selects(&self, entry: &Entry, ready: &Ready) -> bool {
+    pub(super) fn selects(&self, row: &Row, entry: &Entry, ready: &Ready) -> bool {
         let address = entry.recipient.path.as_str();
         let is_new = entry.standing.last.is_none();
         let is_in = |wanted: StateWanted| match (wanted, entry.standing.state) {
@@ -213,7 +223,7 @@ impl Selection {
             && self.state.is_none_or(is_in)
             && self.domain.as_deref().is_none_or(|wanted| wanted == domain_of(address))
             && self.recipient.as_deref().is_none_or(|wanted| address.eq_ignore_ascii_case(wanted))
-            && self.destination.as_deref().is_none_or(|wanted| ready.rests_at(&domain_of(address), wanted))
+            && self.destination.as_deref().is_none_or(|wanted| ready.rests_at(&row.lane_of(address), wanted))
     }
 }
 
@@ -229,8 +239,8 @@ impl Queue {
             Order::Release(selection) => self.alter(Alter::Release, &selection).await.map(Report::Count),
             Order::Retry(selection) => self.retry(&selection).await.map(Report::Count),
             Order::Bounce(selection) => self.bounce(&selection).await.map(Report::Count),
-            Order::Suspend(suspend) => {
-                self.suspend(suspend);
+            Order::Suspend(scope, suspend) => {
+                self.suspend(scope, suspend);
                 Ok(Report::Count(0))
             }
             Order::Metrics => Ok(Report::Metrics(self.metrics())),
@@ -263,9 +273,13 @@ impl Queue {
         {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
             let state = self.core.state.borrow();
-            let moment = Moment { now: self.now(), suspended: state.suspended, pause_of: &|name| self.pause_of(name) };
+            let moment = Moment {
+                now: self.now(),
+                resumed_by: &|lane| state.resumed_by(lane),
+                pause_of: &|name| self.pause_of(name),
+            };
             let chosen = admitted.filter_map(|(id, row)| {
-                let selected = row.recipients.iter().filter(|entry| selection.selects(entry, &state.ready));
+                let selected = row.recipients.iter().filter(|entry| selection.selects(row, entry, &state.ready));
                 let entries: Vec<&Entry> = selected.collect();
                 (!entries.is_empty()).then(|| describe::message(*id, row, &entries, &moment))
             });
@@ -275,13 +289,10 @@ impl Queue {
     }
 
     pub(super) async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
-        let (row, suspended) = {
-            let state = self.core.state.borrow();
-            (state.row_of(id)?, state.suspended)
-        };
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = self.core.state.borrow().row_of(id)? else { return Ok(None) };
         let entries: Vec<&Entry> = row.recipients.iter().collect();
-        let moment = Moment { now: self.now(), suspended, pause_of: &|name| self.pause_of(name) };
+        let resumed_by = |lane: &str| self.core.state.borrow().resumed_by(lane);
+        let moment = Moment { now: self.now(), resumed_by: &resumed_by, pause_of: &|name| self.pause_of(name) };
         let mut message = describe::message(id, &row, &entries, &moment);
         let header = match &row.content {
             Content::Removed(header) => header.clone(),
@@ -309,7 +320,16 @@ impl Queue {
 
     /// What is counted all the time.
     fn counted(&self, selection: &Selection) -> Option<u64> {
-        let Selection { id: None, sender: None, recipient: None, destination: None, domain, state: wanted } = selection
+        let Selection {
+            id: None,
+            sender: None,
+            recipient: None,
+            destination: None,
+            tenant: None,
+            campaign: None,
+            domain,
+            state: wanted,
+        } = selection
         else {
             return None;
         };
@@ -318,14 +338,14 @@ impl Queue {
             (None, None) => Some(state.tally.queued),
             (None, Some(StateWanted::Held)) => Some(state.tally.held),
             (None, Some(StateWanted::Due)) => Some(state.tally.queued - state.tally.held),
-            (Some(domain), None) => Some(state.ready.queued_at(domain)),
+            (Some(domain), None) => state.ready.queued_at(domain),
             _ => None,
         }
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, Error> {
-        if let Selection { id: None, domain: None, sender: None, recipient: None, state: None, destination } = selection
-            && let Some(destination) = destination
+        if let Some(destination) = &selection.destination
+            && *selection == (Selection { destination: Some(destination.clone()), ..Selection::default() })
         {
             return Ok(self.queued_behind(destination).await);
         }
@@ -336,18 +356,25 @@ impl Queue {
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
-            let recipients = admitted.flat_map(|(_, row)| &row.recipients);
             let ready = &self.core.state.borrow().ready;
-            count += recipients.filter(|entry| selection.selects(entry, ready)).count() as u64;
+            let selected =
+                |row: &Row| row.recipients.iter().filter(|entry| selection.selects(row, entry, ready)).count();
+            count += admitted.map(|(_, row)| selected(row) as u64).sum::<u64>();
         }
         Ok(count)
     }
 
-    fn suspend(&self, suspend: bool) {
-        self.core.state.borrow_mut().suspended = suspend;
+    fn suspend(&self, scope: Scope, suspend: bool) {
+        let recipients = {
+            let state = &mut *self.core.state.borrow_mut();
+            match &scope {
+                Scope::All => state.suspended = suspend,
+                _ => state.ready.suspend(&scope, suspend),
+            }
+            state.ready.queued_in(&scope)
+        };
         let order = if suspend { "suspend" } else { "resume" };
-        let recipients = self.core.state.borrow().tally.queued;
-        self.core.log.emit(&Event::Ordered { order, selection: &"all", recipients });
+        self.core.log.emit(&Event::Ordered { order, selection: &scope, recipients });
         self.core.ready.give();
     }
 
@@ -362,6 +389,7 @@ impl Queue {
             ("ready_domains", state.ready.waiting_domains() as u64),
             ("leases", state.leases.len() as u64),
             ("delivery_suspended", u64::from(state.suspended)),
+            ("scopes_suspended", state.ready.suspended().len() as u64),
             ("row_memory_bytes", state.rows.bytes() as u64),
             ("content_memory_bytes", state.contents.bytes() as u64),
             ("disk_full", u64::from(journal.full)),

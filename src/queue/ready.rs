@@ -1,5 +1,5 @@
 //! What is due and where: slices (a message's recipients at one domain) that are ready, by domain, and those for later.
-//! Pure.
+//! Pure. A domain here is a [lane](super::lane): mail that is somebody's, or has a pool, has one of its own.
 //!
 //! Slices are hints: the row is the truth, and a slice whose row says otherwise is dropped when it is taken. What must
 //! hold is the other direction: every due recipient that is not leased has a slice of its domain that is due no later,
@@ -7,7 +7,7 @@
 //! A slice costs 16 bytes (and the spare capacity of what holds it).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,6 +15,10 @@ use shards::Instant;
 use slab::Slab;
 
 use super::MessageId;
+use super::lane::{Lane, Scope};
+
+/// Tenants and campaigns that are suspended at a time.
+pub const SUSPENDED_MAX: usize = 1000;
 
 /// A queue that has become empty keeps no more capacity than this.
 const IDLE_CAPACITY: usize = 1024;
@@ -48,6 +52,8 @@ enum Turn {
     Taken,
     /// Not before then.
     Parked(Instant),
+    /// Not before an operator resumes it.
+    Suspended,
 }
 
 struct Domain {
@@ -86,6 +92,10 @@ pub struct Ready {
     later: BinaryHeap<Reverse<Slice>>,
     parked: BinaryHeap<Reverse<(Instant, DomainId)>>,
     ready_slices: usize,
+    /// Lanes that are not all of their domain.
+    lanes_apart: usize,
+    /// Tenants and campaigns of which nothing is offered.
+    suspended: Vec<Scope>,
 }
 
 impl Ready {
@@ -100,6 +110,7 @@ impl Ready {
     }
 
     fn add(&mut self, name: &str) -> DomainId {
+        self.lanes_apart += usize::from(is_apart(name));
         let name: Rc<str> = name.into();
         let domain = Domain {
             name: name.clone(),
@@ -130,6 +141,7 @@ impl Ready {
         if domain.queued == 0 && domain.ready.is_empty() && domain.turn == Turn::Idle {
             let domain = self.domains.remove(id.0 as usize);
             self.names.remove(&domain.name);
+            self.lanes_apart -= usize::from(is_apart(&domain.name));
         }
     }
 
@@ -138,9 +150,46 @@ impl Ready {
         self.names.get(name).copied()
     }
 
-    /// Queued recipients at domain `name`.
-    pub fn queued_at(&self, name: &str) -> u64 {
-        self.find(name).map_or(0, |id| self.domains[id.0 as usize].queued)
+    /// Queued recipients at domain `name`; `None` if that is not known at once, because some are in lanes of their own.
+    pub fn queued_at(&self, name: &str) -> Option<u64> {
+        (self.lanes_apart == 0).then(|| self.find(name).map_or(0, |id| self.domains[id.0 as usize].queued))
+    }
+
+    /// Queued recipients in what an order is about.
+    pub fn queued_in(&self, scope: &Scope) -> u64 {
+        self.domains.iter().filter(|(_, lane)| scope.covers(&lane.name)).map(|(_, lane)| lane.queued).sum()
+    }
+
+    /// From now on nothing of `scope` is offered, or again what is ready of it.
+    pub fn suspend(&mut self, scope: &Scope, suspend: bool) {
+        self.suspended.retain(|other| other != scope);
+        if suspend && self.suspended.len() < SUSPENDED_MAX {
+            self.suspended.push(scope.clone());
+        }
+        let numbers: Vec<usize> =
+            self.domains.iter().filter(|(_, lane)| scope.covers(&lane.name)).map(|(number, _)| number).collect();
+        for number in numbers {
+            let lane = &mut self.domains[number];
+            if matches!(lane.turn, Turn::Waiting | Turn::Suspended) {
+                lane.turn = Turn::Idle;
+                self.rejoin(DomainId(number as u32));
+            }
+        }
+        // Who waits anew stands at the end; whoever was suspended stands there no more.
+        let (domains, mut seen) = (&self.domains, HashSet::new());
+        self.rotation.make_contiguous().reverse();
+        self.rotation.retain(|id| domains[id.0 as usize].turn == Turn::Waiting && seen.insert(*id));
+        self.rotation.make_contiguous().reverse();
+    }
+
+    /// What is suspended.
+    pub fn suspended(&self) -> &[Scope] {
+        &self.suspended
+    }
+
+    /// What is suspended of which the lane is a part: nothing of it is offered until an operator resumes that.
+    pub fn suspended_with(&self, name: &str) -> Option<&Scope> {
+        self.suspended.iter().find(|scope| scope.covers(name))
     }
 
     /// Adds a slice: to its domain's ready ones if it is due at `now_s`, else for later.
@@ -153,8 +202,7 @@ impl Ready {
         domain.ready.push_back((slice.message, slice.due_s));
         self.ready_slices += 1;
         if domain.turn == Turn::Idle {
-            domain.turn = Turn::Waiting;
-            self.rotation.push_back(slice.domain);
+            self.rejoin(slice.domain);
         }
     }
 
@@ -233,6 +281,11 @@ impl Ready {
         Some(Slice { due_s, domain: id, message })
     }
 
+    /// The message of the longest-waiting ready slice of `id`.
+    pub fn front(&self, id: DomainId) -> Option<MessageId> {
+        self.domains.get(id.0 as usize)?.ready.front().map(|(message, _)| *message)
+    }
+
     /// Puts a taken domain back: into the rotation if it has ready slices, else aside until it has.
     pub fn hand_back(&mut self, name: &str) {
         if let Some(id) = self.find(name)
@@ -270,7 +323,7 @@ impl Ready {
         let domain = &self.domains[self.find(name)?.0 as usize];
         match domain.turn {
             Turn::Parked(until) => Some((until, domain.why.clone())),
-            Turn::Idle | Turn::Waiting | Turn::Taken => None,
+            Turn::Idle | Turn::Waiting | Turn::Taken | Turn::Suspended => None,
         }
     }
 
@@ -329,6 +382,8 @@ impl Ready {
         if domain.ready.is_empty() {
             domain.turn = Turn::Idle;
             self.forget_if_unused(id);
+        } else if self.suspended.iter().any(|scope| scope.covers(&domain.name)) {
+            domain.turn = Turn::Suspended;
         } else {
             domain.turn = Turn::Waiting;
             self.rotation.push_back(id);
@@ -343,6 +398,11 @@ impl Ready {
         }
         self.ready_slices = 0;
     }
+}
+
+/// Whether a lane is not all of its domain.
+fn is_apart(name: &str) -> bool {
+    Lane::of(name).domain.len() < name.len()
 }
 
 #[cfg(test)]
@@ -476,10 +536,33 @@ mod tests {
     }
 
     #[test]
+    fn a_suspended_tenant_waits_until_it_is_resumed_and_others_go_on() {
+        let lane = |tenant: &str| format!("a.test\u{1f}\u{1f}{tenant}\u{1f}");
+        let acme = Scope::Tenant("acme".into());
+        let mut ready = Ready::default();
+        let (one, two) = (lane("acme"), lane("other"));
+        for name in [&one, &two, &one] {
+            push(&mut ready, name, 1, 0, 0);
+        }
+        assert_eq!((ready.queued_at("a.test"), ready.queued_in(&acme)), (None, 2));
+        ready.suspend(&acme, true);
+        assert!(ready.suspended_with(&one).is_some() && ready.suspended_with(&two).is_none());
+        assert_eq!(ready.take_domain().as_deref(), Some(&*two));
+        push(&mut ready, &one, 2, 0, 0);
+        assert_eq!(ready.take_domain(), None);
+        ready.suspend(&acme, false);
+        ready.hand_back(&two);
+        assert_eq!(ready.take_domain().as_deref(), Some(&*one));
+        ready.suspend(&acme, true);
+        ready.hand_back(&one);
+        assert_eq!((ready.take_domain().as_deref(), ready.take_domain()), (Some(&*two), None));
+    }
+
+    #[test]
     fn a_domain_without_recipients_is_forgotten() {
         let mut ready = Ready::default();
         push(&mut ready, "a.test", 1, 0, 0);
-        assert_eq!(ready.queued_at("a.test"), 1);
+        assert_eq!(ready.queued_at("a.test"), Some(1));
         let name = ready.take_domain().expect("it is ready");
         let id = ready.find(&name).expect("it is queued");
         ready.pop(id);

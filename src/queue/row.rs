@@ -4,14 +4,15 @@
 use shards::Timestamp;
 use shards::journal::{Extent, Position};
 
-use super::MessageId;
+use super::{MessageId, lane};
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::spool::Client;
 use crate::spool::encode::{self, Corrupt, Reader, put_bytes, put_number, put_optional};
-use crate::spool::record::{Accepted, RECIPIENTS_MAX, Standing, State, Tagged};
+use crate::spool::record::{Accepted, Origin, RECIPIENTS_MAX, Standing, State, Tagged};
 
-/// The format of rows that this program writes. Version 1, which it still reads, had no tagged values.
-pub(super) const VERSION: u8 = 2;
+/// The format of rows that this program writes. It still reads version 1, which had no tagged values, and version 2, which
+/// had them at its end.
+pub(super) const VERSION: u8 = 3;
 
 /// A recipient's flags: [`Entry::noted`].
 const NOTED: u8 = 1;
@@ -89,6 +90,11 @@ impl Row {
         matches!(state, State::Due { at_s } if scheduled_s == Some(at_s))
     }
 
+    /// The lane in which recipient `address` is queued.
+    pub fn lane_of<'a>(&self, address: &'a str) -> std::borrow::Cow<'a, str> {
+        lane::name(domain_of(address), &self.tagged.origin)
+    }
+
     /// When its last recipient ended, in seconds since the epoch; `None` while one is queued.
     pub fn ended_s(&self) -> Option<u32> {
         self.recipients.iter().try_fold(0, |last, entry| Some(entry.standing.state.ended_s()?.max(last)))
@@ -111,6 +117,7 @@ impl Row {
         let mut out = Vec::with_capacity(96 + 64 * self.recipients.len());
         out.push(VERSION);
         put_number(&mut out, self.arrival.as_millis());
+        self.tagged.put(&mut out);
         encode::put_sender(&mut out, &self.sender);
         put_number(&mut out, self.recipients.len() as u64);
         for entry in &self.recipients {
@@ -131,7 +138,6 @@ impl Row {
                 put_bytes(&mut out, header);
             }
         }
-        self.tagged.put(&mut out);
         out
     }
 
@@ -139,6 +145,7 @@ impl Row {
     pub fn decode(bytes: &[u8]) -> Result<Row, Corrupt> {
         let (version, mut reader) = open(bytes)?;
         let arrival = Timestamp::from_millis(reader.number()?);
+        let tagged = if version < 3 { Tagged::default() } else { Tagged::read(&mut reader)? };
         let sender = encode::sender(&mut reader)?;
         let recipients = (0..recipient_count(&mut reader)?).map(|_| entry(&mut reader)).collect::<Result<_, _>>()?;
         let row = Row {
@@ -153,7 +160,7 @@ impl Row {
                 0 => Content::Removed(reader.bytes()?.into()),
                 _ => return Err(Corrupt("a content is neither kept nor removed")),
             },
-            tagged: if version == 1 { Tagged::default() } else { Tagged::read(&mut reader)? },
+            tagged: if version == 2 { Tagged::read(&mut reader)? } else { tagged },
         };
         reader.end()?;
         Ok(row)
@@ -164,16 +171,18 @@ fn begin(arrival: Timestamp, tagged: &Tagged) -> Timestamp {
     tagged.scheduled.map_or(arrival, |time| time.max(arrival))
 }
 
-/// What start-up needs of a queued row, read without making anything: when the message arrived; `visit` is told each
-/// recipient's address, state, and whether it is noted.
+/// What start-up needs of a queued row, read without making much: when the message arrived; `visit` is told each
+/// recipient's lane, state, and whether it is noted.
 pub fn visit(bytes: &[u8], visit: &mut dyn FnMut(&str, State, bool)) -> Result<Timestamp, Corrupt> {
-    let (_, mut reader) = open(bytes)?;
+    let (version, mut reader) = open(bytes)?;
     let arrival = Timestamp::from_millis(reader.number()?);
+    // Earlier versions knew no origins.
+    let origin = if version < 3 { Origin::default() } else { Tagged::read(&mut reader)?.origin };
     encode::skip_sender(&mut reader)?;
     for _ in 0..recipient_count(&mut reader)? {
         let address = encode::skip_recipient(&mut reader)?;
         let state = encode::skip_standing(&mut reader)?;
-        visit(address, state, reader.byte()? & NOTED != 0);
+        visit(&lane::name(domain_of(address), &origin), state, reader.byte()? & NOTED != 0);
     }
     Ok(arrival)
 }
@@ -288,6 +297,7 @@ mod tests {
                 scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
                 message_id: Some("<1@sender.test>".into()),
                 return_path: true,
+                origin: Origin { pool: Some("bulk".into()), tenant: Some("acme".into()), campaign: None },
             },
             content_bytes: 1000,
             content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),
@@ -310,19 +320,33 @@ mod tests {
     fn rows_of_the_first_version_are_read() {
         let row = Row { tagged: Tagged::default(), ..row() };
         let mut bytes = row.encode();
-        assert_eq!(bytes.pop(), Some(0), "no tagged values");
+        // Behind the version and six bytes of arrival.
+        assert_eq!(bytes.remove(7), 0, "no tagged values");
         bytes[0] = 1;
         assert_eq!(Row::decode(&bytes), Ok(row));
     }
 
     #[test]
+    fn rows_of_the_second_version_are_read() {
+        let tagged = Tagged { screening: Some("clean".into()), ..Tagged::default() };
+        let mut bytes = Row { tagged: Tagged::default(), ..row() }.encode();
+        bytes.remove(7);
+        bytes[0] = 2;
+        tagged.put(&mut bytes);
+        assert_eq!(Row::decode(&bytes), Ok(Row { tagged, ..row() }));
+        let mut lanes = Vec::new();
+        assert!(visit(&bytes, &mut |lane, _, _| lanes.push(lane.to_owned())).is_ok());
+        assert_eq!(lanes, ["one.test", "two.test"]);
+    }
+
+    #[test]
     fn a_visit_sees_what_decoding_does() {
         let mut seen = Vec::new();
-        let arrival =
-            visit(&row().encode(), &mut |address, state, noted| seen.push((address.to_owned(), state, noted)));
+        let arrival = visit(&row().encode(), &mut |lane, state, noted| seen.push((lane.to_owned(), state, noted)));
         assert_eq!(arrival, Ok(row().arrival));
-        let one = ("x@One.test".to_owned(), State::Due { at_s: 50 }, true);
-        assert_eq!(seen, [one, ("y@two.test".to_owned(), State::Delivered { at_s: 60 }, false)]);
+        let lane = |address| row().lane_of(address).into_owned();
+        let one = (lane("x@One.test"), State::Due { at_s: 50 }, true);
+        assert_eq!(seen, [one, (lane("y@two.test"), State::Delivered { at_s: 60 }, false)]);
     }
 
     #[test]

@@ -9,19 +9,19 @@ use shards::journal::{Class, Extent, Position};
 
 use super::notice::{self, About, Told};
 use super::outcome::{Answer, Outcome};
-use super::row::{Entry, Row, domain_of, seconds};
+use super::row::{Entry, Row, seconds};
 use super::state::State;
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
 use crate::bounce::classify::{Category, Reason};
 use crate::bounce::{self, Action};
-use crate::config::{Config, Retry};
+use crate::config::{Config, Retry, Source};
 use crate::events::Event;
 use crate::events::event::Attempt;
 use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Recipient, Return};
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Change, Said, Standing, State as At};
+use crate::spool::record::{Change, Origin, Said, Standing, State as At};
 use crate::spool::{self, Message};
 
 /// How long a settlement waits before it looks again whether a full disk has room.
@@ -44,6 +44,10 @@ struct Plan {
     notices: Vec<(Action, Message)>,
     /// Recipients that stay as they are, and from when on they may be tried.
     untried: Vec<(Box<str>, u32)>,
+    /// Whose the message is.
+    origin: Origin,
+    /// The source that it was tried from.
+    source: Option<Arc<Source>>,
 }
 
 /// One recipient's new standing, and why.
@@ -181,11 +185,16 @@ impl Queue {
         let state = self.core.state.borrow();
         let plan = state.rows.read(message, |row| {
             let mut plan = Plan::new(row.arrival);
+            plan.origin = row.tagged.origin.clone();
+            plan.source = lease.and_then(|lease| state.leases.get(lease)).and_then(|leased| leased.source.clone());
             for (index, outcome) in outcomes {
                 let Some(entry) = row.recipients.get(usize::from(*index)) else { continue };
                 let free = lease.is_some() || !state.leases.holds(message, *index);
                 if free && entry.standing.state.ended_s().is_none() {
                     let judged = judge(row, entry, outcome, &config.retry, now, random, lease.is_some());
+                    if let (Judged::Same { from_s }, true) = (&judged, entry.standing.state != At::Held) {
+                        plan.untried.push((row.lane_of(entry.recipient.path.as_str()).into(), *from_s));
+                    }
                     let action = action(row, entry, outcome, &judged, &config);
                     plan.add(message, *index, entry, judged, action, now);
                 }
@@ -245,6 +254,8 @@ impl Queue {
                 recipient: recipient.path.as_str(),
                 attempt: u32::from(change.standing.attempts),
                 age_s: now.since(plan.arrival).as_secs(),
+                source: plan.source.as_ref().map(|source| &*source.name),
+                origin: &plan.origin,
                 answer,
             };
             match change.standing.state {
@@ -262,7 +273,15 @@ impl Queue {
 
 impl Plan {
     fn new(arrival: Timestamp) -> Self {
-        Plan { arrival, concluded: Vec::new(), unnoted: Vec::new(), notices: Vec::new(), untried: Vec::new() }
+        Plan {
+            arrival,
+            concluded: Vec::new(),
+            unnoted: Vec::new(),
+            notices: Vec::new(),
+            untried: Vec::new(),
+            origin: Origin::default(),
+            source: None,
+        }
     }
 
     /// All that its frame changes.
@@ -280,11 +299,7 @@ impl Plan {
         now: Timestamp,
     ) {
         match judged {
-            Judged::Same { from_s } => {
-                if entry.standing.state != At::Held {
-                    self.untried.push((domain_of(entry.recipient.path.as_str()).into(), from_s));
-                }
-            }
+            Judged::Same { .. } => {}
             Judged::Unnoted(standing) => self.unnoted.push(Change { message, index, standing }),
             Judged::Changed(standing, answer) => {
                 let change = Change { message, index, standing };

@@ -1,21 +1,23 @@
 //! A shard's queue in memory, and what a record does to it: the same at run time and in recovery.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use shards::Timestamp;
 use shards::index::Index;
 use shards::journal::Position;
 
 use super::contents::Contents;
+use super::lane::Scope;
 use super::ready::{Ready, Slice};
 use super::returned::Returned;
-use super::row::{self, Content, Row, domain_of, seconds};
+use super::row::{self, Content, Row, seconds};
 use super::rows::{Rows, Slot};
 use super::segments::Segments;
 use super::submitted::Submitted;
 use super::webhook::{EventId, Webhooks};
 use super::{Error, MessageId, find};
-use crate::config::{Config, Retention};
+use crate::config::{Config, Retention, Source};
 use crate::message::scan;
 use crate::spool::record::{Accepted, Change, Record, State as At};
 
@@ -57,6 +59,8 @@ pub struct Leased {
     pub indices: Vec<u16>,
     /// Their outcomes are being settled.
     pub settling: bool,
+    /// The source that they are tried from; none: the host as it is, or none yet.
+    pub source: Option<Arc<Source>>,
 }
 
 /// All leases; as many as the dispatcher's windows allow.
@@ -164,6 +168,12 @@ impl State {
         }
     }
 
+    /// The command that resumes the delivery of a lane, where an operator has suspended it.
+    pub fn resumed_by(&self, lane: &str) -> Option<String> {
+        let scope = if self.suspended { Some(&Scope::All) } else { self.ready.suspended_with(lane) };
+        scope.map(Scope::resumed_by)
+    }
+
     /// Keeps to `config` from now on.
     pub fn configure(&mut self, config: &Config) {
         self.contents.configure(&config.limits);
@@ -177,7 +187,7 @@ impl State {
         let record = Record::decode(payload)
             .map_err(|why| Error::Damaged(format!("the frame at byte {offset} of segment {segment:08x}: {why}")))?;
         match record {
-            Record::Message(accepted) => self.replay_message(accepted, position, now_s),
+            Record::Message(accepted) => self.replay_message(*accepted, position, now_s),
             Record::Settlement(changes, notices) => {
                 for slice in self.change_all(changes, position)? {
                     self.ready.push(slice, now_s);
@@ -217,7 +227,7 @@ impl State {
         let due_s = seconds(row.begin());
         let mut slices: Vec<Slice> = Vec::with_capacity(1);
         for entry in &row.recipients {
-            let domain = self.ready.enter(&domain_of(entry.recipient.path.as_str()), 1);
+            let domain = self.ready.enter(&row.lane_of(entry.recipient.path.as_str()), 1);
             if !slices.iter().any(|slice| slice.domain == domain) {
                 slices.push(Slice { due_s, domain, message });
             }
@@ -261,12 +271,13 @@ impl State {
             }
             let replaced = std::mem::replace(&mut entry.standing, standing);
             entry.noted = false;
-            let domain: Box<str> = domain_of(entry.recipient.path.as_str()).into();
             if let Some(id) = id
                 && webhooks.any()
             {
                 webhooks.changed(id, &replaced, message, row, index);
             }
+            let address = row.recipients.get(usize::from(index))?.recipient.path.as_str();
+            let domain: Box<str> = row.lane_of(address).into();
             Some((before, domain, row.ended_s()))
         })?;
         let Some(Some((before, domain, ended_s))) = changed else { return Ok(None) };
@@ -361,12 +372,12 @@ impl State {
     pub fn load(&mut self, message: MessageId, bytes: &[u8], now_s: u32) -> Result<(), Error> {
         let mut noted_any = false;
         let mut due: Vec<Slice> = Vec::with_capacity(1);
-        let visited = row::visit(bytes, &mut |address, state, noted| {
+        let visited = row::visit(bytes, &mut |lane, state, noted| {
             if state.ended_s().is_some() {
                 return;
             }
             noted_any |= noted;
-            let domain = self.ready.enter(&domain_of(address), 1);
+            let domain = self.ready.enter(lane, 1);
             self.tally.queued += 1;
             match state {
                 At::Due { at_s } => due.push(Slice { due_s: at_s, domain, message }),

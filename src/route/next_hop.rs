@@ -24,10 +24,12 @@ pub enum NextHop {
 /// An address literal that names no address (RFC 5321 §4.1.3): 5.1.2.
 pub fn next_hop(routes: &[Route], domain: &str, port: u16, usual: &Assurance) -> Result<NextHop, Unroutable> {
     let domain = domain.trim_end_matches('.').to_lowercase();
-    if let Some(route) = routes.iter().find(|route| route.domains.iter().any(|pattern| matches(pattern, &domain))) {
+    if let Some(route) = routes.iter().find(|route| route.covers(&domain))
+        && let Some(host) = &route.host
+    {
         let assurance =
             route.tls.map(|level| Assurance::of_route(level, route.ca_file.as_ref().map(|file| file.path.clone())));
-        let site = Site::of_one_host(&route.host, route.port);
+        let site = Site::of_one_host(host, route.port);
         return Ok(NextHop::Site(site.assured(assurance.unwrap_or_else(|| usual.clone()), usual)));
     }
     if let Some(literal) = domain.strip_prefix('[') {
@@ -43,17 +45,6 @@ pub fn next_hop(routes: &[Route], domain: &str, port: u16, usual: &Assurance) ->
         };
     }
     Ok(NextHop::AskExchangers(domain.into()))
-}
-
-/// Whether a route's pattern (`example.org`, `*.example.org` for everything below, `*`) covers `domain`.
-fn matches(pattern: &str, domain: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    match pattern.strip_prefix('*') {
-        Some(suffix) => domain.len() > suffix.len() && domain.ends_with(suffix),
-        None => pattern == domain,
-    }
 }
 
 /// `192.0.2.1` or `IPv6:2001:db8::1`, in lower case (RFC 5321 §4.1.3).
@@ -72,7 +63,7 @@ mod tests {
     use crate::config::{NamedFile, TlsLevel};
 
     fn route_to(host: &str) -> Route {
-        Route { domains: Vec::new(), host: host.into(), port: 25, tls: None, ca_file: None }
+        Route { domains: Vec::new(), host: Some(host.into()), port: 25, tls: None, ca_file: None, pool: None }
     }
 
     fn routes() -> Vec<Route> {

@@ -322,6 +322,7 @@ pub const CLIENT_NOT_PERMITTED: Fixed =
 
 const SENDER_NOT_ALLOWED: Codes = codes(553, 5, 7, 1);
 const SCHEDULED_TOO_LATE: Codes = codes(550, 5, 6, 0);
+const BAD_ROUTING: Codes = codes(550, 5, 6, 0);
 const LOOP: Codes = codes(554, 5, 4, 6);
 /// A header that no mail has.
 pub const HEADER_TOO_LARGE: Fixed = codes(552, 5, 3, 4).fixed("The message's header is larger than 1 MiB");
@@ -351,6 +352,16 @@ pub fn scheduled_too_late(date: &str, latest: &str) -> Reply {
         "The message's Date, {date}, is more than 30 days ahead, and your account's mail waits for its Date; \
          set one until {latest}, or send it later"
     ))
+}
+
+/// A field that says from where a message is to go out, or whose it is, and cannot be understood.
+pub fn bad_routing_field(field: &str, why: &str) -> Reply {
+    BAD_ROUTING.say(format!("{field}: {why}"))
+}
+
+/// There is no such pool.
+pub fn no_such_pool(field: &str, pool: &str) -> Reply {
+    BAD_ROUTING.say(format!("{field}: no pool or source named `{pool}` is configured here"))
 }
 
 /// RFC 5321 §6.3.

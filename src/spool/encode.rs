@@ -137,6 +137,12 @@ pub const SCHEDULED: u64 = 2;
 pub const MESSAGE_ID: u64 = 3;
 /// Tag of a message that goes out with reverse-paths of ours; its value is empty.
 pub const RETURN_PATH: u64 = 4;
+/// Tag of the pool that a message asks for.
+pub const POOL: u64 = 5;
+/// Tag of a message's tenant.
+pub const TENANT: u64 = 6;
+/// Tag of a message's campaign.
+pub const CAMPAIGN: u64 = 7;
 
 /// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
 /// for anything else, so an older or a newer program reads the ones that it knows.

@@ -200,6 +200,19 @@ pub struct Tagged {
     pub message_id: Option<Box<str>>,
     /// It goes out with reverse-paths of ours, one for each recipient.
     pub return_path: bool,
+    /// Whose it is, and from where it goes out.
+    pub origin: Origin,
+}
+
+/// Whose a message is, and from where it goes out. Names of at most 64 octets without control characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The pool, or single source, that it asks for.
+    pub pool: Option<Box<str>>,
+    /// Its tenant.
+    pub tenant: Option<Box<str>>,
+    /// Its campaign.
+    pub campaign: Option<Box<str>>,
 }
 
 impl Tagged {
@@ -212,6 +225,9 @@ impl Tagged {
                 encode::SCHEDULED => tagged.scheduled = Some(Timestamp::from_millis(Reader::new(value).number()?)),
                 encode::MESSAGE_ID => tagged.message_id = Some(encode::utf8(value)?.into()),
                 encode::RETURN_PATH => tagged.return_path = true,
+                encode::POOL => tagged.origin.pool = Some(encode::utf8(value)?.into()),
+                encode::TENANT => tagged.origin.tenant = Some(encode::utf8(value)?.into()),
+                encode::CAMPAIGN => tagged.origin.campaign = Some(encode::utf8(value)?.into()),
                 _ => {}
             }
             Ok(())
@@ -233,6 +249,9 @@ impl Tagged {
             (encode::SCHEDULED, scheduled.as_deref()),
             (encode::MESSAGE_ID, message_id),
             (encode::RETURN_PATH, self.return_path.then_some(&[][..])),
+            (encode::POOL, self.origin.pool.as_deref().map(str::as_bytes)),
+            (encode::TENANT, self.origin.tenant.as_deref().map(str::as_bytes)),
+            (encode::CAMPAIGN, self.origin.campaign.as_deref().map(str::as_bytes)),
         ];
         encode::put_tagged(out, &values);
     }
@@ -263,7 +282,7 @@ pub struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A message was accepted.
-    Message(Accepted),
+    Message(Box<Accepted>),
     /// Recipients changed, and notices about that were accepted.
     Settlement(Vec<Change>, Vec<Accepted>),
     /// Recipients of a message became uncertain.
@@ -285,7 +304,10 @@ impl Record {
         match reader.byte()? {
             MESSAGE => {
                 let mut messages = accepted(&mut reader, version, 1, payload.len())?;
-                messages.pop().map(Record::Message).ok_or(Corrupt("a message record without a message"))
+                messages
+                    .pop()
+                    .map(|message| Record::Message(Box::new(message)))
+                    .ok_or(Corrupt("a message record without a message"))
             }
             SETTLEMENT => {
                 let changes = changes(&mut reader)?;

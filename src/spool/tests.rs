@@ -4,7 +4,7 @@ use crate::bounce::classify::{Category, Reason};
 use std::net::IpAddr;
 
 use super::encode::{Corrupt, Reader, SCREENING, put_number, put_tagged};
-use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standing, State, Tagged};
+use super::record::{self, Accepted, Change, Origin, Record, SAID_BYTES_MAX, Said, Standing, State, Tagged};
 use super::*;
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
@@ -38,6 +38,7 @@ fn full_message(address: IpAddr) -> Message {
         account: Some("user@sender.test".into()),
         client: Some(Client { address, name: "[127.0.1.1]".into() }),
         tagged: Tagged {
+            origin: Origin { pool: Some("bulk".into()), tenant: None, campaign: Some("spring".into()) },
             screening: Some("rspamd:add header (7.1 of 15)".into()),
             scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
             message_id: Some("<a@sender.test>".into()),

@@ -1,7 +1,8 @@
 //! Destinations: SMTP servers that take mail, and everything that real ones do instead.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use shards::{Instant, Reactor};
 
 use crate::mail::NOBODY;
 use crate::oracle::{CopyId, Shared};
+use crate::server::MESSAGES_PER_CONNECTION_MAX;
 
 /// Longer than any patience of the server under test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -47,6 +49,70 @@ pub struct Destination {
     pub oracle: Shared,
     pub trouble: Rc<Cell<Trouble>>,
     pub settings: Arc<Settings>,
+    pub limits: Rc<RefCell<Limits>>,
+}
+
+/// What a destination host counts of those who come, and never finds above their limits.
+#[derive(Default)]
+pub struct Limits {
+    /// Connections from one address, at most: each site that the host is one of has its own. Not where connections break: the
+    /// server lets go of one before the host knows.
+    pub connections_max: Option<usize>,
+    /// Open connections by the client's address.
+    open: BTreeMap<IpAddr, usize>,
+    /// How often the clients have died: what they left behind counts no more.
+    deaths: u32,
+    /// Connections in all, by address.
+    pub seen: BTreeMap<IpAddr, usize>,
+}
+
+impl Limits {
+    /// Of a host that takes so many connections from one address.
+    pub fn of(connections_max: usize) -> Limits {
+        Limits { connections_max: Some(connections_max), ..Limits::default() }
+    }
+
+    /// The clients have died, and all their connections with them.
+    pub fn died(&mut self) {
+        self.deaths += 1;
+        self.open.clear();
+    }
+}
+
+/// A connection's place in the counts of a host.
+struct Place {
+    limits: Rc<RefCell<Limits>>,
+    client: IpAddr,
+    deaths: u32,
+    transactions: u32,
+}
+
+impl Place {
+    fn enter(limits: &Rc<RefCell<Limits>>, client: IpAddr) -> Place {
+        let mut state = limits.borrow_mut();
+        let (deaths, most) = (state.deaths, state.connections_max);
+        *state.seen.entry(client).or_default() += 1;
+        let open = state.open.entry(client).or_default();
+        *open += 1;
+        assert!(most.is_none_or(|most| *open <= most), "{open} connections from {client}");
+        Place { limits: limits.clone(), client, deaths, transactions: 0 }
+    }
+
+    fn one_more(&mut self) {
+        self.transactions += 1;
+        assert!(self.transactions <= MESSAGES_PER_CONNECTION_MAX, "{} on one connection", self.transactions);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.limits.borrow_mut();
+        if state.deaths == self.deaths
+            && let Some(open) = state.open.get_mut(&self.client)
+        {
+            *open -= 1;
+        }
+    }
 }
 
 /// Settings of a destination that offers what ours offer, in plain text.
@@ -83,6 +149,7 @@ impl Destination {
         let listener = reactor.listen(address).expect("every destination has its own address");
         while let Ok(stream) = listener.accept().await {
             let conversation = Conversation {
+                place: Place::enter(&self.limits, stream.peer().ip()),
                 reactor: reactor.clone(),
                 destination: self.clone(),
                 session: Session::new(self.settings.clone(), false),
@@ -96,6 +163,7 @@ impl Destination {
 }
 
 struct Conversation {
+    place: Place,
     reactor: Reactor,
     destination: Destination,
     session: Session,
@@ -162,7 +230,11 @@ impl Conversation {
                 self.session.answer(answer);
             }
             Question::Message(envelope, content) => self.take(&envelope, &content),
-            Question::Sender(_) | Question::Content => self.session.answer(Answer::Accept),
+            Question::Sender(_) => {
+                self.place.one_more();
+                self.session.answer(Answer::Accept);
+            }
+            Question::Content => self.session.answer(Answer::Accept),
             Question::Authenticate { .. } => unreachable!("AUTH is not offered"),
         }
         Ok(())

@@ -22,7 +22,8 @@ fn run(seed: u64, trouble: Trouble, link: Link) -> (Tally, u64) {
     let node = simulation.node("destination");
     let address = SocketAddr::new(node.address(), 25);
     let trouble = Rc::new(Cell::new(trouble));
-    let destination = Destination { oracle: oracle.clone(), trouble, settings: settings("mx.one.test") };
+    let destination =
+        Destination { oracle: oracle.clone(), trouble, settings: settings("mx.one.test"), limits: Default::default() };
     node.spawn(|reactor| destination.serve(reactor, address));
     let next_message = Rc::new(Cell::new(0));
     for name in ["client 1", "client 2"] {

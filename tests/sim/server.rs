@@ -25,6 +25,11 @@ const QUERIES: usize = 16;
 
 const PORT: u16 = 2525;
 
+/// Connections from each source to each site.
+pub const CONNECTIONS_MAX: usize = 3;
+/// Transactions on a connection.
+pub const MESSAGES_PER_CONNECTION_MAX: u32 = 10;
+
 /// The server, running or not.
 pub struct Server {
     node: Node,
@@ -57,7 +62,19 @@ impl Server {
             address = "{address}:{PORT}"
             tls = "off"
             networks = ["10.0.0.0/8"]
+            [[source]]
+            name = "a"
+            addresses = ["10.77.0.1"]
+            [[source]]
+            name = "b"
+            addresses = ["10.77.0.2"]
+            [[pool]]
+            name = "both"
+            sources = [{{ source = "a", weight = 2 }}, {{ source = "b" }}]
             [delivery]
+            pool = "both"
+            connections_max = {CONNECTIONS_MAX}
+            messages_per_connection_max = {MESSAGES_PER_CONNECTION_MAX}
             uncertain = "{uncertain}"
             [retry]
             schedule = ["10s", "30s", "2m", "5m"]

@@ -11,12 +11,12 @@ use ringpost::config::Uncertain;
 use shards::sim::{DiskBehaviour, Link, Node, Simulation};
 
 use crate::client::Client;
-use crate::destination::{self, Destination, Trouble};
+use crate::destination::{self, Destination, Limits, Trouble};
 use crate::mail::Volume;
 use crate::oracle::{Oracle, Shared, Tally};
 use crate::resolver::Resolver;
 use crate::seeds;
-use crate::server::Server;
+use crate::server::{CONNECTIONS_MAX, Server};
 
 /// Seeds that have found something once.
 const KEPT: &[u64] = &[];
@@ -93,6 +93,11 @@ struct World {
     servfail_percent: Rc<Cell<u64>>,
     next_message: Rc<Cell<u32>>,
     failures: Cell<u32>,
+    limits: Vec<Rc<RefCell<Limits>>>,
+}
+
+fn limits(sites: usize) -> Rc<RefCell<Limits>> {
+    Rc::new(RefCell::new(Limits::of(sites * CONNECTIONS_MAX)))
 }
 
 impl World {
@@ -102,11 +107,14 @@ impl World {
         let node = simulation.node("ringpost");
         let trouble = Rc::new(Cell::new(Trouble::default()));
         let hosts: Vec<Node> = (1..=4).map(|number| simulation.node(&format!("mx{number}"))).collect();
-        for host in &hosts {
+        // The sites that each host is one of.
+        let limits: Vec<Rc<RefCell<Limits>>> = [2, 3, 1, 1].into_iter().map(limits).collect();
+        for (host, limits) in hosts.iter().zip(&limits) {
             let destination = Destination {
                 oracle: oracle.clone(),
                 trouble: trouble.clone(),
                 settings: destination::settings(&host.name()),
+                limits: limits.clone(),
             };
             let address = SocketAddr::new(host.address(), 25);
             host.spawn(|reactor| destination.serve(reactor, address));
@@ -137,7 +145,14 @@ impl World {
             servfail_percent,
             next_message: Rc::default(),
             failures: Cell::new(0),
+            limits,
         }
+    }
+
+    /// The server is about to be, or was, torn from its connections.
+    fn crashed(&self) {
+        self.oracle.borrow_mut().crashed(self.simulation.now());
+        self.limits.iter().for_each(|limits| limits.borrow_mut().died());
     }
 
     fn start_clients(&self) {
@@ -158,6 +173,9 @@ impl World {
     }
 
     fn rise(&self, weather: &Weather) {
+        if weather.links_break || weather.destinations_misbehave {
+            self.limits.iter().for_each(|limits| limits.borrow_mut().connections_max = None);
+        }
         if weather.links_break {
             self.simulation.set_links(Link { reset: 0.003, stall: 0.003, unanswered: 0.03, ..Link::default() });
         }
@@ -174,7 +192,7 @@ impl World {
             self.pass_up_to(MINUTE);
             self.set_disk(weather);
             self.pass_up_to(MINUTE);
-            self.oracle.borrow_mut().crashed(self.simulation.now());
+            self.crashed();
             match dice.below(3) {
                 0 => self.server.kill(),
                 _ => self.server.crash(),
@@ -198,7 +216,7 @@ impl World {
             self.simulation.run_for(SECOND.min(end.since(self.simulation.now())));
             if self.server.has_failed() {
                 self.failures.set(self.failures.get() + 1);
-                self.oracle.borrow_mut().crashed(self.simulation.now());
+                self.crashed();
                 self.server.kill();
                 self.server.start();
             }
@@ -274,11 +292,31 @@ fn in_fair_weather_everything_arrives_once() {
 }
 
 #[test]
+fn both_sources_of_the_pool_are_used_and_no_other() {
+    let world = World::new(3);
+    world.server.start();
+    world.start_clients();
+    world.settle();
+    for limits in &world.limits[..2] {
+        let seen: Vec<String> = limits.borrow().seen.keys().map(ToString::to_string).collect();
+        assert_eq!(seen, ["10.77.0.1", "10.77.0.2"]);
+    }
+}
+
+#[test]
 fn whatever_was_promised_comes_true_after_any_storm() {
     seeds::each(KEPT, |seed| {
         let Ended { tally, failures, .. } = run(seed, &STORM);
         assert!(tally.delivered > MESSAGES as usize / 2 && tally.failed > 5, "{tally:?}");
         assert_eq!(failures, 0, "a full disk is no failure");
+    });
+}
+
+#[test]
+fn limits_hold_on_all_shards_together_and_through_restarts() {
+    seeds::each(&[], |seed| {
+        let weather = Weather { deaths_max: 4, disk_fills: true, ..FAIR };
+        assert!(run(seed, &weather).tally.delivered > MESSAGES as usize / 2);
     });
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{ConfigFile, Failure, load, table};
 use crate::control::client;
 use crate::control::desk::Change;
-use crate::control::http::{Wanted, WantedDomains};
+use crate::control::http::{Wanted, WantedDomains, WantedScope};
 use crate::control::socket;
 use crate::queue::MessageId;
 use crate::queue::orders::StateWanted;
@@ -44,6 +44,34 @@ pub(super) enum Command {
     /// Give recipients up: their senders get a failure notice
     #[command(after_help = "Example:\n  ringpost queue bounce --recipient jo@example.org")]
     Bounce(BounceArguments),
+    /// Suspend the delivery of a tenant or a campaign, also of what comes later, until it is resumed or the server restarts
+    #[command(after_help = "Example:\n  ringpost queue suspend --tenant acme")]
+    Suspend(ScopeArguments),
+    /// Resume what was suspended
+    #[command(after_help = "Example:\n  ringpost queue resume --tenant acme")]
+    Resume(ScopeArguments),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, id = "scope")]
+struct Scope {
+    /// Of a tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Of a campaign
+    #[arg(long)]
+    campaign: Option<String>,
+    /// Of everybody
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScopeArguments {
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -100,7 +128,7 @@ pub(super) struct ChangeArguments {
     #[command(flatten)]
     conditions: Conditions,
     /// Every recipient in the queue
-    #[arg(long, conflicts_with_all = ["id", "domain", "recipient", "sender", "state", "destination"])]
+    #[arg(long, conflicts_with_all = ["id", "domain", "recipient", "sender", "tenant", "campaign", "state", "destination"])]
     all: bool,
     #[command(flatten)]
     common: Common,
@@ -130,6 +158,12 @@ struct Conditions {
     /// Those of a sender (the reverse-path; `<>` for notices)
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
+    /// Those of a tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Those of a campaign
+    #[arg(long)]
+    campaign: Option<String>,
     /// Those in a state: due, of these new (nothing was said yet) or deferred; or held
     #[arg(long, value_parser = StateWanted::ALL.map(|state| state.0))]
     state: Option<String>,
@@ -145,6 +179,8 @@ impl Conditions {
             domain: self.domain.clone(),
             recipient: self.recipient.clone(),
             sender: self.sender.clone(),
+            tenant: self.tenant.clone(),
+            campaign: self.campaign.clone(),
             state: self.state.clone(),
             destination: self.destination.clone(),
             ..Wanted::default()
@@ -171,6 +207,8 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::Release(arguments) => change(Change::Release, arguments),
         Command::Retry(arguments) => change(Change::Retry, arguments),
         Command::Bounce(arguments) => bounce(arguments),
+        Command::Suspend(arguments) => suspend("suspend", arguments),
+        Command::Resume(arguments) => suspend("resume", arguments),
     }
 }
 
@@ -284,7 +322,7 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     }
     if wanted.is_unconditional() && !wanted.all {
         let usage = format!(
-            "ringpost: say which recipients to {verb}: the ID of a message, --domain, --recipient, --sender, --state, --destination or --all"
+            "ringpost: say which recipients to {verb}: the ID of a message, --domain, --recipient, --sender, --tenant, --campaign, --state, --destination or --all"
         );
         return Err(Failure::Wrong(vec![usage]));
     }
@@ -307,7 +345,7 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     }
     if answer["suspended"] == true {
         eprintln!(
-            "All delivery is suspended, as the server was started with --hold: `ringpost queue release --all` resumes it."
+            "All delivery is suspended, as after a start with --hold: `ringpost queue release --all` resumes it."
         );
     }
     if let Some(destination) = answer["waiting_still"]["destination"].as_str() {
@@ -316,6 +354,17 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
             "At other domains {others} wait for the same destination: --destination '{destination}' reaches all."
         );
     }
+    Ok(())
+}
+
+fn suspend(verb: &str, arguments: &ScopeArguments) -> Result<(), Failure> {
+    let Scope { tenant, campaign, all } = &arguments.scope;
+    let wanted = WantedScope { tenant: tenant.clone(), campaign: campaign.clone(), all: *all };
+    let answer = ask(&arguments.common, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&json!(wanted)))?;
+    if arguments.common.json {
+        return print_json(&answer);
+    }
+    print(if verb == "suspend" { "suspended\n" } else { "resumed\n" });
     Ok(())
 }
 

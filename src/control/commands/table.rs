@@ -11,7 +11,6 @@ use crate::control::clock;
 /// The widest that a column gets, in characters; the last column has no end.
 const COLUMN_WIDTH_MAX: usize = 48;
 /// Why nothing that is due is tried.
-const SUSPENDED: &str = "held: started with --hold; queue release --all resumes delivery";
 /// Between columns.
 const GAP: &str = "  ";
 
@@ -182,11 +181,11 @@ fn time(value: &Value) -> Option<Timestamp> {
 /// What was said last, after what holds up everything.
 fn why(recipient: &Value) -> String {
     let said = text(&recipient["why"]);
-    match (recipient["suspended"] == true, said.is_empty()) {
-        (false, _) => said,
-        (true, true) => SUSPENDED.into(),
-        (true, false) => format!("{SUSPENDED}; {said}"),
+    if recipient["suspended"] != true {
+        return said;
     }
+    let suspension = format!("held: suspended; `{}` resumes delivery", text(&recipient["resume"]));
+    if said.is_empty() { suspension } else { format!("{suspension}; {said}") }
 }
 
 fn next(recipient: &Value, now: Timestamp) -> String {
@@ -288,9 +287,11 @@ b.test  1           0
     fn suspended_delivery_shows() {
         let mut message = message();
         message["recipients"][0]["suspended"] = true.into();
+        message["recipients"][0]["resume"] = "ringpost queue resume --tenant acme".into();
         let list = list(&[message], now());
         let line = list.lines().nth(1).expect("a recipient");
-        assert!(line.contains(&format!("due    2            {SUSPENDED}; 452 4.2.2")), "{list}");
+        let suspension = "held: suspended; `ringpost queue resume --tenant acme` resumes delivery";
+        assert!(line.contains(&format!("due    2            {suspension}; 452 4.2.2")), "{list}");
     }
 
     #[test]

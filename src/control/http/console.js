@@ -3,7 +3,7 @@
 
 const REFRESH_MS = 3000;
 const PAGE = 100;
-const SUSPENDED = "held: started with --hold; `ringpost queue release --all` resumes delivery";
+const suspension = (command) => `held: suspended; \`${command}\` resumes delivery`;
 const byId = (id) => document.getElementById(id);
 let timer = null;
 
@@ -56,7 +56,7 @@ function showMessages(page) {
     if (text) made.dateTime = text;
     return made;
   };
-  const why = ({ suspended, why }) => [suspended && SUSPENDED, why].filter(Boolean).join("; ");
+  const why = ({ suspended, resume, why }) => [suspended && suspension(resume), why].filter(Boolean).join("; ");
   const rows = page.messages.flatMap((message) => message.recipients.map((recipient) => {
     const row = element("tr");
     const cells = [message.id, time(message.arrival), `<${message.sender}>`, recipient.address, recipient.state,

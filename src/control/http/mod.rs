@@ -37,7 +37,7 @@ use serde_json::json;
 use super::desk::{Desk, Trouble};
 use crate::events::log::Channel;
 pub use bounded::Bounded;
-pub use queue::{Wanted, WantedDomains};
+pub use queue::{Wanted, WantedDomains, WantedScope};
 pub use token::Token;
 
 /// The largest request body: a selection is far smaller.
@@ -65,6 +65,8 @@ pub fn router(desk: Desk, log: Arc<Channel>, access: Access) -> Router {
         .route("/api/v1/queue/release", post(queue::release))
         .route("/api/v1/queue/retry", post(queue::retry))
         .route("/api/v1/queue/bounce", post(queue::bounce))
+        .route("/api/v1/queue/suspend", post(queue::suspend))
+        .route("/api/v1/queue/resume", post(queue::resume))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let guarded = match access {
         Access::Socket => guarded,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::control::desk::{Change, Desk, PAGE_MAX};
 use crate::queue::MessageId;
-use crate::queue::orders::{Domains, Selection, StateWanted, Waiting};
+use crate::queue::orders::{Domains, Scope, Selection, StateWanted, Waiting};
 
 /// Messages of a page where nothing is said.
 const PAGE_DEFAULT: usize = 100;
@@ -33,6 +33,12 @@ pub struct Wanted {
     /// The reverse-path; `<>` is the null one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Of which campaign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
     /// `due`, and of these `new` and `deferred`; or `held`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -53,8 +59,10 @@ pub struct Wanted {
 impl Wanted {
     /// Whether no condition is given.
     pub fn is_unconditional(&self) -> bool {
-        let Wanted { id, domain, recipient, sender, state, destination, .. } = self;
-        [id, domain, recipient, sender, state, destination].iter().all(|condition| condition.is_none())
+        let Wanted { id, domain, recipient, sender, tenant, campaign, state, destination, .. } = self;
+        [id, domain, recipient, sender, tenant, campaign, state, destination]
+            .iter()
+            .all(|condition| condition.is_none())
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
@@ -67,6 +75,8 @@ impl Wanted {
             domain: self.domain.as_ref().map(|domain| domain.to_lowercase().into()),
             recipient: self.recipient.as_deref().map(|path| without_brackets(path).into()),
             sender: self.sender.as_deref().map(|path| without_brackets(path).into()),
+            tenant: self.tenant.as_deref().map(Into::into),
+            campaign: self.campaign.as_deref().map(Into::into),
             state: self.state.as_deref().map(state).transpose()?,
             destination: self.destination.as_deref().map(Into::into),
         })
@@ -221,14 +231,56 @@ async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Va
     let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
     if wanted.is_unconditional() != wanted.all {
         return Err(bad(
-            "select by id, domain, recipient, sender, state or destination; or say `all`, without a condition".into(),
+            "select by id, domain, recipient, sender, tenant, campaign, state or destination; or say `all`, without a condition".into(),
         ));
     }
     let recipients = desk.change(change, &wanted.selection()?).await?;
     if change == Change::Release && wanted.all {
-        desk.suspend(false).await?;
+        desk.suspend(&Scope::All, false).await?;
     }
     Ok(Json(json!({ "recipients": recipients })))
+}
+
+/// What is to be suspended or resumed: a tenant, a campaign, or all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WantedScope {
+    /// This tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// This campaign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
+    /// Everything.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl WantedScope {
+    fn scope(self) -> Result<Scope, Refusal> {
+        match (self.tenant, self.campaign, self.all) {
+            (Some(tenant), None, false) => Ok(Scope::Tenant(tenant.into())),
+            (None, Some(campaign), false) => Ok(Scope::Campaign(campaign.into())),
+            (None, None, true) => Ok(Scope::All),
+            _ => Err(bad("say one of: a tenant, a campaign, or `all`".into())),
+        }
+    }
+}
+
+type Scoped = Result<Json<WantedScope>, JsonRejection>;
+
+pub(super) async fn suspend(State(desk): State<Desk>, ordered: Scoped) -> Result<Json<Value>, Refusal> {
+    set_suspended(&desk, ordered, true).await
+}
+
+pub(super) async fn resume(State(desk): State<Desk>, ordered: Scoped) -> Result<Json<Value>, Refusal> {
+    set_suspended(&desk, ordered, false).await
+}
+
+async fn set_suspended(desk: &Desk, ordered: Scoped, suspended: bool) -> Result<Json<Value>, Refusal> {
+    let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
+    desk.suspend(&wanted.scope()?, suspended).await?;
+    Ok(Json(json!({ "suspended": suspended })))
 }
 
 #[cfg(test)]

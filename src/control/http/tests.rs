@@ -30,7 +30,7 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Show(id) => Report::Message((id.number() <= 3).then(|| message(id.number()))),
             Order::Find(message_id) if &*message_id == "<a+b@c>" => Report::Messages(vec![message(2)]),
             Order::Find(_) => Report::Messages(Vec::new()),
-            Order::Suspend(on) => {
+            Order::Suspend(_, on) => {
                 suspended = u64::from(on);
                 Report::Count(0)
             }

@@ -19,7 +19,7 @@ use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::Said;
+use crate::spool::record::{Origin, Said};
 
 /// Shows `look` one event of each name, with every key that it can have, and `said` wherever others have a say.
 fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
@@ -48,7 +48,9 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         replied: true,
         reason: Some(Reason { category: Category::ALL[0], rule: said.to_owned().into() }),
     };
-    let attempt = Attempt { id, recipient: said, attempt: 1, age_s: 2, answer: &answer };
+    let part = || Some(said.into());
+    let origin = &Origin { pool: part(), tenant: part(), campaign: part() };
+    let attempt = Attempt { id, recipient: said, attempt: 1, age_s: 2, source: some, origin, answer: &answer };
     let accepted = Event::Accepted {
         id,
         message_id: said,
@@ -59,6 +61,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         bytes: 2,
         screening: some,
         dkim: some,
+        origin,
     };
     let refused = Event::Refused { client, account: some, user: some, what: "auth", reply: &said, screening: some };
     for event in [
@@ -89,6 +92,8 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::Ready { shards: 1 },
         Event::Draining(30),
         Event::Stopped,
+        Event::SourceFailed { source: "s1", why: said },
+        Event::SourceBack("s1"),
         Event::Trouble(&said),
         Event::Suppressed { kind: Kind::Tls, lines: 1 },
         Event::LogOverflow { lost_lines: 1 },

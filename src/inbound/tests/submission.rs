@@ -101,6 +101,7 @@ fn account(name: &str, password: &str, daily_limit: Option<u64>) -> Account {
         scheduled_send: false,
         return_path: false,
         notify: Notices { failed: true, delayed: true, delivered: false },
+        standard: Default::default(),
     }
 }
 

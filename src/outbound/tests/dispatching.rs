@@ -4,8 +4,6 @@ use shards::mesh::{Port, mesh};
 
 use super::*;
 use crate::crossing::Crossing;
-use crate::events::Log;
-use crate::events::log::{Channel, Style};
 use crate::outbound::Dispatcher;
 use crate::queue::Queue;
 use crate::smtp::envelope::Envelope;
@@ -37,7 +35,7 @@ impl Mesh {
         let text = format!("{CONFIG}[delivery]\n{}", plan.config);
         let config = Arc::new(Config::parse(&text, directory.path()).expect("a good configuration"));
         let log = Log::new(reactor, 0, Channel::new(Style::Logfmt));
-        let queue = Queue::open(reactor, config.clone(), 0, log).await.expect("the queue opens");
+        let queue = Queue::open(reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let dns = resolver(reactor, plan.names.iter().cloned().collect());
         let (ports, _) = mesh::<Crossing>(2, plan.credits, 1);
         let ports: Vec<Rc<Port<Crossing>>> = ports.into_iter().map(Rc::new).collect();
@@ -45,7 +43,16 @@ impl Mesh {
         let pool = |port: &Rc<Port<Crossing>>| {
             let home = port.clone();
             let reply = move |shard, done| home.reply(shard, Crossing::Outcome(Box::new(done)));
-            Pool::new(reactor.clone(), config.clone(), &Trust::default(), dns.clone(), timing(), metrics.clone(), reply)
+            Pool::new(
+                reactor.clone(),
+                config.clone(),
+                &Trust::default(),
+                dns.clone(),
+                timing(),
+                metrics.clone(),
+                log.clone(),
+                reply,
+            )
         };
         let pools: Vec<Pool> = ports.iter().map(pool).collect();
         let owner = ports[0].clone();

@@ -22,6 +22,8 @@ use super::{Done, Metrics, Pool, Task, Timing};
 use crate::assurance::Trust;
 use crate::config::Config;
 use crate::dns::{self, Answer, Question};
+use crate::events::Log;
+use crate::events::log::{Channel, Style};
 use crate::queue::MessageId;
 use crate::queue::outcome::Outcome;
 use crate::route::{Host, Site};
@@ -72,7 +74,9 @@ fn story_with(timing: Timing, delivery: &str, names: &[(&str, Answer)], tell: im
         // Answers that come when the story is over have no one to hear them.
         let reply = move |shard, outcome| _ = done.unbounded_send((shard, outcome));
         let dns = resolver(&reactor, names);
-        let pool = Pool::new(reactor.clone(), Arc::new(config), &Trust::default(), dns, timing, metrics.clone(), reply);
+        let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
+        let pool =
+            Pool::new(reactor.clone(), Arc::new(config), &Trust::default(), dns, timing, metrics.clone(), log, reply);
         tell(World { reactor, pool, metrics, dones, leases: 0 }).await;
     })
     .expect("a shard");
@@ -134,6 +138,7 @@ pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
     Task {
         lease,
         message: MessageId(lease),
+        source: Arc::default(),
         site: site.clone(),
         sender: Sender {
             path: ReversePath::Mailbox(mailbox("sender@here.test".into())),

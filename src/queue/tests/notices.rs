@@ -26,6 +26,7 @@ fn account(notify: Notices) -> Account {
         scheduled_send: false,
         return_path: false,
         notify,
+        standard: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::queue::alter::CHANGES_PER_FRAME_MAX;
+use crate::queue::lane::Scope;
 use crate::queue::orders::{Domains, Order, Report, Selection, StateWanted, Waiting};
 
 fn at_domain(domain: &str) -> Selection {
@@ -369,14 +370,14 @@ fn a_bounce_returns_what_is_not_leased() {
 fn suspended_delivery_waits_and_resumes() {
     World::new().run(|reactor, queue| async move {
         let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
-        queue.order(Order::Suspend(true)).await;
+        queue.order(Order::Suspend(Scope::All, true)).await;
         assert!(nothing_is_ready(&reactor, &queue).await);
         assert!(queue.lease("one.test").is_none());
         let shown = list(&queue, Selection::default(), None, 10).await;
         let recipient = &shown[0]["recipients"][0];
         assert_eq!((&recipient["state"], &recipient["suspended"]), (&"due".into(), &true.into()));
-        assert!(recipient["explanation"].as_str().is_some_and(|text| text.contains("--hold")), "{recipient}");
-        queue.order(Order::Suspend(false)).await;
+        assert!(recipient["explanation"].as_str().is_some_and(|text| text.contains("release --all")), "{recipient}");
+        queue.order(Order::Suspend(Scope::All, false)).await;
         let Report::Message(Some(shown)) = queue.order(Order::Show(id)).await else { panic!("it is there") };
         assert_eq!(shown["recipients"][0]["suspended"], Value::Null);
         settle(&queue, &lease(&queue).await, &delivered()).await;

@@ -10,10 +10,10 @@ use crate::queue::MessageId;
 use crate::queue::row::Row;
 use crate::smtp::envelope::Recipient;
 use crate::spool::encode::{self, Corrupt, Reader, put_number, put_optional};
-use crate::spool::record::{Said, Standing};
+use crate::spool::record::{Origin, Said, Standing};
 
-/// The format of events.
-const VERSION: u8 = 1;
+/// The format of events. Version 1, which is still read, knew no tenants and campaigns.
+const VERSION: u8 = 2;
 const KINDS: [(Kind, u8); 7] = [
     (Kind::Delivered, 1),
     (Kind::Delayed, 2),
@@ -87,6 +87,8 @@ pub struct Event {
     pub recipient: Recipient,
     /// How it stands since.
     pub standing: Standing,
+    /// Whose the message is; the pool is not told.
+    pub origin: Origin,
 }
 
 impl Event {
@@ -118,13 +120,16 @@ impl Event {
                 encode::put_standing(&mut out, &standing);
             }
         }
+        put_optional(&mut out, row.tagged.origin.tenant.as_deref());
+        put_optional(&mut out, row.tagged.origin.campaign.as_deref());
         out
     }
 
     /// Reads what [`Event::encode`] gave.
     pub fn decode(bytes: &[u8]) -> Result<Event, Corrupt> {
         let mut reader = Reader::new(bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if !(1..=VERSION).contains(&version) {
             return Err(Corrupt("an event of another version"));
         }
         let kind = reader.byte()?;
@@ -146,6 +151,12 @@ impl Event {
             envid: sender.envid,
             recipient: encode::recipient(&mut reader)?,
             standing: encode::standing(&mut reader)?,
+            origin: if version == 1 {
+                Origin::default()
+            } else {
+                let mut part = || Ok(reader.optional()?.map(Into::into));
+                Origin { pool: None, tenant: part()?, campaign: part()? }
+            },
         };
         reader.end()?;
         Ok(event)

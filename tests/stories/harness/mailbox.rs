@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::{PATIENCE, wait_for};
@@ -16,6 +16,8 @@ pub struct Received {
     pub rcpt: Vec<String>,
     /// The content, dots unstuffed.
     pub content: Vec<u8>,
+    /// The client's address, and what it called itself in EHLO.
+    pub client: (IpAddr, String),
 }
 
 impl Received {
@@ -81,7 +83,7 @@ impl Mailbox {
                 let inner = inner.clone();
                 std::thread::spawn(move || {
                     // A connection that ends early is the story's own doing.
-                    let _ = Visit { inner, mail: String::new(), rcpt: Vec::new() }.serve(&stream);
+                    let _ = Visit { inner, ehlo: String::new(), mail: String::new(), rcpt: Vec::new() }.serve(&stream);
                 });
             }
         });
@@ -124,6 +126,7 @@ impl Mailbox {
 
 struct Visit {
     inner: Arc<Inner>,
+    ehlo: String,
     mail: String,
     rcpt: Vec<String>,
 }
@@ -165,6 +168,7 @@ impl Visit {
         let go_on = self.answer(command, &ordinary, &mut writer, stream)?;
         let faulty = self.inner.faults.lock().expect("not poisoned").len() < faults;
         match verb {
+            "EHLO" => self.ehlo = command["EHLO".len()..].trim().to_owned(),
             "MAIL" => {
                 self.mail = command.to_owned();
                 self.rcpt.clear();
@@ -201,7 +205,8 @@ impl Visit {
             return Ok(true);
         }
         let content = read_content(reader)?;
-        let message = Received { mail: self.mail.clone(), rcpt: self.rcpt.clone(), content };
+        let client = (stream.peer_addr()?.ip(), self.ehlo.clone());
+        let message = Received { mail: self.mail.clone(), rcpt: self.rcpt.clone(), content, client };
         let fault = self.take_fault(".");
         let taken = matches!(fault, None | Some(Effect::TakeAndReset | Effect::TakeAndSilence));
         if taken {
