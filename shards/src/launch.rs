@@ -1,13 +1,14 @@
 //! Starting shards: one pinned executor per core, and what happens when one ends or panics.
 //!
-//! A panic of a shard stops the process (exit code 70 after one line that names the shard): its state may be half
-//! changed, and recovery from disk is proven. Tasks that serve one peer catch their own panics above this crate.
+//! A panic of a shard, at its start or later, stops the process (exit code 70 after one line that names the shard): its state
+//! may be half changed, and recovery from disk is proven. Tasks that serve one peer catch their own panics above this crate.
 
 #![expect(clippy::disallowed_methods, reason = "the door itself: the clock begins here, and a panic ends the process")]
 
 use std::any::Any;
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Instant as Clock;
@@ -54,11 +55,11 @@ where
         let (report, body) = (report.clone(), body.clone());
         let thread = std::thread::Builder::new()
             .name(format!("shard-{number}"))
-            .spawn(move || shard(core, place, &report, &may_go, body))?;
+            .spawn(move || or_die(&format!("shard {number}"), || shard(core, place, &report, &may_go, body)))?;
         waiting.push((thread, go));
     }
     for _ in 0..shards {
-        reports.recv().map_err(|_| io::Error::other("a shard ended while it started"))??;
+        reports.recv().expect("each shard reports, or ends the process")?;
     }
     Ok(Running(
         waiting
@@ -106,14 +107,19 @@ where
     Ok(Executor::new(None, place)?.run(|handle| body(Reactor(Backend::Ring(handle)))))
 }
 
-/// Ends the process because shard `number` panicked.
-pub(crate) fn die(number: usize, panic: &(dyn Any + Send)) -> ! {
+/// Does `work`; a panic of it ends the process.
+pub fn or_die<T>(who: &str, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| die(who, &*panic))
+}
+
+/// Ends the process because `who` panicked: one that went on without it would be half alive.
+pub fn die(who: &str, panic: &(dyn Any + Send)) -> ! {
     let what = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    eprintln!("shard {number} panicked ({what}): the process stops and recovers from disk at its next start");
+    eprintln!("{who} panicked ({what}): the process stops and recovers from disk at its next start");
     std::process::exit(EXIT_SOFTWARE);
 }
 

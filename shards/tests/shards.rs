@@ -132,18 +132,45 @@ async fn note_sources(listener: Listener, shard: usize, met: Arc<ArrayQueue<(IpA
 
 #[test]
 fn a_panic_in_a_task_ends_the_process_with_a_line_that_names_the_shard() {
-    const CHILD: &str = "SHARD_PANICS_HERE";
-    if std::env::var_os(CHILD).is_some() {
+    let name = "a_panic_in_a_task_ends_the_process_with_a_line_that_names_the_shard";
+    ends_the_process(name, || {
         let running = launch::launch(SHARDS, |reactor, shard| async move {
             if shard == 1 {
                 reactor.spawn(async { panic!("on purpose") }).detach();
             }
-            reactor.sleep(PATIENT).await;
+            reactor.sleep(FOR_EVER).await;
         });
         running.expect("starts").join().expect("never reached");
-        return;
+    });
+}
+
+#[test]
+fn a_panic_before_a_shards_first_step_ends_the_process_too() {
+    ends_the_process("a_panic_before_a_shards_first_step_ends_the_process_too", || {
+        let running = launch::launch(SHARDS, |reactor, shard| {
+            assert!(shard != 1, "on purpose");
+            async move { reactor.sleep(FOR_EVER).await }
+        });
+        running.expect("starts").join().expect("never reached");
+    });
+}
+
+#[test]
+fn so_does_one_outside_of_what_the_executor_runs() {
+    ends_the_process("so_does_one_outside_of_what_the_executor_runs", || {
+        launch::or_die("shard 1", || panic!("on purpose"));
+    });
+}
+
+/// Longer than anybody waits for a child that should end by itself.
+const FOR_EVER: Duration = Duration::from_secs(100_000);
+
+/// Does `work` in a process of its own, as the test `name` alone; shard 1 of it must panic "on purpose", and end it.
+fn ends_the_process(name: &str, work: impl FnOnce()) {
+    const CHILD: &str = "SHARD_PANICS_HERE";
+    if std::env::var_os(CHILD).is_some() {
+        return work();
     }
-    let name = "a_panic_in_a_task_ends_the_process_with_a_line_that_names_the_shard";
     let child = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", name, "--nocapture"])
         .env(CHILD, "1")

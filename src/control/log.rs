@@ -31,7 +31,7 @@ impl Writer {
         let (stop, when_stopping) = oneshot::channel();
         let (ended, stopped) = mpsc::sync_channel(1);
         thread::Builder::new().name("log".into()).spawn(move || {
-            Pen { channel: &channel, journal, out }.write_until(when_stopping);
+            shards::launch::or_die("the log", || Pen { channel: &channel, journal, out }.write_until(when_stopping));
             let _ = ended.send(());
         })?;
         Ok(Writer { stop, stopped })

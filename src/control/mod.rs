@@ -28,4 +28,5 @@ pub mod signing;
 pub mod socket;
 pub mod sts;
 pub mod trust;
+mod vital;
 pub mod webhook;

@@ -12,9 +12,11 @@ mod tests;
 mod tlsa;
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::channel::mpsc;
 use futures::stream::{FuturesUnordered, StreamExt};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
@@ -126,11 +128,16 @@ async fn answer_one(resolvers: Arc<Resolvers>, policies: Arc<sts::Store>, query:
         (Question::Tlsa(..), Some(validating)) => validating,
         _ => &resolvers.plain,
     };
-    let answer = match (resolver, &query.question) {
-        (Err(why), _) => Answer::Trouble(why.as_str().into()),
-        (Ok(resolver), Question::Policy(domain)) => policies.policy(resolver, &resolvers.policies, domain).await,
-        (Ok(resolver), question) => look_up(resolver, question).await,
+    let answer = async {
+        match (resolver, &query.question) {
+            (Err(why), _) => Answer::Trouble(why.as_str().into()),
+            (Ok(resolver), Question::Policy(domain)) => policies.policy(resolver, &resolvers.policies, domain).await,
+            (Ok(resolver), question) => look_up(resolver, question).await,
+        }
     };
+    // What a stranger's DNS server can do harms its own domain only, also where it meets a defect.
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    let answer = answer.unwrap_or_else(|_| Answer::Trouble("a defect of the resolver".into()));
     // A shard that no longer waits has dropped the question: nobody to tell.
     let _ = query.reply.send(answer);
 }

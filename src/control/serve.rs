@@ -26,7 +26,7 @@ use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, reload, resolver, return_path, signing, socket, sts};
+use super::{certificate, clock, reload, resolver, return_path, signing, socket, sts, vital};
 use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
@@ -330,22 +330,22 @@ impl Control {
     ) -> Result<(), Failure> {
         let mut signals = Signals::listen().map_err(|error| failed("signals", &error))?;
         let (resolving, asked) = watch::channel(resolver::Settings::of(&self.config, &self.trusted));
-        tokio::spawn(resolver::answer_queries(questions, asked, policies));
+        vital::spawn("the resolver", resolver::answer_queries(questions, asked, policies));
         if !self.wait_until_ready(&mut signals).await? {
             return self.drain(&mut signals).await;
         }
         let socket = http::router(self.desk.clone(), self.log.clone(), Access::Socket);
-        tokio::spawn(async move { axum::serve(Bounded::new(plane.socket), socket).await });
+        vital::spawn("the control socket", async move { axum::serve(Bounded::new(plane.socket), socket).await });
         self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
             let router = http::router(self.desk.clone(), self.log.clone(), Access::Bearer(its_token.clone()));
-            tokio::spawn(async move { axum::serve(Bounded::new(listener), router).await });
+            vital::spawn("the HTTP server", async move { axum::serve(Bounded::new(listener), router).await });
             token = Some(its_token);
         }
         self.say(&Event::Ready { shards: self.config.shards });
         self.notifier.ready();
-        tokio::spawn(self.notifier.clone().watch(self.desk.clone()));
+        vital::spawn("the watchdog's feeder", self.notifier.clone().watch(self.desk.clone()));
         when_ready(token.as_deref());
         self.go_on(&mut signals, &resolving).await
     }

@@ -119,8 +119,8 @@ impl Executor {
             let ringing = shard.spawn(shard.0.alarms.clone().ring());
             let driving = shard.spawn(shard.0.network.clone().drive());
             let closing = ShutDown(shard.clone());
-            let body = body(shard.clone());
-            let output = shard.guard(body).await;
+            let own = shard.clone();
+            let output = shard.guard(async move { body(own).await }).await;
             drop((closing, ringing));
             driving.await;
             let idle = shard.0.blocking.idle();
@@ -207,8 +207,9 @@ impl Handle {
             let mut future = pin!(future);
             std::future::poll_fn(move |context| match on_panic {
                 OnPanic::Unwind => future.as_mut().poll(context),
+                // Here, and not only around the thread: nothing of a half changed shard is dropped first.
                 OnPanic::Exit => catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
-                    .unwrap_or_else(|panic| crate::launch::die(number, &*panic)),
+                    .unwrap_or_else(|panic| crate::launch::die(&format!("shard {number}"), &*panic)),
             })
             .await
         }

@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 
 use super::desk::Desk;
-use super::trust;
+use super::{trust, vital};
 use crate::config::{Config, Webhook};
 use crate::events::log::Channel;
 use lane::Lane;
@@ -86,7 +86,7 @@ impl Lanes {
         for endpoint in endpoints {
             for shard in 0..desk.shards() {
                 let lane = Lane::new(endpoint.clone(), shard, desk.clone(), log.clone());
-                lanes.push(tokio::spawn(lane.run()));
+                lanes.push(vital::spawn("a webhook's lane", lane.run()));
             }
         }
         Lanes(lanes)
