@@ -1,13 +1,16 @@
 //! The targets, in the order in which a stranger meets what they feed.
 
 mod answers;
+mod assurance;
 mod canonical;
 mod commands;
 mod configuration;
 mod header;
 mod http_api;
+mod mime;
 mod notice;
 mod replies;
+mod report;
 mod stored;
 mod transfer;
 
@@ -21,12 +24,15 @@ pub const TARGETS: &[Target] = &[
     Target { name: "transfer", run: transfer::transfer, words: commands::WORDS },
     Target { name: "header", run: header::header, words: header::WORDS },
     Target { name: "canonical", run: canonical::canonical, words: header::WORDS },
+    Target { name: "mime", run: mime::mime, words: mime::WORDS },
     Target { name: "replies", run: replies::replies, words: replies::WORDS },
     Target { name: "classify", run: replies::classify, words: replies::WORDS },
     Target { name: "notice", run: notice::notice, words: replies::WORDS },
+    Target { name: "report", run: report::report, words: report::WORDS },
     Target { name: "clamd", run: answers::clamd, words: &["stream: ", "OK\0", " FOUND\0", " ERROR\0"] },
     Target { name: "rspamd", run: answers::rspamd, words: answers::RSPAMD_WORDS },
     Target { name: "dns", run: answers::dns, words: &["\0\u{1}", "\u{c0}\u{c}", "\u{7f}\0\0\u{2}", "\0\u{f}"] },
+    Target { name: "assurance", run: assurance::assurance, words: assurance::WORDS },
     Target { name: "http_api", run: http_api::http_api, words: http_api::WORDS },
     Target { name: "record", run: stored::record, words: &[] },
     Target { name: "row", run: stored::row, words: &[] },

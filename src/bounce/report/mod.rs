@@ -18,6 +18,8 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
+use std::cell::LazyCell;
+
 use crate::bounce::classify::{Category, Classification, Context, Reason, classify_text};
 use crate::smtp::reply::EnhancedCode;
 use fields::Fields;
@@ -66,7 +68,7 @@ pub struct Finding {
     pub status: EnhancedCode,
     /// Why, in the words of whoever said it; at most [`TEXT_BYTES_MAX`] octets on one line.
     pub text: Box<str>,
-    /// Who reports it.
+    /// Who reports it; as the text.
     pub reporter: Option<Box<str>>,
     /// What it is about; `None` for a complaint.
     pub reason: Option<Reason>,
@@ -96,7 +98,7 @@ fn feedback(fields: &Fields<'_>) -> Report {
         Some(agent) => format!("feedback report of type {kind} from {agent}"),
         None => format!("feedback report of type {kind}"),
     };
-    let reporter = fields.get("Reporting-MTA").map(|name| without_type(&name).into());
+    let reporter = fields.get("Reporting-MTA").map(|name| one_line(without_type(&name)));
     Report::Complaint(Finding { status: EnhancedCode(5, 7, 1), text: one_line(&text), reporter, reason: None })
 }
 
@@ -105,7 +107,9 @@ fn feedback(fields: &Fields<'_>) -> Report {
 fn delivery_status(part: &Part, letter: &Letter) -> Report {
     let groups: Vec<Fields<'_>> = fields::groups(&part.text);
     let reporter = groups.iter().find_map(|group| group.get("Reporting-MTA"));
-    let told = groups.iter().filter_map(|group| about_recipient(group, reporter.as_deref(), letter));
+    // Read once, however many groups say nothing themselves.
+    let telling_line = LazyCell::new(|| plain::telling_line(letter));
+    let told = groups.iter().filter_map(|group| about_recipient(group, reporter.as_deref(), &telling_line));
     let weight = |report: &Report| match report {
         Report::Bounced(_) => 3,
         Report::Delayed => 2,
@@ -115,14 +119,18 @@ fn delivery_status(part: &Part, letter: &Letter) -> Report {
     told.reduce(|one, other| if weight(&other) > weight(&one) { other } else { one }).unwrap_or(Report::Unclear)
 }
 
-fn about_recipient(group: &Fields<'_>, reporter: Option<&str>, letter: &Letter) -> Option<Report> {
+fn about_recipient(
+    group: &Fields<'_>,
+    reporter: Option<&str>,
+    telling_line: &LazyCell<Option<String>, impl FnOnce() -> Option<String>>,
+) -> Option<Report> {
     let status = group.get("Status").and_then(|status| enhanced(&status));
     let action = group.get("Action").map(|action| action.to_ascii_lowercase());
     let report = match (action.as_deref().and_then(|action| action.split_whitespace().next()), status) {
         (Some("failed"), _) | (None, Some(EnhancedCode(5, ..))) => {
             let said = group.get("Diagnostic-Code").map(|said| without_type(&said).to_owned());
             let said = said.filter(|said| !said.is_empty());
-            let text = said.or_else(|| plain::telling_line(letter)).unwrap_or_else(|| {
+            let text = said.or_else(|| (**telling_line).clone()).unwrap_or_else(|| {
                 status.map_or_else(|| "no reason is told".into(), |status| format!("status {status}"))
             });
             let remote = group.get("Remote-MTA").map(|name| without_type(&name).to_owned());
@@ -148,7 +156,7 @@ fn finding(text: &str, status: Option<EnhancedCode>, reporter: Option<&str>) -> 
     let reason = classified.map_or_else(|| Reason::without_reply(Category::Other), |found| found.reason());
     let of_text = classified.and_then(|found| found.status);
     let status = told.or(of_text).or(status).unwrap_or(EnhancedCode(5, 0, 0));
-    let reporter = reporter.map(|name| one_line(name).trim().into());
+    let reporter = reporter.map(one_line);
     Finding { status, text, reporter, reason: Some(reason) }
 }
 

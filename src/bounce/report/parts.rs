@@ -107,9 +107,10 @@ fn collect(bytes: &[u8], depth: usize, parts: &mut Vec<Part>) {
 fn pieces<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
     let delimiter = format!("--{boundary}");
     let mut pieces = Vec::new();
-    let mut begin = None;
+    let mut begin: Option<usize> = None;
     for at in memmem::find_iter(body, delimiter.as_bytes()) {
-        if at > 0 && body[at - 1] != b'\n' {
+        // At the start of a line; a delimiter's own line goes on to its CRLF, whatever stands in it.
+        if at > 0 && body[at - 1] != b'\n' || begin.is_some_and(|begin| at < begin) {
             continue;
         }
         if let Some(begin) = begin {
