@@ -323,6 +323,7 @@ impl Event<'_> {
             Event::TlsFailed { .. } => Some(Kind::Tls),
             Event::SessionPanicked { .. } => Some(Kind::Panics),
             Event::ScannerFailed { .. } => Some(Kind::Scanners),
+            Event::ReturnIgnored { .. } => Some(Kind::Returns),
             _ => None,
         }
     }

@@ -26,11 +26,21 @@ pub enum Kind {
     Panics,
     /// Scans without a usable answer.
     Scanners,
+    /// What comes to return paths and changes nothing.
+    Returns,
 }
 
 /// Every kind, in the order of its number.
-pub const KINDS: [Kind; 7] =
-    [Kind::Connections, Kind::Logins, Kind::Refusals, Kind::AccountRefusals, Kind::Tls, Kind::Panics, Kind::Scanners];
+pub const KINDS: [Kind; 8] = [
+    Kind::Connections,
+    Kind::Logins,
+    Kind::Refusals,
+    Kind::AccountRefusals,
+    Kind::Tls,
+    Kind::Panics,
+    Kind::Scanners,
+    Kind::Returns,
+];
 
 impl Kind {
     /// Its name in the log.
@@ -43,6 +53,7 @@ impl Kind {
             Kind::Tls => "tls",
             Kind::Panics => "panics",
             Kind::Scanners => "scanners",
+            Kind::Returns => "returns",
         }
     }
 
@@ -56,6 +67,7 @@ impl Kind {
             Kind::Tls => "log_lines_suppressed_total{kind=\"tls\"}",
             Kind::Panics => "log_lines_suppressed_total{kind=\"panics\"}",
             Kind::Scanners => "log_lines_suppressed_total{kind=\"scanners\"}",
+            Kind::Returns => "log_lines_suppressed_total{kind=\"returns\"}",
         }
     }
 }

@@ -137,15 +137,21 @@ impl Conversation {
         }
     }
 
+    /// Nothing changes by it.
+    fn ignore(&self, token: Option<Token>, what: &'static str) {
+        let inner = &self.inbound.0;
+        inner.counts.note(|counts| counts.returns_ignored += 1);
+        let id = token.map(|token| token.message);
+        inner.log.emit(&Event::ReturnIgnored { client: self.client, id, what });
+    }
+
     async fn take_one(&self, token: Option<Token>, report: &Report) -> Result<(), Refusal> {
         let inner = &self.inbound.0;
         let (token, what, finding) = match (token, report) {
             (Some(token), Report::Bounced(finding)) => (token, What::Bounced, finding),
             (Some(token), Report::Complaint(finding)) => (token, What::Complaint, finding),
             (token, other) => {
-                inner.counts.note(|counts| counts.returns_ignored += 1);
-                let id = token.map(|token| token.message);
-                inner.log.emit(&Event::ReturnIgnored { client: self.client, id, what: other.name() });
+                self.ignore(token, other.name());
                 return Ok(());
             }
         };
@@ -153,6 +159,10 @@ impl Conversation {
         let came = Return { message: token.message, index: token.index, what, said };
         match inner.returns.record(came, &inner.reactor).await {
             Taken::Recorded => Ok(()),
+            Taken::Again => {
+                self.ignore(Some(token), "repeated");
+                Ok(())
+            }
             Taken::Unknown => Err(reply::NO_SUCH_RETURN_PATH.reply().into()),
             Taken::Full => Err(reply::NO_STORAGE.reply().into()),
             Taken::Broken => Err(reply::LOCAL_ERROR.reply().into()),

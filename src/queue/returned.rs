@@ -2,8 +2,9 @@
 //!
 //! A report is one frame of the journal; whoever brought it is told so once that is flushed. In memory it is what changed
 //! since the last checkpoint; the rest is in the index.
-//! Limits: of each recipient the latest bounce and the latest complaint are kept, so a row has at most two each. Reports
-//! come no faster than frames are flushed, and not while the rows in memory are too many.
+//! Limits: of each recipient the latest bounce and the latest complaint are kept, so a row has at most two each, and only
+//! the first of each is told to the log and to webhooks: whoever knows a return path can write to it as often as he likes.
+//! Reports come no faster than frames are flushed, and not while the rows in memory are too many.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -33,6 +34,8 @@ const ENTRY_BYTES: usize = 128;
 pub enum Taken {
     /// It is on disk, flushed.
     Recorded,
+    /// So it is, in place of an earlier one, of which everybody was told.
+    Again,
     /// Nobody knows that recipient any more.
     Unknown,
     /// There is no room now.
@@ -166,9 +169,12 @@ impl State {
         }
     }
 
-    /// Something came back about a recipient, says the frame at `position`. Nothing changes where nobody knows it any more.
-    pub fn came_back(&mut self, came: &Return, position: Position) -> Result<(), Error> {
-        let Some(row) = self.row_of(came.message)? else { return Ok(()) };
+    /// Something came back about a recipient, says the frame at `position`; whether it is the first of its kind. Nothing
+    /// changes where nobody knows it any more.
+    pub fn came_back(&mut self, came: &Return, position: Position) -> Result<bool, Error> {
+        let Some(row) = self.row_of(came.message)? else { return Ok(false) };
+        let earlier = self.returned.of(came.message, self.rows.index())?;
+        let is_first = !earlier.iter().any(|(index, what, _)| (*index, *what) == (came.index, came.what));
         let mut value = Vec::new();
         encode::put_said(&mut value, Some(&came.said));
         self.returned.put(key_of(came.message, came.index, came.what), Some(value));
@@ -176,8 +182,10 @@ impl State {
             What::Bounced => Kind::Bounced,
             What::Complaint => Kind::Complaint,
         };
-        self.webhooks.came_back(EventId { position, part: 0 }, kind, came, &row);
-        Ok(())
+        if is_first {
+            self.webhooks.came_back(EventId { position, part: 0 }, kind, came, &row);
+        }
+        Ok(is_first)
     }
 }
 
@@ -196,15 +204,15 @@ impl Queue {
         let Some(recipient) = recipient.filter(|_| self.is_open()) else { return Taken::Unknown };
         let Ok((position, commit)) = spool::append_return(&self.core.journal, &came) else { return Taken::Full };
         let brought = self.core.state.borrow_mut().came_back(&came, position);
-        if self.sound(brought).is_none() {
-            return Taken::Broken;
+        let Some(is_first) = self.sound(brought) else { return Taken::Broken };
+        if is_first {
+            self.tell_return(&came, recipient.recipient.path.as_str());
         }
-        self.tell_return(&came, recipient.recipient.path.as_str());
         if let Err(why) = commit.durable().await {
             self.fail(why);
             return Taken::Broken;
         }
-        Taken::Recorded
+        if is_first { Taken::Recorded } else { Taken::Again }
     }
 
     fn memory_is_full(&self) -> bool {

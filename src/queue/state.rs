@@ -198,7 +198,7 @@ impl State {
                 self.noted.push(message);
                 self.note(message, &indices)
             }
-            Record::Return(came) => self.came_back(&came, position),
+            Record::Return(came) => self.came_back(&came, position).map(|_| ()),
             Record::Delay(message, indices, notices) => {
                 self.delay_told(message, &indices, position)?;
                 notices.into_iter().try_for_each(|notice| self.replay_message(notice, position, now_s))

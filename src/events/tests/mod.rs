@@ -199,7 +199,7 @@ fn floods_are_told_in_one_line_and_accepted_mail_always() {
         let count = |name: &str| log.matches(&format!("event={name} ")).count() as u32;
         each("x", |event| {
             let written = if event.flood().is_some() { LINES_MAX } else { TIMES };
-            let told = if event.name() == "suppressed" { 4 } else { 0 };
+            let told = if event.name() == "suppressed" { 5 } else { 0 };
             assert_eq!(
                 log.matches(&format!("event={} ", event.name())).count() as u32,
                 written + told,
@@ -208,12 +208,12 @@ fn floods_are_told_in_one_line_and_accepted_mail_always() {
             );
         });
         assert_eq!(count("delivered") + count("accepted") + count("deferred") + count("failed"), 4 * TIMES);
-        for kind in [Kind::Logins, Kind::Tls, Kind::Panics, Kind::Scanners] {
+        for kind in [Kind::Logins, Kind::Tls, Kind::Panics, Kind::Scanners, Kind::Returns] {
             let told = format!("event=suppressed shard=0 kind={} lines={} window_s=60\n", kind.name(), 2 * LINES_MAX);
             assert_eq!(log.matches(&told).count(), 1, "after {after:?}: {told}");
         }
         let suppressed: Vec<u64> = counts.iter().map(|count| count.1).collect();
-        assert_eq!(suppressed, [0, 1, 0, 0, 1, 1, 1].map(|times: u64| times * u64::from(2 * LINES_MAX)));
+        assert_eq!(suppressed, [0, 1, 0, 0, 1, 1, 1, 1].map(|times: u64| times * u64::from(2 * LINES_MAX)));
         assert_eq!(counts.len(), flood::KINDS.len());
     }
 }
@@ -252,7 +252,7 @@ fn every_flood_is_one_of_strangers_and_has_its_kind() {
     }
     let mut unlimited = Vec::new();
     each("x", |event| unlimited.extend(event.flood().is_none().then(|| event.name())));
-    for name in ["accepted", "delivered", "deferred", "failed", "notified", "uncertain"] {
+    for name in ["accepted", "delivered", "deferred", "failed", "notified", "bounced", "complaint", "uncertain"] {
         assert!(unlimited.contains(&name), "{name}");
     }
 }

@@ -128,7 +128,7 @@ fn it_goes_with_its_message() {
 }
 
 #[test]
-fn webhooks_are_told_also_after_a_crash() {
+fn webhooks_are_told_once_also_after_a_crash() {
     let mut world = lasting();
     world.config.webhooks = vec![Webhook {
         name: "crm".into(),
@@ -156,6 +156,9 @@ fn webhooks_are_told_also_after_a_crash() {
         let id = delivered(&reactor, &queue).await;
         assert_eq!(queue.record_return(bounce(id, 1)).await, Taken::Recorded);
         assert_eq!(queue.record_return(complaint(id, 0)).await, Taken::Recorded);
+        assert_eq!(queue.record_return(bounce(id, 1)).await, Taken::Again, "before a checkpoint");
+        checkpoint(&queue).await;
+        assert_eq!(queue.record_return(bounce(id, 1)).await, Taken::Again, "and after it");
         first.replace(told(&queue).await);
     });
     let again = before.clone();
