@@ -22,7 +22,7 @@ pub(crate) use account::hash as hash_password;
 use super::{demo, serve};
 use crate::config::Config;
 
-/// Ringpost: an outbound mail server for bulk transactional senders.
+/// An outbound mail server for bulk transactional senders.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_help = "Example:\n  ringpost demo")]
 pub struct CommandLine {

@@ -23,8 +23,10 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  ringpost queue domains --resting")]
     Domains(DomainArguments),
     /// Show everything about one message, also after its delivery
+    ///
+    /// The notices that were sent about it are messages of their own: the log's event `notified` names them.
     #[command(
-        after_help = "Example:\n  ringpost queue show 0010000000000a2f\n  ringpost queue show '<42@app.example.org>'"
+        after_help = "Example:\n  ringpost queue show 0010000000000a2f\n  ringpost queue show '<42@app.example.org>'\n  journalctl RINGPOST_ABOUT=0010000000000a2f"
     )]
     Show(ShowArguments),
     /// Hold recipients: nothing is tried before they are released

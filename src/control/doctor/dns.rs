@@ -45,7 +45,10 @@ async fn look(resolver: &TokioResolver, config: &Config) -> Vec<Finding> {
         }
     };
     let mut findings = Vec::new();
-    if own.is_empty() {
+    if !name.contains('.') {
+        let remedy = "set [server] hostname to one like mta.example.org, or give this machine a full name";
+        findings.push(error(format!("the EHLO name {name} is not a full name: many receivers refuse it"), remedy));
+    } else if own.is_empty() {
         let remedy = "add an A record for it, or set [server] hostname to a name that has one";
         findings.push(error(format!("the EHLO name {name} has no address: many receivers refuse it"), remedy));
     }
