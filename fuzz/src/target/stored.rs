@@ -1,6 +1,6 @@
 //! What a disk gives back: records of the journal, rows of the index, events for webhooks.
 
-use ringpost::queue::row::{Row, visit};
+use ringpost::queue::row::{Entry, Row, visit};
 use ringpost::queue::webhook::event::Event;
 use ringpost::spool::Message;
 use ringpost::spool::record::{Accepted, Record, delay_head, message_head, note, returned, settlement_head};
@@ -70,9 +70,10 @@ pub fn row(data: &[u8]) {
     };
     assert_eq!(Row::decode(&row.encode()).as_ref(), Ok(&row));
     let mut visited = Vec::new();
-    let arrival = visit(data, &mut |address, state, noted| visited.push((address.to_owned(), state, noted)));
+    let arrival = visit(data, &mut |lane, state, noted| visited.push((lane.to_owned(), state, noted)));
     assert_eq!(arrival, Ok(row.arrival));
     let entries = row.recipients.iter();
-    let read = entries.map(|entry| (entry.recipient.path.as_str().to_owned(), entry.standing.state, entry.noted));
+    let lane = |entry: &Entry| row.lane_of(entry.recipient.path.as_str()).into_owned();
+    let read = entries.map(|entry| (lane(entry), entry.standing.state, entry.noted));
     assert_eq!(visited, read.collect::<Vec<_>>());
 }

@@ -81,9 +81,10 @@ fn write_command_pages(command: &Command, folder: &Path) -> std::io::Result<()> 
         write_command_pages(below, folder)?;
     }
     let is_whole = command.get_display_name().is_none_or(|name| !name.contains('-'));
-    let page = Man::new(command.clone()).source(SOURCE).manual(MANUAL);
-    let mut text = Vec::new();
-    page.render_title(&mut text)?;
+    let page = Man::new(command.clone());
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    // Not by `render_title`, which leaves out the date that we do not have, so that what follows takes its place.
+    let mut text = format!(".TH {name} 1 \"\" \"{SOURCE}\" \"{MANUAL}\"\n").into_bytes();
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
