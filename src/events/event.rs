@@ -138,7 +138,8 @@ pub enum Event<'a> {
         /// `auto-reply`, `delayed`, `delivered`, `unclear`; or a `complaint` that names no message of ours.
         what: &'static str,
     },
-    /// `uncertain`: a crash came between a final dot and its reply; the recipient was retried or held, as configured.
+    /// `uncertain`: a crash came while the message was on its way, perhaps between its final dot and the reply; the
+    /// recipient is retried or held, as configured.
     Uncertain {
         /// The message.
         id: MessageId,

@@ -177,6 +177,7 @@ impl Conversation {
                 message_id: kept(&message_id),
                 return_path: self.return_path || rights.account().is_some_and(|account| account.return_path),
                 origin: origin.clone(),
+                noted: false,
             },
             content,
         };

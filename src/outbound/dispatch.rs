@@ -4,11 +4,10 @@
 //! Owns: which leases are out, the turns that the lanes of a pool take at a site, and from which of its sources each message
 //! goes. When one rests at a site (blocked there, or out of order) the others of the pool take its messages.
 //! Never: opens a connection (the home's pool does), or decides when a recipient is tried again (the queue does).
-//! On disk: nothing but the queue's note of uncertain deliveries. It is written before a task leaves, and only where
-//! `[delivery] uncertain = "hold"`: the final dot is the home's doing and to ask the owner then would cost every message a
-//! round trip between cores, so with "hold" a crash holds all that was under way, which is more than needed but never
-//! too little. With "retry" there is nothing to know: everything under way is due again anyway.
-//! After a crash: every lease is due again, or held, see above.
+//! On disk: nothing but the queue's note of uncertain deliveries, which is durable before a task leaves: the final dot is
+//! the home's doing, and to ask the owner then would cost every message a round trip between cores and an idle connection.
+//! So after a crash all that was under way is uncertain, which is more than needed but never too little.
+//! After a crash: every lease is uncertain, so due again or held.
 //! RFC: 5321 §5.1. A domain that leads nowhere is settled here: for good, or once for each pause while DNS is in trouble.
 //! Limits: [`RESOLVING_MAX`] lanes being resolved; [`WINDOW_PER_CONNECTION`] × `connections_max` tasks outstanding for
 //! each egress path; the mesh's credits for each home; `content_memory_bytes_max` of content under way (exceeded by one message
@@ -35,7 +34,7 @@ use super::way::Ways;
 use super::{Done, Rest, Returning, Task};
 use crate::assurance::Assurance;
 use crate::bounce::return_path::ReturnPath;
-use crate::config::{Config, Pool, TlsLevel, Uncertain};
+use crate::config::{Config, Pool, TlsLevel};
 use crate::crossing::Crossing;
 use crate::dns::{self, Answer, Question};
 use crate::queue::lane::Lane;
@@ -398,12 +397,10 @@ impl Inner {
         Some(Returning { path, arrival: lease.arrival })
     }
 
-    /// Reads the content, and notes that only its next hop's reply will tell whether it went, where that is wanted.
+    /// Reads the content, and notes that only its next hop's reply will tell whether it went.
     async fn prepare(&self, lease: &Lease) -> Result<Arc<Vec<u8>>, queue::Error> {
         let content = self.queue.content(lease).await?;
-        if self.config.borrow().delivery.uncertain == Uncertain::Hold {
-            self.queue.note_uncertain(lease.number).await?;
-        }
+        self.queue.note_uncertain(lease.number).await?;
         Ok(content)
     }
 

@@ -6,6 +6,7 @@ use shards::journal::{Class, Position};
 
 use super::ready::Slice;
 use super::{AcceptError, CONTENT_BYTES_MAX, HEAD_BYTES_MAX, Queue, RECIPIENT_BYTES_MAX};
+use crate::config::Uncertain;
 use crate::spool::record::{Accepted, RECIPIENTS_MAX};
 use crate::spool::{self, Durable, Message, Pending};
 
@@ -54,7 +55,10 @@ impl Queue {
     }
 
     /// The one synchronous step: the frame is appended, and the message is in memory as the frame says.
-    fn append(&self, message: Message, message_id: &str) -> Result<Pending, AcceptError> {
+    fn append(&self, mut message: Message, message_id: &str) -> Result<Pending, AcceptError> {
+        // Where uncertain recipients are held, only what is really under way may be noted.
+        let retries = self.core.config.borrow().delivery.uncertain == Uncertain::Retry;
+        message.tagged.noted = retries && self.core.state.borrow().may_note_ahead(&message);
         let (extent, pending) =
             spool::append_message(&self.core.journal, &message, message_id).map_err(|_| AcceptError::Full)?;
         self.enter(message, extent.position, extent.skip, extent.len);
@@ -67,6 +71,9 @@ impl Queue {
         let Message { id, arrival, envelope, account, client, tagged, content } = message;
         let slices = {
             let state = &mut *self.core.state.borrow_mut();
+            if tagged.noted {
+                state.noted_ahead.insert(id);
+            }
             // What is tried days later would only keep others out of memory.
             if tagged.scheduled.is_none() {
                 state.contents.keep(id, &Arc::new(content));

@@ -280,6 +280,10 @@ impl Queue {
     /// Writes the last checkpoint, so that the next start is short. Accepts, leases and settles nothing afterwards.
     pub async fn close(&self) -> Result<(), Error> {
         if self.is_open() {
+            let forgotten = self.core.state.borrow_mut().forget_notes_ahead();
+            self.sound(forgotten);
+        }
+        if self.is_open() {
             self.core.life.set(Life::Closing);
             self.core.work.give();
         }

@@ -9,10 +9,10 @@ use shards::journal::{Commit, Full};
 
 use super::accept::ROW_BYTES_MAX;
 use super::ready::Slice;
-use super::row::{self, Content, Entry};
+use super::row::{self, Content, Entry, Row};
 use super::state::{Leased, State};
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, schedule};
-use crate::config::{Source, Uncertain};
+use crate::config::Source;
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::spool::{self, record::State as At};
 
@@ -96,7 +96,7 @@ impl Queue {
         let now = self.now();
         // The wall clock may have been set back since the slice became ready.
         let due_by_s = row::seconds(now).max(slice.due_s);
-        let State { rows, leases, .. } = state;
+        let State { rows, leases, noted_ahead, .. } = state;
         let taken = rows.read(slice.message, |row| {
             let is_due = |index: u16, entry: &Entry| {
                 matches!(entry.standing.state, At::Due { at_s } if at_s <= due_by_s)
@@ -121,6 +121,7 @@ impl Queue {
             })
         })?;
         let Some(mut lease) = taken.flatten() else { return Ok(None) };
+        noted_ahead.remove(&slice.message);
         let indices = lease.recipients.iter().map(|(index, _)| *index).collect();
         lease.number = leases.add(Leased { message: lease.message, indices, settling: false, source: None });
         Ok(Some(lease))
@@ -195,26 +196,29 @@ impl Queue {
     }
 
     /// Notes, before the final dot of a delivery, that from now on only the reply tells whether the next hop has the
-    /// message. Waits for the flush only where the configuration says that such recipients are held after a crash.
+    /// message. Returns once the note is flushed, with whatever else the batch holds; at once where the message's own
+    /// record was the note.
     pub async fn note_uncertain(&self, lease: u64) -> Result<(), Error> {
-        let hold = self.config().delivery.uncertain == Uncertain::Hold;
         loop {
             match self.append_note(lease)? {
-                Some(Ok(commit)) if hold => return Ok(commit.durable().await?),
-                // Where such recipients are retried, a full disk costs only the knowledge that there were some.
+                None => return Ok(()),
+                Some(Ok(commit)) => return Ok(commit.durable().await?),
                 // A journal that has failed has no room either, and never will.
-                Some(Err(Full)) if hold && !self.is_open() => return Err(Error::Closed),
-                Some(Err(Full)) if hold => self.wait_for_room(HEAD_BYTES_MAX).await,
-                _ => return Ok(()),
+                Some(Err(Full)) if !self.is_open() => return Err(Error::Closed),
+                Some(Err(Full)) => self.wait_for_room(HEAD_BYTES_MAX).await,
             }
         }
     }
 
-    /// Appends the note of a lease, if there is such a lease.
+    /// Appends the note of a lease, if there is such a lease and it needs one.
     fn append_note(&self, lease: u64) -> Result<Option<Result<Commit, Full>>, Error> {
         let state = &mut *self.core.state.borrow_mut();
         let Some(Leased { message, indices, .. }) = state.leases.get(lease) else { return Ok(None) };
         let (message, indices) = (*message, indices.clone());
+        let is_noted = |index: &u16, row: &Row| row.recipients.get(usize::from(*index)).is_none_or(|entry| entry.noted);
+        if state.rows.read(message, |row| indices.iter().all(|index| is_noted(index, row)))? != Some(false) {
+            return Ok(None);
+        }
         let commit = match spool::append_note(&self.core.journal, message, &indices) {
             Ok(commit) => commit,
             Err(full) => return Ok(Some(Err(full))),

@@ -19,10 +19,11 @@ use super::rows::{META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
 use super::state::State;
 use super::{Core, Error, Life, MessageId, Queue};
+use crate::bounce::classify::{Category, Reason};
 use crate::config::{Config, Uncertain};
 use crate::events::{Event, Log};
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Said, Standing, State as At};
+use crate::spool::record::{Change, Said, Standing, State as At};
 
 /// How a shard's journal is laid out. Small segments, so that a small disk has several and a dead one goes soon.
 pub(super) const JOURNAL: Options =
@@ -31,6 +32,9 @@ pub(super) const JOURNAL: Options =
 /// The data directory, held by this process alone for as long as this lives.
 #[derive(Debug)]
 pub struct Claim(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+/// The rule that says of a recipient that a crash left it uncertain.
+pub(super) const UNCERTAIN_RULE: &str = "crash";
 
 impl Claim {
     /// Creates `config.data_dir` where it is missing and locks it, before any shard starts. Refuses a directory that a later
@@ -134,11 +138,16 @@ impl Queue {
         messages.sort_unstable();
         messages.dedup();
         for message in messages {
+            // Most have ended since, or stand differently.
+            if state.rows.read(message, |row| row.recipients.iter().any(|entry| entry.noted))? != Some(true) {
+                continue;
+            }
             let noted = state.rows.update(message, |row| {
                 let mut noted = Vec::new();
                 for (index, entry) in (0..=u16::MAX).zip(&mut row.recipients) {
                     if std::mem::take(&mut entry.noted) {
-                        noted.push((index, entry.recipient.path.clone(), entry.standing.clone()));
+                        let standing = uncertain(&entry.standing, policy, now_s);
+                        noted.push((index, entry.recipient.path.clone(), standing));
                     }
                 }
                 noted
@@ -146,10 +155,8 @@ impl Queue {
             for (index, path, standing) in noted.into_iter().flatten() {
                 state.tally.uncertain += 1;
                 self.core.log.emit(&Event::Uncertain { id: message, recipient: path.as_str() });
-                if policy == Uncertain::Hold {
-                    let standing = held(standing, now_s);
-                    state.change(crate::spool::record::Change { message, index, standing }, None)?;
-                }
+                // Its slice is there already, if it needs one.
+                state.change(Change { message, index, standing }, None)?;
             }
         }
         Ok(())
@@ -157,17 +164,18 @@ impl Queue {
 }
 
 /// The standing of a recipient that may have the message already.
-fn held(standing: Standing, now_s: u32) -> Standing {
-    let text = "a crash came between the final dot and its reply: the next hop may have the message";
+fn uncertain(standing: &Standing, policy: Uncertain, now_s: u32) -> Standing {
+    let text = "a crash came before the next hop's reply: it may have the message already";
     let said = Said {
         status: EnhancedCode(4, 4, 2),
         text: text.into(),
         remote: None,
-        reason: None,
+        reason: Some(Reason { category: Category::System, rule: UNCERTAIN_RULE.into() }),
         at_s: now_s,
         replied: false,
     };
-    Standing { state: At::Held, last: Some(said), ..standing }
+    let state = if policy == Uncertain::Hold { At::Held } else { standing.state };
+    Standing { state, last: Some(said), ..*standing }
 }
 
 /// Reads a partition: the index once, then the journal from the position that it covers. The number of frames is third.

@@ -64,9 +64,11 @@ pub struct Entry {
 
 impl Row {
     /// The row of a message that was just accepted, its content being in the frame at `position`.
-    pub fn accepted(accepted: Accepted, position: Position) -> Row {
+    pub fn accepted(mut accepted: Accepted, position: Position) -> Row {
         let due_s = seconds(begin(accepted.arrival, &accepted.tagged));
-        let entry = |recipient| Entry { recipient, standing: Standing::fresh(due_s), noted: false, delay_told: false };
+        // From here on each recipient has its own.
+        let noted = std::mem::take(&mut accepted.tagged.noted);
+        let entry = |recipient| Entry { recipient, standing: Standing::fresh(due_s), noted, delay_told: false };
         Row {
             arrival: accepted.arrival,
             sender: accepted.envelope.sender,
@@ -298,6 +300,7 @@ mod tests {
                 message_id: Some("<1@sender.test>".into()),
                 return_path: true,
                 origin: Origin { pool: Some("bulk".into()), tenant: Some("acme".into()), campaign: None },
+                noted: false,
             },
             content_bytes: 1000,
             content: Content::Kept(Extent { position: Position { segment: 9, offset: 8 }, skip: 7, len: 1000 }),

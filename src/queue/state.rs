@@ -1,6 +1,6 @@
 //! A shard's queue in memory, and what a record does to it: the same at run time and in recovery.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use shards::Timestamp;
@@ -8,10 +8,10 @@ use shards::index::Index;
 use shards::journal::Position;
 
 use super::contents::Contents;
-use super::lane::Scope;
+use super::lane::{self, Scope};
 use super::ready::{Ready, Slice};
 use super::returned::Returned;
-use super::row::{self, Content, Row, seconds};
+use super::row::{self, Content, Row, domain_of, seconds};
 use super::rows::{Rows, Slot};
 use super::segments::Segments;
 use super::submitted::Submitted;
@@ -19,10 +19,13 @@ use super::webhook::{EventId, Webhooks};
 use super::{Error, MessageId, find};
 use crate::config::{Config, Retention, Source};
 use crate::message::scan;
+use crate::spool::Message;
 use crate::spool::record::{Accepted, Change, Record, State as At};
 
 /// Octets of a header that a placeholder keeps.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Messages whose first attempt is noted before it begins, at most: what a crash may call uncertain that was never sent.
+const NOTED_AHEAD_MAX: usize = 256;
 
 /// What is counted; a count of recipients unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,6 +143,8 @@ pub struct State {
     pub expired: Vec<[u8; 12]>,
     /// Messages with noted recipients, while recovering.
     pub noted: Vec<MessageId>,
+    /// Messages whose first attempt was noted by their own records and has not begun: [`NOTED_AHEAD_MAX`] at most.
+    pub noted_ahead: BTreeSet<MessageId>,
     /// All delivery is suspended.
     pub suspended: bool,
     retention: Retention,
@@ -163,6 +168,7 @@ impl State {
             next_number: 1,
             expired: Vec::new(),
             noted: Vec::new(),
+            noted_ahead: BTreeSet::new(),
             suspended: false,
             retention: config.retention.clone(),
         }
@@ -210,6 +216,9 @@ impl State {
         self.next_number = self.next_number.max(accepted.id.number() + 1);
         // The index may be newer than the position that it names; a known message has nothing new to say.
         if self.rows.read(accepted.id, |_| ())?.is_none() && self.rows.done(accepted.id)?.is_none() {
+            if accepted.tagged.noted {
+                self.noted.push(accepted.id);
+            }
             for slice in self.accept(accepted, position) {
                 self.ready.push(slice, now_s);
             }
@@ -261,6 +270,7 @@ impl State {
     /// Webhooks are told where a frame says so, by the id that it gives.
     pub fn change(&mut self, change: Change, id: Option<EventId>) -> Result<Option<Slice>, Error> {
         let Change { message, index, standing } = change;
+        self.noted_ahead.remove(&message);
         let after = standing.state;
         let webhooks = &mut self.webhooks;
         let changed = self.rows.update(message, |row| {
@@ -315,6 +325,28 @@ impl State {
             At::Failed { .. } => tally.failed += 1,
         }
         tally.queued -= 1;
+    }
+
+    /// Whether the record of a message that is accepted now may be the note of its first attempt too: where that attempt
+    /// is about to begin, all of it at once, so that hardly anything is noted that a crash does not interrupt.
+    pub fn may_note_ahead(&self, message: &Message) -> bool {
+        let recipients = &message.envelope.recipients;
+        let Some(first) = recipients.first() else { return false };
+        let domain = domain_of(first.path.as_str());
+        let lane = lane::name(domain.clone(), &message.tagged.origin);
+        message.tagged.scheduled.is_none()
+            && self.noted_ahead.len() < NOTED_AHEAD_MAX
+            && recipients.iter().all(|recipient| domain_of(recipient.path.as_str()) == domain)
+            && self.resumed_by(&lane).is_none()
+            && self.ready.parked(&lane).is_none()
+    }
+
+    /// The attempts that were noted ahead do not begin any more: nothing is uncertain about them.
+    pub fn forget_notes_ahead(&mut self) -> Result<(), Error> {
+        for message in std::mem::take(&mut self.noted_ahead) {
+            self.rows.update(message, |row| row.recipients.iter_mut().for_each(|entry| entry.noted = false))?;
+        }
+        Ok(())
     }
 
     /// These recipients are uncertain from now on.

@@ -2,7 +2,7 @@
 //!
 //! | record | says |
 //! |---|---|
-//! | message | this message was accepted; its content follows |
+//! | message | this message was accepted (perhaps also what a note says); its content follows |
 //! | settlement | these recipients now stand like this, and these notices were accepted with it |
 //! | note | these recipients' content is about to be, or was, sent to its end; its reply is not yet known |
 //! | return | this came back about a recipient after its delivery |
@@ -200,6 +200,8 @@ pub struct Tagged {
     pub message_id: Option<Box<str>>,
     /// It goes out with reverse-paths of ours, one for each recipient.
     pub return_path: bool,
+    /// It is tried at once, so this record is the note of that attempt too.
+    pub noted: bool,
     /// Whose it is, and from where it goes out.
     pub origin: Origin,
 }
@@ -228,6 +230,7 @@ impl Tagged {
                 encode::POOL => tagged.origin.pool = Some(encode::utf8(value)?.into()),
                 encode::TENANT => tagged.origin.tenant = Some(encode::utf8(value)?.into()),
                 encode::CAMPAIGN => tagged.origin.campaign = Some(encode::utf8(value)?.into()),
+                encode::NOTED => tagged.noted = true,
                 _ => {}
             }
             Ok(())
@@ -252,6 +255,7 @@ impl Tagged {
             (encode::POOL, self.origin.pool.as_deref().map(str::as_bytes)),
             (encode::TENANT, self.origin.tenant.as_deref().map(str::as_bytes)),
             (encode::CAMPAIGN, self.origin.campaign.as_deref().map(str::as_bytes)),
+            (encode::NOTED, self.noted.then_some(&[][..])),
         ];
         encode::put_tagged(out, &values);
     }

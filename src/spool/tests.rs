@@ -43,6 +43,7 @@ fn full_message(address: IpAddr) -> Message {
             scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
             message_id: Some("<a@sender.test>".into()),
             return_path: true,
+            noted: true,
         },
         content: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
     }

@@ -69,6 +69,14 @@ struct Run {
     identities: RefCell<BTreeMap<MessageId, u32>>,
     /// Messages for which there was no room.
     refusals: Cell<u32>,
+    /// How often each recipient got its message, and how often the log called it uncertain.
+    copies: RefCell<BTreeMap<String, u32>>,
+    uncertain: RefCell<BTreeMap<String, u32>>,
+}
+
+/// A recipient as the log names it.
+fn name_of(message: MessageId, path: &str) -> String {
+    format!("id={message} recipient=<{path}>")
 }
 
 impl Run {
@@ -83,7 +91,32 @@ impl Run {
             next_message: Cell::new(0),
             identities: RefCell::default(),
             refusals: Cell::new(0),
+            copies: RefCell::default(),
+            uncertain: RefCell::default(),
         })
+    }
+
+    /// Reads the log, for ever.
+    async fn read_log(self: Rc<Run>) {
+        loop {
+            let lines = self.log.next().await;
+            seeds::say(lines.trim_end());
+            for line in lines.lines().filter(|line| line.contains("event=uncertain")) {
+                let name = line.split_once(" id=").expect("it names a message").1;
+                *self.uncertain.borrow_mut().entry(format!("id={name}")).or_default() += 1;
+            }
+        }
+    }
+
+    /// Nobody gets a message twice unless each further copy was announced. How many did.
+    fn check_copies(&self) -> u32 {
+        let uncertain = self.uncertain.borrow();
+        let further = |(name, copies): (&String, &u32)| {
+            let announced = uncertain.get(name).copied().unwrap_or(0);
+            assert!(copies - 1 <= announced, "{copies} copies, called uncertain {announced} times: {name}");
+            copies - 1
+        };
+        self.copies.borrow().iter().map(further).sum()
     }
 
     /// One life: everything at once, until it is ended from outside.
@@ -146,9 +179,7 @@ impl Run {
         let content = queue.content(lease).await.expect("the content of a queued message is there");
         assert_eq!(content.len(), lease.content_bytes);
         reactor.sleep(Duration::from_millis(reactor.random() % 500)).await;
-        if reactor.random().is_multiple_of(2) {
-            queue.note_uncertain(lease.number).await.expect("the disk is good");
-        }
+        queue.note_uncertain(lease.number).await.expect("the disk is good");
         let mut outcomes = Vec::new();
         for (index, recipient) in &lease.recipients {
             let path = recipient.path.as_str();
@@ -163,6 +194,7 @@ impl Run {
 
     fn take(&self, reactor: &Reactor, lease: &Lease, path: &str, content: &[u8]) {
         let now = reactor.now();
+        *self.copies.borrow_mut().entry(name_of(lease.message, path)).or_default() += 1;
         let mut oracle = self.oracle.borrow_mut();
         if lease.sender.path == ReversePath::Null {
             oracle.notice(now, content);
@@ -200,6 +232,8 @@ struct Ended {
     tally: Tally,
     trace: u64,
     refusals: u32,
+    /// Copies that came because a crash had left open whether the first had arrived.
+    copies: u32,
 }
 
 /// Lives and deaths of one queue, each on a disk that `disk` makes worse; then it is left in peace until it is empty.
@@ -209,7 +243,7 @@ fn run(seed: u64, volume: Volume, disk: impl Fn(&Dice) -> DiskBehaviour) -> Ende
     let run = Run::new(volume);
     let checked = run.oracle.clone();
     simulation.at_every_tick(move || checked.borrow().check());
-    simulation.node("console").spawn(|_| seeds::show(run.log.clone()));
+    simulation.node("console").spawn(|_| run.clone().read_log());
     for _ in 0..LIVES {
         node.set_disk(disk(simulation.dice()));
         node.spawn(|reactor| run.clone().live(reactor));
@@ -230,7 +264,7 @@ fn run(seed: u64, volume: Volume, disk: impl Fn(&Dice) -> DiskBehaviour) -> Ende
     simulation.run_for(HOUR);
     let tally = run.oracle.borrow().check_at_end();
     let tally = tally.unwrap_or_else(|lost| panic!("{lost}"));
-    Ended { tally, trace: simulation.trace(), refusals: run.refusals.get() }
+    Ended { tally, trace: simulation.trace(), refusals: run.refusals.get(), copies: run.check_copies() }
 }
 
 fn good_disk(_: &Dice) -> DiskBehaviour {
@@ -248,10 +282,13 @@ fn lying_disk(_: &Dice) -> DiskBehaviour {
 
 #[test]
 fn nothing_accepted_is_lost_whenever_the_queue_dies() {
+    let further_copies = Cell::new(0);
     seeds::each(KEPT, |seed| {
-        let tally = run(seed, Volume::Usual, good_disk).tally;
+        let Ended { tally, copies, .. } = run(seed, Volume::Usual, good_disk);
+        further_copies.set(further_copies.get() + copies);
         assert!(tally.delivered > 100 && tally.failed > 5 && tally.delayed > 5, "{tally:?}");
     });
+    assert!(further_copies.get() > 0, "no crash came between a delivery and its settlement");
 }
 
 #[test]

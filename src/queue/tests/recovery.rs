@@ -8,7 +8,7 @@ use futures::FutureExt;
 use super::*;
 use crate::config::Uncertain;
 use crate::queue::Claim;
-use crate::queue::orders::{Order, Selection};
+use crate::queue::orders::{Order, Report, Selection};
 
 /// After a crash every lease is due again.
 #[test]
@@ -163,11 +163,61 @@ fn an_interrupted_delivery_is_retried_or_held() {
             world.run(move |reactor, queue| async move {
                 assert_eq!(counts(&queue), (2, held));
                 assert_eq!(queue.core.state.borrow().tally.uncertain, u64::from(restart == 0), "it is counted once");
+                assert_eq!(shown_uncertain(&queue).await, 1);
                 assert_eq!(lease_all(&reactor, &queue).await.len() as u64, 2 - held);
                 checkpoint_or_not(&queue, restart == 0).await;
             });
         }
     }
+}
+
+/// How many recipients the queue shows as uncertain.
+async fn shown_uncertain(queue: &Queue) -> usize {
+    let order = Order::List { selection: Selection::default(), after: None, limit: 100 };
+    let Report::Messages(messages) = queue.order(order).await else { panic!("no page") };
+    let recipients = messages.iter().flat_map(|message| message["recipients"].as_array().expect("recipients"));
+    recipients.filter(|recipient| recipient["uncertain"] == true).count()
+}
+
+/// The record of a message that is tried at once is the note of that attempt: no flush is added, and none is missing.
+#[test]
+fn a_first_attempt_needs_no_note_of_its_own() {
+    for (leased, clean) in [(false, false), (false, true), (true, false)] {
+        let world = World::new();
+        world.run(move |reactor, queue| async move {
+            accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@one.test"]).await;
+            let frames = queue.core.journal.statistics().frames;
+            if leased {
+                let lease = lease(&queue).await;
+                queue.note_uncertain(lease.number).now_or_never().expect("at once").expect("a note");
+            }
+            assert_eq!(queue.core.journal.statistics().frames, frames);
+            if clean {
+                queue.close().await.expect("closed");
+            }
+        });
+        world.run(move |reactor, queue| async move {
+            let uncertain = if clean { 0 } else { 2 };
+            assert_eq!(queue.core.state.borrow().tally.uncertain, uncertain);
+            assert_eq!(lease_all(&reactor, &queue).await.len(), 1);
+        });
+    }
+}
+
+/// What waits behind others, or for more than one destination, is not called uncertain before it is under way.
+#[test]
+fn only_so_many_are_noted_before_they_are_tried() {
+    let world = World::new();
+    world.run(|reactor, queue| async move {
+        for _ in 0..300 {
+            accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
+        }
+        accept(&reactor, &queue, "a@sender.test", &["x@two.test", "y@three.test"]).await;
+    });
+    world.run(|_, queue| async move {
+        assert_eq!(counts(&queue), (302, 0));
+        assert_eq!(queue.core.state.borrow().tally.uncertain, 256);
+    });
 }
 
 async fn checkpoint_or_not(queue: &Queue, wanted: bool) {
