@@ -189,6 +189,8 @@ impl Run {
             }
             outcomes.extend(outcome.map(|outcome| (*index, outcome)));
         }
+        // The replies are on their way.
+        reactor.sleep(Duration::from_millis(reactor.random() % 200)).await;
         queue.settle(lease.number, outcomes).await;
     }
 
