@@ -274,7 +274,13 @@ mod tests {
             lease: 7,
             message: MessageId::new(1, 1),
             source: Arc::default(),
-            site: Arc::new(Site { key: "site".into(), hosts: Vec::new(), port, assurance: Default::default() }),
+            site: Arc::new(Site {
+                key: "site".into(),
+                hosts: Vec::new(),
+                port,
+                assurance: Default::default(),
+                shape: Default::default(),
+            }),
             sender: Sender {
                 path: ReversePath::Null,
                 body: Body::SevenBit,

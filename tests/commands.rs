@@ -326,3 +326,28 @@ fn a_server_that_starts_on_hold_resumes_when_everything_is_released() {
     assert_eq!(ringpost(&["queue", "release", "--all"], &file).status.code(), Some(0));
     assert!(!suspended());
 }
+
+#[test]
+fn explain_tells_which_limits_hold_and_who_says_so() {
+    let (_folder, file) = configuration();
+    let more = "[[route]]\ndomains = [\"hosted.test\"]\nnext_hop = \"aspmx.l.google.com\"\n[[limit]]\n\
+                provider = \"gmail\"\nconnections_max = 3\n[[limit]]\ntenant = \"acme\"\nmessage_rate = \"10/1h\"\n";
+    let text = std::fs::read_to_string(&file).expect("the file") + more;
+    std::fs::write(&file, text).expect("written");
+    let said = out(&ringpost(&["explain", "jo@hosted.test", "--tenant", "acme"], &file));
+    let line = |key: &str, value: &str, by: &str| format!("  {key:<28}  {value:<12}  {by}\n");
+    for expected in [
+        "hosted.test: hosts aspmx.l.google.com; provider gmail\n".to_owned(),
+        line("connections_max", "3", "[[limit]] for provider gmail"),
+        line("messages_per_connection_max", "50", "[[provider]] gmail"),
+        line("message_rate", "100/1s", "[[provider]] gmail"),
+        line("message_rate", "10/3600s", "[[limit]] for tenant acme"),
+    ] {
+        assert!(said.contains(&expected), "{expected}: {said}");
+    }
+    let json = ringpost(&["explain", "hosted.test", "--json"], &file);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    let of_host = &json["sources"][0]["limits"][0];
+    assert_eq!(of_host["connections_max"], serde_json::json!({ "value": "3", "from": "[[limit]] for provider gmail" }));
+    assert_eq!(ringpost(&["explain", "hosted.test", "--source", "s9"], &file).status.code(), Some(2));
+}

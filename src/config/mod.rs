@@ -11,6 +11,7 @@
 mod assurance;
 pub mod dkim;
 pub mod egress;
+pub mod limit;
 mod listener;
 pub mod log;
 mod machine;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use assurance::{DeliveryTls, NamedFile, TlsLevel};
 pub use dkim::Dkim;
 pub use egress::{Pool, Source, Standard};
+pub use limit::{Limit, Provider};
 pub use log::Log;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
@@ -63,6 +65,10 @@ pub struct Config {
     pub pools: Vec<Arc<Pool>>,
     /// The host as it is: the pool of what takes no other.
     pub host_pool: Arc<Pool>,
+    /// `[[provider]]`, and those that come along.
+    pub providers: Vec<Provider>,
+    /// `[[limit]]`; of several that say the same the first one counts.
+    pub path_limits: Vec<Limit>,
     /// `[delivery]`.
     pub delivery: Delivery,
     /// `[retry]`.
@@ -222,11 +228,7 @@ pub struct Route {
 impl Route {
     /// Whether it is for `domain` (lower case): by a pattern `example.org`, `*.example.org` for everything below, or `*`.
     pub fn covers(&self, domain: &str) -> bool {
-        self.domains.iter().any(|pattern| match pattern.strip_prefix('*') {
-            Some("") => true,
-            Some(suffix) => domain.len() > suffix.len() && domain.ends_with(suffix),
-            None => **pattern == *domain,
-        })
+        self.domains.iter().any(|pattern| units::matches(pattern, domain))
     }
 }
 

@@ -149,6 +149,15 @@ pub(super) fn pattern(text: &str) -> Result<Box<str>, String> {
     }
 }
 
+/// Whether `domain` (lower case) is one of a pattern: `example.org`, `*.example.org` for everything below, or `*`.
+pub(super) fn matches(pattern: &str, domain: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some("") => true,
+        Some(suffix) => domain.len() > suffix.len() && domain.ends_with(suffix),
+        None => pattern == domain,
+    }
+}
+
 /// `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]:PORT`; the port is 25.
 pub(super) fn next_hop(text: &str) -> Result<(Box<str>, u16), String> {
     const PORT: u16 = 25;

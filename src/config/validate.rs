@@ -16,7 +16,7 @@ use super::{
     Account, Config, Delivery, Http, Limits, Listener, Mistake, Notices, PASSWORD_UNSET, Pool, Retention, Route,
     TlsFiles, Uncertain,
 };
-use super::{assurance, dkim, egress, listener, log, machine, retry, return_path, screening, units, webhook};
+use super::{assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, units, webhook};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -70,6 +70,8 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let tls = tls_section.and_then(|section| tls_files(section, base_dir, reading));
     let one_shard = server.as_ref().is_some_and(|server| server.shards == 1);
     let pools = egress::pools(document, reading);
+    let providers = limit::providers(document, reading);
+    let path_limits = limit::all(document, &providers, &pools, reading);
     let listeners = listener::listeners(document, tls_is_set, one_shard, &pools, reading);
     let data_dir = server.as_ref().map(|server| &*server.data_dir);
     let return_path = return_path::return_path(document, data_dir, base_dir, reading);
@@ -99,6 +101,8 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         routes,
         pools,
         host_pool: Arc::new(Pool::host()),
+        providers,
+        path_limits,
         delivery,
         retry,
         retention,
@@ -422,7 +426,7 @@ pub(super) fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
     placed.into_iter().map(|placed| placed.value).collect()
 }
 
-fn to_u32(number: Placed<u64>) -> u32 {
+pub(super) fn to_u32(number: Placed<u64>) -> u32 {
     u32::try_from(number.value).unwrap_or(u32::MAX)
 }
 

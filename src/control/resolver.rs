@@ -183,7 +183,7 @@ fn server(address: &SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-async fn look_up(resolver: &TokioResolver, question: &Question) -> Answer {
+pub(super) async fn look_up(resolver: &TokioResolver, question: &Question) -> Answer {
     let looked_up = async {
         match question {
             Question::Mx(domain) => exchangers(resolver, domain).await,

@@ -10,6 +10,7 @@ use shards::tls::Connection;
 use shards::{Instant, Reactor};
 
 use super::Task;
+use super::budget::Budgets;
 use super::outcome::of_result;
 use super::protection::Protection;
 use super::timing::Timing;
@@ -150,16 +151,16 @@ impl Conversation {
         }
     }
 
-    /// Delivers `task`, in as many transactions as its recipients need. `fresh_if_left`: report
-    /// [`Delivery::NotBegun`] where that is what happened, instead of an outcome.
-    pub async fn deliver(&mut self, task: &Task, fresh_if_left: bool) -> Delivery {
+    /// Delivers `task`, in as many transactions as its recipients need, each with the leave of `budgets`. `fresh_if_left`:
+    /// report [`Delivery::NotBegun`] where that is what happened, instead of an outcome.
+    pub async fn deliver(&mut self, task: &Task, budgets: &Budgets, fresh_if_left: bool) -> Delivery {
         let reused = self.transactions > 0;
         self.note_domain(task.domain());
         let content = self.content(task).await;
         let mut outcomes = Vec::with_capacity(task.recipients.len());
         let mut left: Vec<usize> = (0..task.recipients.len()).collect();
         while !left.is_empty() {
-            if !self.session.can_transact() {
+            if !budgets.leave_to_send(&self.reactor).await || !self.session.can_transact() {
                 outcomes.extend(left.drain(..).map(|at| (task.recipients[at].0, Outcome::Untried(0))));
                 break;
             }

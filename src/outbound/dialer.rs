@@ -14,6 +14,7 @@ use std::time::Duration;
 use shards::tls::Connection;
 use shards::{Instant, Reactor};
 
+use super::budget::{Budgets, WAIT_MAX};
 use super::conversation::{Conversation, Pause, why};
 use super::metrics::{Metrics, count};
 use super::outcome::{Obstacle, Tried};
@@ -60,14 +61,18 @@ pub(super) struct Dialer {
 struct Search<'a> {
     source: &'a Source,
     site: &'a Site,
+    budgets: &'a Budgets,
+    /// The first connection has its leave already.
+    has_leave: bool,
     deadline: Instant,
     addresses_left: usize,
     tried: Tried,
 }
 
 impl<'a> Search<'a> {
-    fn new(source: &'a Source, site: &'a Site, deadline: Instant) -> Self {
-        Self { source, site, deadline, addresses_left: ADDRESSES_MAX, tried: Tried::new() }
+    fn new(source: &'a Source, site: &'a Site, budgets: &'a Budgets, deadline: Instant) -> Self {
+        let (addresses_left, tried) = (ADDRESSES_MAX, Tried::new());
+        Self { source, site, budgets, has_leave: true, deadline, addresses_left, tried }
     }
 }
 
@@ -109,9 +114,9 @@ impl Dialer {
 
     /// A session from `source` that is ready for its first transaction, or what was tried and why it did not come about.
     /// Addresses at which nobody answered lately come last: while the first host is down, the second one's connections do
-    /// not wait for it.
-    pub async fn open(&self, source: &Source, site: &Site) -> Result<Conversation, Tried> {
-        let mut search = Search::new(source, site, self.reactor.now() + self.timing().open);
+    /// not wait for it. The caller has the leave of `budgets` to connect once.
+    pub async fn open(&self, source: &Source, site: &Site, budgets: &Budgets) -> Result<Conversation, Tried> {
+        let mut search = Search::new(source, site, budgets, self.reactor.now() + self.timing().open);
         let mut silent = Vec::new();
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
             let (addresses, tlsa) = match self.look_up(site, host).await {
@@ -148,10 +153,17 @@ impl Dialer {
         if search.addresses_left == 0 || self.reactor.now() >= search.deadline {
             return None;
         }
+        let patience = search.deadline.since(self.reactor.now());
+        if !std::mem::take(&mut search.has_leave)
+            && !search.budgets.leave_to_connect_again(&self.reactor, patience).await
+        {
+            search.addresses_left = 0;
+            return None;
+        }
         search.addresses_left -= 1;
         let remote: Box<str> = format!("{}[{}]:{}", host.name, address.ip(), address.port()).into();
         let protection = self.protections.borrow().of(&search.site.assurance, &host.name, address.ip(), tlsa);
-        let to = Remote { host, address, name: &remote };
+        let to = Remote { host, address, name: &remote, budgets: search.budgets };
         let obstacle = match self.open_one(search.source, &to, &protection).await {
             Ok(conversation) => {
                 self.silent.forget(&address);
@@ -210,7 +222,10 @@ impl Dialer {
             return self.greet(source, to, &protection.given_up()).await;
         }
         match self.greet(source, to, protection).await {
-            Err(Obstacle::Lost(Phase::StartTls, _)) if may_fall_back => {
+            Err(lost @ Obstacle::Lost(Phase::StartTls, _)) if may_fall_back => {
+                if !to.budgets.leave_to_connect_again(&self.reactor, WAIT_MAX).await {
+                    return Err(lost);
+                }
                 let conversation = self.greet(source, to, &protection.given_up()).await?;
                 self.plain_hosts.remember(host.clone(), self.reactor.now());
                 count(&self.metrics.tls_fallbacks);
@@ -302,6 +317,7 @@ struct Remote<'a> {
     address: SocketAddr,
     /// What it is called in answers.
     name: &'a str,
+    budgets: &'a Budgets,
 }
 
 /// Why a connection did not come about: an address that is not ours, or all ports of which are in use, is our own trouble.

@@ -185,9 +185,9 @@ impl Inner {
     /// Finds the site of a lane that has something ready, and lets it take its turns there.
     async fn place(self: &Rc<Self>, lane: Rc<str>) {
         let insists = self.queue.takes_insistence(&lane);
-        let Lane { domain, pool, .. } = Lane::of(&lane);
+        let Lane { domain, pool, tenant, .. } = Lane::of(&lane);
         let site = match self.resolve(domain).await {
-            Ok(site) => site,
+            Ok(site) => site.shaped(&self.config.borrow(), domain, tenant),
             Err(unroutable) => return self.refuse(&lane, &unroutable).await,
         };
         if self.is_draining() {

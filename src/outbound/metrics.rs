@@ -28,6 +28,8 @@ pub struct Metrics {
     pub tls_fallbacks: Cell<u64>,
     /// Connections that were given up for want of the TLS that is demanded.
     pub tls_refusals: Cell<u64>,
+    /// Times that a path rested, or a task was given back, because its limits were used up for long.
+    pub limits_used_up: Cell<u64>,
     /// Searches for a connection that failed because none can be made from the source.
     pub source_failures: Cell<u64>,
 }
@@ -62,6 +64,7 @@ impl Metrics {
             ("outbound_tls_fallbacks_total", self.tls_fallbacks.get()),
             ("outbound_tls_refusals_total", self.tls_refusals.get()),
             ("outbound_source_failures_total", self.source_failures.get()),
+            ("outbound_limits_used_up_total", self.limits_used_up.get()),
         ]
     }
 }

@@ -6,6 +6,7 @@
 //! RFC: 5321 §4.5.4 and §5.1, 3207, 7435.
 //! Limits: those in [`Timing`], [`RECIPIENTS_PER_TRANSACTION_MAX`], and those of `dispatch` and `pool`.
 
+mod budget;
 mod conversation;
 mod dialer;
 pub mod dispatch;
@@ -19,6 +20,7 @@ mod remembered;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod told;
 mod turns;
 mod waiting;
 mod way;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use shards::Instant;
 
 use super::Rest;
+use super::budget::Budgets;
 use super::outcome::Parking;
 use super::waiting::Waiting;
 use crate::config::{Retry, Source};
@@ -23,6 +24,12 @@ pub(super) struct Path {
     pub site: Arc<Site>,
     /// Its source, likewise.
     pub source: Arc<Source>,
+    /// The limits that hold for it, with what is left of them.
+    pub budgets: Budgets,
+    /// It stands in line until a connection of its budgets ends.
+    pub in_line: bool,
+    /// It is looked at again when its limits let a connection begin.
+    pub is_timed: bool,
     waiting: VecDeque<Waiting>,
     /// Connections without a task, by number, with what wakes them.
     idle: BTreeMap<u64, Waker>,
@@ -57,10 +64,13 @@ struct Parked {
 }
 
 impl Path {
-    pub fn new(source: Arc<Source>, site: Arc<Site>) -> Self {
+    pub fn new(source: Arc<Source>, site: Arc<Site>, budgets: Budgets) -> Self {
         Self {
             site,
             source,
+            budgets,
+            in_line: false,
+            is_timed: false,
             waiting: VecDeque::new(),
             idle: BTreeMap::new(),
             called: BTreeSet::new(),
@@ -171,10 +181,10 @@ impl Path {
         std::mem::take(&mut self.idle).into_values().collect()
     }
 
-    /// Whether one more connection shall be opened now: tasks wait that the idle, called and opening ones do not cover,
-    /// there are fewer than `connections_max` and than the path is trusted with, and it is believed to work. As long as no connection stands only one
-    /// is tried at a time, so a dead destination costs one search per back-off, however much waits.
-    pub fn wants_connection(&self, connections_max: u32, now: Instant) -> bool {
+    /// Whether one more connection shall be opened as soon as the limits permit it: tasks wait that the idle, called and
+    /// opening ones do not cover, there are fewer than the path is trusted with, and it is believed to work. As long as no
+    /// connection stands only one is tried at a time, so a dead destination costs one search per back-off, however much waits.
+    pub fn wants_connection(&self, now: Instant) -> bool {
         let connections = self.live + self.opening;
         let uncovered = self.waiting.len() > self.idle.len() + self.called.len() + self.opening as usize;
         let permitted = match self.live {
@@ -182,7 +192,7 @@ impl Path {
             _ if self.parked_for(now).is_some() => false,
             _ => self.enough_until.is_none_or(|until| now >= until),
         };
-        uncovered && connections < connections_max.min(self.trusted) && permitted
+        uncovered && connections < self.trusted && permitted
     }
 
     /// A connection is being opened; its number.
@@ -275,7 +285,14 @@ mod tests {
     fn path() -> Path {
         Path::new(
             Arc::default(),
-            Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25, assurance: Default::default() }),
+            Arc::new(Site {
+                key: "site".into(),
+                hosts: Vec::new(),
+                port: 25,
+                assurance: Default::default(),
+                shape: Default::default(),
+            }),
+            Budgets::default(),
         )
     }
 
@@ -297,7 +314,8 @@ mod tests {
 
     /// Connections that are opened now.
     fn opened(path: &mut Path, now: Instant) -> usize {
-        let connections = std::iter::from_fn(|| path.wants_connection(20, now).then(|| path.opening()));
+        let wants = |path: &Path| path.live + path.opening < 20 && path.wants_connection(now);
+        let connections = std::iter::from_fn(|| wants(path).then(|| path.opening()));
         connections.count()
     }
 
@@ -363,6 +381,6 @@ mod tests {
         assert_eq!(path.park(Parking::Block, &retry, start), 60 * MINUTE);
         assert_eq!(path.park(Parking::Rate, &retry, start + MINUTE), 59 * MINUTE);
         assert!(!path.is_forgettable(start + 61 * MINUTE) && path.is_forgettable(start + 120 * MINUTE));
-        assert!(!path.wants_connection(20, start));
+        assert!(!path.wants_connection(start));
     }
 }

@@ -30,13 +30,15 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
-use shards::Reactor;
+use shards::{Instant, Reactor};
 
+use super::budget::{Budget, Budgets, Leave, Place, SharedBudget};
 use super::conversation::{Conversation, Delivery};
 use super::dialer::Dialer;
 use super::metrics::{Metrics, count};
 use super::outcome::{Parking, Tried, of_no_connection, parked, trouble_of_source};
 use super::path::Path;
+use super::told::{USELESS, give_back, said, told, untried, whole_seconds};
 use super::waiting::{Reply, Waiting};
 use super::{Done, Rest, Task, Timing, way};
 use crate::assurance::Trust;
@@ -44,16 +46,13 @@ use crate::config::{Config, Source};
 use crate::dns;
 use crate::events::{Event, Log};
 use crate::queue::outcome::Outcome;
-use crate::route::Site;
+use crate::route::{Site, effective};
 
 /// Paths beyond this are forgotten where they are idle.
 const PATHS_MAX: usize = 10_000;
 
 /// A task that comes while the shard is draining is due again after this many seconds: by then its owner drains too.
 const DRAINING_S: u32 = 1;
-
-/// What is said of a path whose connections end before they are of use.
-const USELESS: &str = "its connections end before anything is delivered";
 
 /// A shard's pool; a cheap handle.
 #[derive(Clone)]
@@ -69,6 +68,10 @@ struct Inner {
     failed_sources: RefCell<HashSet<Box<str>>>,
     reply: Reply,
     paths: RefCell<HashMap<Box<str>, SharedPath>>,
+    /// By source and group of sites.
+    budgets: RefCell<HashMap<Box<str>, SharedBudget>>,
+    /// When the shard began: what was used before is not known.
+    since: Instant,
     /// Completes when the shard begins to drain.
     draining: Shared<oneshot::Receiver<()>>,
     begin_draining: RefCell<Option<oneshot::Sender<()>>>,
@@ -93,6 +96,7 @@ impl Pool {
     ) -> Pool {
         let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config, trust);
         let (begin_draining, draining) = oneshot::channel();
+        let since = reactor.now();
         Pool(Rc::new(Inner {
             reactor,
             config: RefCell::new(config),
@@ -102,6 +106,8 @@ impl Pool {
             failed_sources: RefCell::default(),
             reply: Rc::new(reply),
             paths: RefCell::default(),
+            budgets: RefCell::default(),
+            since,
             draining: draining.shared(),
             begin_draining: RefCell::new(Some(begin_draining)),
             drained: RefCell::default(),
@@ -112,6 +118,10 @@ impl Pool {
     pub fn configure(&self, config: Arc<Config>, trust: &Trust) {
         self.0.dialer.configure(&config, trust);
         self.0.config.replace(config);
+        for path in self.0.paths.borrow().values() {
+            let (source, site) = (path.borrow().source.clone(), path.borrow().site.clone());
+            path.borrow_mut().budgets = self.0.budgets(&source, &site);
+        }
     }
 
     /// Takes a task of shard `from`. It is answered exactly once, through the reply function.
@@ -129,6 +139,9 @@ impl Pool {
         let rest = path.borrow().rest(inner.reactor.now());
         if let Some(rest) = rest {
             // Its owner has not heard of the trouble yet.
+            return waiting.answer_all(&untried(rest.pause), Some(rest));
+        }
+        if let Some(rest) = inner.used_up(&path) {
             return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
         path.borrow_mut().site = site;
@@ -159,37 +172,6 @@ impl Pool {
     }
 }
 
-fn untried(rest: Duration) -> Outcome {
-    Outcome::Untried(whole_seconds(rest))
-}
-
-/// What was told with an outcome, for people.
-fn told(outcome: &Outcome) -> Option<&str> {
-    match outcome {
-        Outcome::Delivered(answer, _)
-        | Outcome::Deferred(answer)
-        | Outcome::Parked(answer, _)
-        | Outcome::Failed(answer) => Some(&answer.text),
-        Outcome::Untried(_) => None,
-    }
-}
-
-/// The same, and who said it.
-fn said(outcome: &Outcome) -> Option<String> {
-    let text = told(outcome)?;
-    match outcome {
-        Outcome::Deferred(answer) => match &answer.remote {
-            Some(remote) => Some(format!("{remote} said: {text}")),
-            None => Some(text.into()),
-        },
-        _ => Some(text.into()),
-    }
-}
-
-fn whole_seconds(pause: Duration) -> u32 {
-    u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).max(1)
-}
-
 impl Inner {
     fn is_draining(&self) -> bool {
         self.begin_draining.borrow().is_none()
@@ -209,19 +191,98 @@ impl Inner {
         if paths.len() >= PATHS_MAX {
             paths.retain(|_, path| !path.borrow().is_unused());
         }
-        let path = Rc::new(RefCell::new(Path::new(source.clone(), site.clone())));
+        let budgets = self.budgets(source, site);
+        let path = Rc::new(RefCell::new(Path::new(source.clone(), site.clone(), budgets)));
         paths.insert(key.into(), path.clone());
         path
     }
 
-    /// Gives waiting tasks to idle connections, and opens connections for the rest.
+    /// The budgets that count from `source` to `site`, by the limits that hold now.
+    fn budgets(&self, source: &Source, site: &Site) -> Budgets {
+        let (mut budgets, now) = (self.budgets.borrow_mut(), self.reactor.now());
+        if budgets.len() >= PATHS_MAX {
+            budgets.retain(|_, budget| Rc::strong_count(budget) > 1 || !budget.borrow().is_forgettable(now));
+        }
+        let counted = effective(&self.config.borrow(), &source.name, site).into_iter().map(|limits| {
+            let key = format!("{} {}", source.name, limits.name);
+            if let Some(budget) = budgets.get(&*key) {
+                budget.borrow_mut().configure(&limits, now);
+                return budget.clone();
+            }
+            let budget = Rc::new(RefCell::new(Budget::new(&limits, self.since)));
+            budgets.insert(key.into(), budget.clone());
+            budget
+        });
+        Budgets(counted.collect())
+    }
+
+    /// Gives waiting tasks to idle connections, and opens connections for the rest as the limits permit.
     fn pump(self: &Rc<Self>, path: &SharedPath) {
         let woken = path.borrow_mut().wake();
         woken.into_iter().for_each(Waker::wake);
-        let connections_max = self.config.borrow().delivery.connections_max.max(1);
-        while !self.is_draining() && path.borrow().wants_connection(connections_max, self.reactor.now()) {
-            let number = path.borrow_mut().opening();
-            self.reactor.spawn(run(self.clone(), path.clone(), number)).detach();
+        while !self.is_draining() && path.borrow().wants_connection(self.reactor.now()) {
+            let budgets = path.borrow().budgets.clone();
+            match budgets.leave_to_connect(self.reactor.now()) {
+                Leave::Now => {
+                    let place = budgets.begin_connection(self.reactor.now());
+                    let number = path.borrow_mut().opening();
+                    self.reactor.spawn(run(self.clone(), path.clone(), number, place)).detach();
+                }
+                Leave::WhenOneEnds => {
+                    if !std::mem::replace(&mut path.borrow_mut().in_line, true) {
+                        budgets.stand_in_line(path);
+                    }
+                    return;
+                }
+                Leave::After(wait) => return self.wait_for_leave(path, wait),
+            }
+        }
+    }
+
+    /// The limits let no connection begin before `wait` is over: what waits is given back if that is long.
+    fn wait_for_leave(self: &Rc<Self>, path: &SharedPath, wait: Duration) {
+        if path.borrow().is_unconnected()
+            && let Some(rest) = self.used_up(path)
+        {
+            return give_back(path, &rest);
+        }
+        if !std::mem::replace(&mut path.borrow_mut().is_timed, true) {
+            let (pool, path) = (self.clone(), path.clone());
+            let later = async move {
+                pool.reactor.sleep(wait).await;
+                path.borrow_mut().is_timed = false;
+                pool.pump(&path);
+            };
+            self.reactor.spawn(later).detach();
+        }
+    }
+
+    /// The rest of a path whose limits let nothing go for a while.
+    fn used_up(&self, path: &SharedPath) -> Option<Rest> {
+        let (budgets, is_connected) = (path.borrow().budgets.clone(), !path.borrow().is_unconnected());
+        let (pause, why) = budgets.rest(is_connected, self.reactor.now())?;
+        count(&self.metrics.limits_used_up);
+        Some(path.borrow_mut().rests(pause, &why))
+    }
+
+    /// Where the limits are used up, what waits is given back, and so is what of a task could not be sent for it.
+    fn give_back(&self, path: &SharedPath, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
+        if !outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Untried(_))) {
+            return None;
+        }
+        let rest = self.used_up(path)?;
+        for (_, outcome) in outcomes.iter_mut().filter(|(_, outcome)| matches!(outcome, Outcome::Untried(_))) {
+            *outcome = untried(rest.pause);
+        }
+        give_back(path, &rest);
+        Some(rest)
+    }
+
+    /// A connection has ended: others that its limits kept waiting may have one.
+    fn serve_line(self: &Rc<Self>, budgets: &Budgets) {
+        for path in budgets.take_line() {
+            path.borrow_mut().in_line = false;
+            self.pump(&path);
         }
     }
 
@@ -280,21 +341,22 @@ impl Inner {
         for (_, outcome) in outcomes {
             *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));
         }
-        let waiting = path.borrow_mut().take_waiting();
-        waiting.into_iter().for_each(|waiting| waiting.answer_all(&untried(pause), Some(rest.clone())));
+        give_back(path, &rest);
         Some(rest)
     }
 }
 
 /// A connection and what its end means for the path.
-async fn run(pool: Rc<Inner>, path: SharedPath, number: u64) {
+async fn run(pool: Rc<Inner>, path: SharedPath, number: u64, place: Place) {
+    let budgets = place.0.clone();
     // A defect of ours ends this connection only: its task and its place are given back by being dropped.
-    match AssertUnwindSafe(live(&pool, &path, number)).catch_unwind().await {
+    match AssertUnwindSafe(live(&pool, &path, number, place)).catch_unwind().await {
         Ok(End::NoConnection(tried)) => pool.no_connection(&path, &tried),
         // Nor is the peer that met the defect spoken to again at once.
         Ok(End::Useless) | Err(_) => pool.close(&path, &Outcome::Untried(0)),
         Ok(End::Enough) => {}
     }
+    pool.serve_line(&budgets);
     pool.pump(&path);
 }
 
@@ -309,10 +371,10 @@ enum End {
 }
 
 /// One connection, from its opening to its end.
-async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64) -> End {
+async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64, place: Place) -> End {
     let mut slot = Slot::new(pool, path);
     let (source, site) = (path.borrow().source.clone(), path.borrow().site.clone());
-    let opening = pin!(pool.dialer.open(&source, &site));
+    let opening = pin!(pool.dialer.open(&source, &site, &place.0));
     let mut conversation = match select(opening, pool.draining.clone()).await {
         Either::Left((Ok(conversation), _)) => conversation,
         Either::Left((Err(tried), _)) => return End::NoConnection(tried),
@@ -327,8 +389,8 @@ async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64) -> End {
 /// Task after task on one connection.
 async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &mut Conversation) -> End {
     loop {
-        let tasks_max = pool.config.borrow().delivery.messages_per_connection_max.max(1);
-        if conversation.transactions() >= tasks_max {
+        let budgets = path.borrow().budgets.clone();
+        if conversation.transactions() >= budgets.messages_per_connection_max() {
             return End::Enough;
         }
         if !conversation.is_usable() {
@@ -342,12 +404,13 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         // What still waits may be worth a connection beside this one.
         pool.pump(path);
         let begun = conversation.transactions();
-        let delivery = conversation.deliver(&waiting.task, !waiting.given_before).await;
+        let delivery = conversation.deliver(&waiting.task, &budgets, !waiting.given_before).await;
         let transactions = &pool.metrics.transactions;
         transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
         match delivery {
             Delivery::Outcomes(mut outcomes) => {
                 let rest = pool.heed(path, conversation.ours(), &mut outcomes);
+                let rest = rest.or_else(|| pool.give_back(path, &mut outcomes));
                 let is_over = rest.is_some();
                 waiting.answer(outcomes, rest);
                 if is_over {

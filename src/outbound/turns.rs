@@ -167,7 +167,13 @@ mod tests {
     const WINDOW: u32 = 2;
 
     fn turns(sources: usize, lanes: &[&str]) -> Turns {
-        let site = Arc::new(Site { key: "site".into(), hosts: Vec::new(), port: 25, assurance: Default::default() });
+        let site = Arc::new(Site {
+            key: "site".into(),
+            hosts: Vec::new(),
+            port: 25,
+            assurance: Default::default(),
+            shape: Default::default(),
+        });
         let source = |n: usize| Arc::new(Source { name: n.to_string().into(), ..Source::default() });
         let members: Vec<Member> = (0..sources).map(|n| Member { source: source(n), weight: 1 }).collect();
         let ways = members.iter().map(|member| Rc::new(RefCell::new(Way::new(member.source.clone(), 0)))).collect();

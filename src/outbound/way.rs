@@ -46,7 +46,9 @@ impl Ways {
             way.borrow_mut().source = source.clone();
             return way.clone();
         }
-        let home = crc32fast::hash(key.as_bytes()) as usize % self.homes;
+        // The sites whose limits are counted together have one home.
+        let counted = format!("{} {}", source.name, site.group());
+        let home = crc32fast::hash(counted.as_bytes()) as usize % self.homes;
         let way = Rc::new(RefCell::new(Way::new(source.clone(), home)));
         self.ways.insert(key.into(), way.clone());
         way

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{HOSTS_MAX, Host, Site, Unroutable, key_of};
+use super::{HOSTS_MAX, Host, Shape, Site, Unroutable, key_of};
 use crate::assurance::Assurance;
 use crate::smtp::reply::EnhancedCode;
 
@@ -68,7 +68,7 @@ fn site_of_list(domain: &str, list: &[(u16, Box<str>)], hostname: &str, port: u1
         ));
     }
     hosts.truncate(HOSTS_MAX);
-    Ok(Site { key: key_of(&hosts), hosts, port, assurance: Assurance::default() })
+    Ok(Site { key: key_of(&hosts), hosts, port, assurance: Assurance::default(), shape: Shape::default() })
 }
 
 #[cfg(test)]

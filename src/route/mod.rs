@@ -20,10 +20,12 @@
 mod exchangers;
 mod next_hop;
 mod order;
+mod shape;
 
 pub use exchangers::{Missing, site_of_exchangers};
 pub use next_hop::{NextHop, next_hop};
 pub use order::{hosts_in_order, interleaved};
+pub use shape::{Effective, Said, Shape, effective};
 
 use crate::assurance::{Assurance, Policy, sts};
 use crate::smtp::reply::EnhancedCode;
@@ -45,6 +47,8 @@ pub struct Site {
     pub port: u16,
     /// What sessions with its hosts must prove.
     pub assurance: Assurance,
+    /// Whose limits hold there.
+    pub shape: Shape,
 }
 
 /// One host of a site.
@@ -62,7 +66,7 @@ impl Site {
         let name = host.to_lowercase();
         let key = format!("[{name}]:{port}").into();
         let hosts = vec![Host { name: name.into(), preference: 0 }];
-        Site { key, hosts, port, assurance: Assurance::default() }
+        Site { key, hosts, port, assurance: Assurance::default(), shape: Shape::default() }
     }
 
     /// The same hosts, of which sessions must prove this. It is a destination of its own where that is not usual: its

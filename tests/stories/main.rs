@@ -23,6 +23,7 @@ mod content_goes_after_its_retention;
 mod five_days_of_retries;
 mod full_mailbox_is_retried;
 mod greylisting_is_waited_for;
+mod limits_are_kept;
 mod mail_leaves_from_its_pool;
 mod messages_are_signed;
 mod next_hops_prove_who_they_are;

@@ -7,6 +7,7 @@ mod check;
 mod classify;
 mod dkim;
 mod doctor;
+mod explain;
 mod pages;
 mod queue;
 mod table;
@@ -44,6 +45,9 @@ enum Command {
     /// Find what makes a first day fail on this host, each with its remedy: kernel, limits, disk, clock, ports, DNS
     #[command(after_help = "Example:\n  ringpost doctor -c /etc/ringpost/ringpost.toml")]
     Doctor(ConfigFile),
+    /// Show which limits hold for mail to a domain or an address, from each source, and where each comes from
+    #[command(after_help = "Example:\n  ringpost explain gmail.com -c /etc/ringpost/ringpost.toml")]
+    Explain(explain::Arguments),
     /// Show what the bounce classifier makes of a reply: action, category, code, status, rule
     #[command(after_help = "Example:\n  ringpost classify '552 5.2.2 Mailbox full'")]
     Classify(classify::Arguments),
@@ -116,6 +120,7 @@ impl CommandLine {
             }
             Command::Check(config) => check::run(&config.file),
             Command::Doctor(config) => doctor::run(&config.file),
+            Command::Explain(arguments) => explain::run(&arguments),
             Command::Classify(arguments) => classify::run(&arguments),
             Command::Pages(arguments) => pages::run(&arguments),
             Command::Account(command) => account::run(&command),

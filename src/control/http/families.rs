@@ -35,7 +35,15 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("outbound_connections", "Connections to destinations now, those being opened included."),
     ("outbound_connections_failed_total", "Searches for a connection that no host of a destination took."),
     ("outbound_connections_opened_total", "Connections to destinations that took mail."),
+    (
+        "outbound_limits_used_up_total",
+        "Times that nothing went to a destination for more than 5 s, its limits being used up.",
+    ),
     ("outbound_recipients_total", "Recipients of attempts, by outcome."),
+    (
+        "outbound_source_failures_total",
+        "Searches for a connection that failed because none can be made from the source.",
+    ),
     ("outbound_tls_fallbacks_total", "Connections in plain text after a handshake that failed."),
     ("outbound_tls_refusals_total", "Connections given up for want of the TLS that is demanded."),
     ("outbound_transactions_total", "Transactions begun with destinations."),

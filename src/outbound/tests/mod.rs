@@ -114,7 +114,7 @@ fn ip(address: &str) -> IpAddr {
 /// A site with these hosts, the first one preferred.
 fn site(hosts: &[&str], port: u16) -> Arc<Site> {
     let hosts = hosts.iter().zip(1..).map(|(name, preference)| Host { name: (*name).into(), preference }).collect();
-    Arc::new(Site { key: "site".into(), hosts, port, assurance: Default::default() })
+    Arc::new(Site { key: "site".into(), hosts, port, assurance: Default::default(), shape: Default::default() })
 }
 
 /// The site that is a peer's address.
