@@ -1,7 +1,8 @@
 //! The pool of buffers that the kernel receives into, shared by all connections of a shard.
 //!
 //! A connection that waits holds none; the kernel takes one from the ring when bytes have come, and it is given back
-//! when they are read. Limits: [`BUFFERS`] of [`RECEIVE_BYTES_MAX`] bytes each; when all are out, receiving pauses.
+//! when they are read. The ring offers as many as there are receives, which take one each at most, and the others wait in
+//! a stack: so few connections use few buffers, over and over, which stay in the core's cache. Limits: [`BUFFERS`] of [`RECEIVE_BYTES_MAX`] bytes each; when all are out, receiving pauses.
 
 use std::io;
 use std::ptr::NonNull;
@@ -28,8 +29,12 @@ pub(super) struct Buffers {
     memory: Mapping,
     /// Where the next free buffer goes; wraps.
     tail: u16,
-    /// How many are not in the ring.
-    out: u16,
+    /// How many are in the ring.
+    offered: u16,
+    /// Receives in the kernel.
+    receives: usize,
+    /// Free ones that are not in the ring, the last used on top.
+    spare: Vec<BufferId>,
 }
 
 impl Buffers {
@@ -37,24 +42,43 @@ impl Buffers {
         let memory = Mapping::new(RING_BYTES + BUFFERS as usize * RECEIVE_BYTES_MAX)?;
         // SAFETY: the mapping is page-aligned, begins with the ring, and lives as long as the queue (`super::State`).
         unsafe { queue.register_buffers(memory.start.as_ptr(), BUFFERS, GROUP)? };
-        let mut buffers = Buffers { memory, tail: 0, out: BUFFERS };
-        (0..BUFFERS).for_each(|id| buffers.give_back(BufferId(id)));
-        Ok(buffers)
+        Ok(Buffers { memory, tail: 0, offered: 0, receives: 0, spare: (0..BUFFERS).rev().map(BufferId).collect() })
     }
 
-    /// Notes that the kernel has taken a buffer.
-    pub(super) fn taken(&mut self) {
-        self.out += 1;
+    /// Notes a receive that goes to the kernel.
+    pub(super) fn begin_receive(&mut self) {
+        self.receives += 1;
+        self.offer();
+    }
+
+    /// Notes that a receive has ended, and whether with a buffer.
+    pub(super) fn end_receive(&mut self, took_buffer: bool) {
+        self.receives -= 1;
+        self.offered -= u16::from(took_buffer);
     }
 
     /// How many are free for the kernel to take.
     pub(super) fn free(&self) -> usize {
-        usize::from(BUFFERS - self.out)
+        usize::from(self.offered) + self.spare.len()
     }
 
     /// Lets the kernel use a buffer again.
     pub(super) fn give_back(&mut self, id: BufferId) {
-        self.out -= 1;
+        self.spare.push(id);
+        self.offer();
+    }
+
+    /// Offers the kernel a buffer for each receive, as far as there are any.
+    fn offer(&mut self) {
+        while usize::from(self.offered) < self.receives
+            && let Some(id) = self.spare.pop()
+        {
+            self.put(id);
+        }
+    }
+
+    fn put(&mut self, id: BufferId) {
+        self.offered += 1;
         let ring = self.memory.start.as_ptr().cast::<BufRingEntry>();
         // SAFETY: the ring has BUFFERS entries, so the masked index is inside; the kernel reads an entry only after
         // the tail has passed it.

@@ -198,6 +198,7 @@ impl State {
         let descriptor = types::Fd(connection.socket.as_raw_fd());
         let entry = opcode::Recv::new(descriptor, ptr::null_mut(), RECEIVE_BYTES_MAX as u32).buf_group(GROUP);
         let entry = entry.build().flags(squeue::Flags::BUFFER_SELECT);
+        self.buffers.begin_receive();
         // SAFETY: it points to nothing but the pool, which outlives the ring.
         unsafe { self.push(entry, Operation::Receive(slot)) };
     }
@@ -205,8 +206,9 @@ impl State {
     pub(super) fn received(&mut self, slot: usize, entry: &cqueue::Entry) {
         let Connection { phase, receiving, .. } = &mut self.connections[slot];
         receiving.arming = Arming::Idle;
-        if let Some(buffer) = cqueue::buffer_select(entry.flags()).map(BufferId) {
-            self.buffers.taken();
+        let buffer = cqueue::buffer_select(entry.flags()).map(BufferId);
+        self.buffers.end_receive(buffer.is_some());
+        if let Some(buffer) = buffer {
             match u16::try_from(entry.result()) {
                 Ok(bytes @ 1..) if *phase == Phase::Open => receiving.unread = Some(Unread { buffer, bytes }),
                 _ => self.buffers.give_back(buffer),

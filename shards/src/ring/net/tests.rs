@@ -144,6 +144,19 @@ fn a_task_that_does_not_read_is_paused_and_harms_nobody() {
 }
 
 #[test]
+fn few_connections_use_few_buffers() {
+    on_a_shard(|reactor, _| async move {
+        let (mut server, mut client) = accepted(&reactor).await;
+        let mut places = std::collections::HashSet::new();
+        for round in 0..100u8 {
+            client.write_all(&[round]).expect("sends");
+            places.insert(server.receive(PATIENT).await.expect("receives").as_ptr());
+        }
+        assert!(places.len() <= 2, "{}", places.len());
+    });
+}
+
+#[test]
 fn an_empty_pool_fills_again() {
     const FLOOD: usize = 48 << 20;
     on_a_shard(|reactor, network| async move {
