@@ -126,8 +126,8 @@ impl Conversation {
     /// Converses to the end. A connection that breaks ends it, too; whoever has no 250 then sends again.
     ///
     /// What happens rarely, or once a message, is boxed: thousands of idle conversations should not each hold the room
-    /// for it.
-    pub(super) async fn run(mut self, stream: Stream, implicit_tls: bool) {
+    /// for it. So is the conversation itself, for which the future would hold the room twice: before it begins, and from then on.
+    pub(super) async fn run(mut self: Box<Self>, stream: Stream, implicit_tls: bool) {
         let mut connection = Connection::plain(stream);
         if implicit_tls {
             let Some(encrypted) = Box::pin(self.handshake(connection)).await else { return };

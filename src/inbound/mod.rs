@@ -290,7 +290,7 @@ impl Inbound {
         let session = Session::new(door.settings.clone(), door.encrypts_at_once());
         let conversation = Conversation::new(self.clone(), session, client, door.tls.clone(), rights);
         let conversation = conversation.with_return_path(door.listener.return_path);
-        self.spawn(client, conversation.run(stream, door.encrypts_at_once()), ticket);
+        self.spawn(client, Box::new(conversation).run(stream, door.encrypts_at_once()), ticket);
     }
 
     /// Tells a client why it cannot come in. Where even that would be too much work, it is told nothing.
@@ -303,7 +303,7 @@ impl Inbound {
         let Some(ticket) = self.0.admissions.turn_away() else { return };
         let session = Session::refusing(door.settings.clone(), reply);
         let conversation = Conversation::new(self.clone(), session, client, door.tls.clone(), None);
-        self.spawn(client, conversation.run(stream, door.encrypts_at_once()), ticket);
+        self.spawn(client, Box::new(conversation).run(stream, door.encrypts_at_once()), ticket);
     }
 
     /// Runs a conversation in a task of its own that survives its panic. The ticket is given back at its end.

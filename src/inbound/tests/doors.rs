@@ -153,8 +153,10 @@ fn a_conversation_costs_little() {
             let door = world.inbound.0.current.borrow().doors[0].clone();
             let session = Session::new(door.settings.clone(), false);
             let conversation = Conversation::new(world.inbound.clone(), session, stream.peer(), None, None);
-            let bytes = size_of_val(&conversation.run(stream, false));
-            assert!(bytes <= 2560, "{bytes}");
+            let bytes = size_of_val(&conversation);
+            assert!(bytes <= 640, "{bytes}");
+            let bytes = size_of_val(&Box::new(conversation).run(stream, false));
+            assert!(bytes <= 1152, "{bytes}");
         },
     );
 }
