@@ -15,6 +15,7 @@ pub mod inbound;
 pub mod message;
 pub mod outbound;
 pub mod policy;
+pub mod preflight;
 pub mod queue;
 pub mod route;
 pub mod screening;

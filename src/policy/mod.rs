@@ -73,6 +73,12 @@ impl Authorized {
     }
 }
 
+/// Whether `address` is among the account's senders.
+pub fn may_send(account: &Account, address: &str) -> bool {
+    let Some((local, domain)) = address.rsplit_once('@') else { return false };
+    account.senders.iter().any(|allowed| matches(allowed, local, domain))
+}
+
 /// Whether `mailbox` is among the account's senders.
 fn owns(account: &Account, mailbox: &Mailbox) -> Verdict {
     if account.senders.iter().any(|allowed| matches(allowed, mailbox.local(), mailbox.domain())) {

@@ -14,6 +14,7 @@ mod a_crash_at_the_dot_is_told;
 mod a_daily_limit_holds;
 mod a_full_disk_is_no_loss;
 mod a_kill_loses_nothing;
+mod a_message_is_examined_before_it_leaves;
 mod a_message_is_relayed;
 mod accounts_are_throttled;
 mod bounces_come_back;

@@ -133,7 +133,7 @@ fn and_tells_what_is_wrong_with_the_record_to_publish() {
     assert_says(
         &said,
         &[
-            "warning  the PTR record of 198.51.100.7 is other.test., and the EHLO name mta.test\n         -> have whoever owns",
+            "warning  the PTR record of 198.51.100.7 is other.test, and the EHLO name mta.test\n         -> have whoever owns",
             "error    the SPF record of a.test does not name 198.51.100.7\n         -> add ip4:198.51.100.7 to the TXT record",
             "error    the DKIM record s1._domainkey.a.test publishes another key",
             "error    DNS has no DKIM record s2._domainkey.a.test",

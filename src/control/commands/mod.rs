@@ -9,6 +9,7 @@ mod dkim;
 mod doctor;
 mod explain;
 mod pages;
+mod preflight;
 mod queue;
 mod table;
 
@@ -48,6 +49,9 @@ enum Command {
     /// Show which limits hold for mail to a domain or an address, from each source, and where each comes from
     #[command(after_help = "Example:\n  ringpost explain gmail.com -c /etc/ringpost/ringpost.toml")]
     Explain(explain::Arguments),
+    /// Examine a message before it is sent, by the rules of large receivers: SPF, DKIM, DMARC, PTR, one-click unsubscribing
+    #[command(after_help = "Example:\n  ringpost preflight newsletter.eml -c /etc/ringpost/ringpost.toml")]
+    Preflight(preflight::Arguments),
     /// Show what the bounce classifier makes of a reply: action, category, code, status, rule
     #[command(after_help = "Example:\n  ringpost classify '552 5.2.2 Mailbox full'")]
     Classify(classify::Arguments),
@@ -121,6 +125,7 @@ impl CommandLine {
             Command::Check(config) => check::run(&config.file),
             Command::Doctor(config) => doctor::run(&config.file),
             Command::Explain(arguments) => explain::run(&arguments),
+            Command::Preflight(arguments) => preflight::run(&arguments),
             Command::Classify(arguments) => classify::run(&arguments),
             Command::Pages(arguments) => pages::run(&arguments),
             Command::Account(command) => account::run(&command),

@@ -146,7 +146,7 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);
         let whole = read("man1/ringpost.1");
         assert!(whole.contains("ringpost demo") && whole.contains(".SH EXIT STATUS"), "{whole}");
-        for command in ["serve", "check", "queue-list", "account-hash"] {
+        for command in ["serve", "check", "preflight", "queue-list", "account-hash"] {
             let page = read(&format!("man1/ringpost-{command}.1"));
             assert!(page.contains(".SH EXAMPLES\n.EX\n\\&ringpost ") && page.contains(SOURCE), "{command}: {page}");
         }

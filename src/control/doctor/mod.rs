@@ -3,10 +3,8 @@
 //! Owns: what is looked at, and the words for it. Never: changes anything, or sends anything but DNS questions.
 
 mod chain;
-mod dkim;
 mod dns;
 mod host;
-mod spf;
 
 use std::fmt;
 use std::path::Path;

@@ -1,8 +1,14 @@
 //! [pure] What a TXT record says of a key that signs (RFC 6376 §3.6.1).
 
+use super::dmarc::State;
+use super::{Finding, Kind, Rule, Zone};
+use crate::authentication::Signer;
+
+const DKIM: Rule = Rule { id: "dkim", source: "RFC 6376 §3.6.1; Gmail, Yahoo, Outlook: bulk senders" };
+
 /// How a published record stands to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub enum Says {
     /// It publishes the key.
     Publishes,
     /// It does, and asks receivers to treat what is signed as if it were not (`t=y`).
@@ -13,8 +19,55 @@ pub(super) enum Says {
     Revoked,
 }
 
+/// What DNS says of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// One record, which says this.
+    Says(Says),
+    /// No record.
+    Nothing,
+    /// Several, of which receivers may take any.
+    Several,
+    /// DNS does not answer; why.
+    Unknown(String),
+}
+
+/// Compares what DNS has at `name` with the record `wanted`.
+pub async fn published(zone: &impl Zone, name: &str, wanted: &str) -> Published {
+    match zone.ask(name, Kind::Txt).await {
+        Err(why) => Published::Unknown(why),
+        Ok(records) => match &records[..] {
+            [] => Published::Nothing,
+            [record] => Published::Says(says(record, wanted)),
+            _ => Published::Several,
+        },
+    }
+}
+
+/// Whether DNS publishes the key of `signer`, and so whether its signature holds.
+pub(super) async fn examine(zone: &impl Zone, signer: &Signer) -> (Finding, State) {
+    let (name, wanted) = match signer.record() {
+        Ok(record) => record,
+        Err(why) => return (DKIM.unknown(why.to_string(), "try again"), State::Unknown),
+    };
+    let remedy = format!("publish this TXT record at {name}: {wanted}");
+    let finding = match published(zone, &name, &wanted).await {
+        Published::Says(Says::Publishes) => DKIM.pass(format!("{name} publishes the key that signs")),
+        Published::Says(Says::Tests) => DKIM.warn(format!("{name} is for tests (t=y): it counts for nothing"), remedy),
+        Published::Says(Says::Another) => {
+            DKIM.fail(format!("{name} publishes another key than that which signs"), remedy)
+        }
+        Published::Says(Says::Revoked) => DKIM.fail(format!("{name} publishes no key: the key is revoked"), remedy),
+        Published::Nothing => DKIM.fail(format!("DNS has no record {name}"), remedy),
+        Published::Several => DKIM.fail(format!("{name} has several TXT records"), remedy),
+        Published::Unknown(why) => DKIM.unknown(format!("{name} cannot be read: {why}"), "try again"),
+    };
+    let state = State::of(Some(finding.verdict));
+    (finding, state)
+}
+
 /// What `record` says of the key that `wanted` would publish.
-pub(super) fn says(record: &str, wanted: &str) -> Says {
+fn says(record: &str, wanted: &str) -> Says {
     let key = value(record, "p").unwrap_or_default();
     // Without `k=` it is an RSA key.
     let kind = |record| value(record, "k").filter(|kind| !kind.is_empty()).unwrap_or_else(|| "rsa".into());

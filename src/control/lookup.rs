@@ -1,0 +1,114 @@
+//! What the operator's commands ask DNS of this host and its mail: the world as `preflight` looks at it.
+//!
+//! Owns: a resolver for as long as a command runs. Never: judges what comes back.
+//! Limits: [`PATIENCE`] for each try of a question.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::{RData, RecordType};
+
+use super::resolver;
+use crate::config::Config;
+use crate::preflight::{Kind, Zone};
+
+/// How long one try of a question may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Addresses for documentation (RFC 5737, 3849): the way to them is the way to the world, and nothing is sent.
+const AFAR: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 25),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 25),
+];
+
+/// The servers that a configuration names, or the system's.
+pub struct World(TokioResolver);
+
+impl World {
+    /// Does `work` with the world's DNS, on a runtime of its own.
+    ///
+    /// # Errors
+    /// There is no resolver; why, for people.
+    pub fn visit<T>(config: &Config, work: impl AsyncFnOnce(&World) -> T) -> Result<T, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|why| why.to_string())?;
+        let world = {
+            let _inside = runtime.enter();
+            World(resolver::build(&config.dns_servers, PATIENCE)?)
+        };
+        Ok(runtime.block_on(work(&world)))
+    }
+
+    /// The addresses of a host, of both families.
+    ///
+    /// # Errors
+    /// There was no answer; why, for people.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
+        let mut found = Vec::new();
+        for kind in [Kind::A, Kind::Aaaa] {
+            found.extend(self.ask(name, kind).await?.iter().filter_map(|text| text.parse::<IpAddr>().ok()));
+        }
+        Ok(found)
+    }
+}
+
+impl Zone for World {
+    async fn ask(&self, name: &str, kind: Kind) -> Result<Vec<String>, String> {
+        let kind = match kind {
+            Kind::A => RecordType::A,
+            Kind::Aaaa => RecordType::AAAA,
+            Kind::Mx => RecordType::MX,
+            Kind::Ptr => RecordType::PTR,
+            Kind::Txt => RecordType::TXT,
+        };
+        match self.0.lookup(format!("{name}."), kind).await {
+            Ok(found) => {
+                let records = found.answers().iter().filter(|record| record.record_type() == kind);
+                Ok(records.map(|record| text(&record.data)).collect())
+            }
+            Err(why) if why.is_no_records_found() => Ok(Vec::new()),
+            Err(why) => Err(why.to_string()),
+        }
+    }
+}
+
+fn text(data: &RData) -> String {
+    match data {
+        RData::TXT(parts) => parts.txt_data.iter().map(|part| String::from_utf8_lossy(part)).collect(),
+        RData::MX(mx) => mx.exchange.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The addresses that the world sees: this host's, and (behind NAT these alone) those of its name.
+pub fn egress(own: &[IpAddr]) -> Vec<IpAddr> {
+    let way = |afar: &SocketAddr| {
+        let any: IpAddr = if afar.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect(afar).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let seen: BTreeSet<IpAddr> = AFAR.iter().filter_map(way).chain(own.iter().copied()).collect();
+    seen.into_iter().filter(|address| is_public(*address)).collect()
+}
+
+/// Whether the world can see an address.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_private() && !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unique_local() && !address.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_looked_at() {
+        let public = |address: &str| is_public(address.parse().expect("an address"));
+        assert!(public("198.51.100.7") && public("2a01::1"));
+        assert!(!public("10.0.0.1") && !public("127.0.0.1") && !public("fe80::1") && !public("fd00::1"));
+    }
+}

@@ -1,0 +1,90 @@
+//! [pure] The way back: from an address to its name and from there to the address (forward-confirmed reverse DNS).
+
+use std::net::IpAddr;
+
+use super::{Egress, Finding, Kind, Rule, Zone};
+
+const PTR: Rule = Rule { id: "ptr", source: "RFC 5321 §4.1.4; Gmail, Yahoo: valid forward and reverse DNS" };
+/// Names of an address that are looked at.
+pub const NAMES_MAX: usize = 10;
+
+/// How the name of an address stands to the EHLO name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WayBack {
+    /// The address has the EHLO name, which has the address.
+    Whole,
+    /// It has another name, which has the address.
+    OtherName(String),
+    /// It has names, none of which has the address.
+    NoReturn(String),
+    /// It has no name.
+    NoName,
+    /// DNS does not answer; why.
+    Unknown(String),
+}
+
+/// Goes from `address` to its names and back.
+pub async fn way_back(zone: &impl Zone, address: IpAddr, ehlo: &str) -> WayBack {
+    let mut names = match zone.ask(&arpa(address), Kind::Ptr).await {
+        Ok(names) => names,
+        Err(why) => return WayBack::Unknown(why),
+    };
+    names.iter_mut().for_each(|name| *name = name.trim_end_matches('.').to_ascii_lowercase());
+    // The EHLO name first: where it leads back, no other matters.
+    names.sort_by_key(|name| !name.eq_ignore_ascii_case(ehlo));
+    let Some(first) = names.first().cloned() else { return WayBack::NoName };
+    let kind = if address.is_ipv4() { Kind::A } else { Kind::Aaaa };
+    let mut trouble = None;
+    for name in names.into_iter().take(NAMES_MAX) {
+        match zone.ask(&name, kind).await {
+            Ok(found) if found.iter().any(|text| text.parse() == Ok(address)) => {
+                return if name.eq_ignore_ascii_case(ehlo) { WayBack::Whole } else { WayBack::OtherName(name) };
+            }
+            Ok(_) => {}
+            Err(why) => trouble = Some(why),
+        }
+    }
+    trouble.map_or(WayBack::NoReturn(first), WayBack::Unknown)
+}
+
+pub(super) async fn examine(zone: &impl Zone, egress: &Egress) -> Finding {
+    let Egress { address, ehlo } = egress;
+    let remedy = format!("have whoever owns the address set its PTR record to {ehlo}, and add {address} to {ehlo}");
+    match way_back(zone, *address, ehlo).await {
+        WayBack::Whole => PTR.pass(format!("{address} is called {ehlo}, and back")),
+        WayBack::OtherName(name) => {
+            PTR.warn(format!("{address} is called {name}, and back, but the EHLO name is {ehlo}"), remedy)
+        }
+        WayBack::NoReturn(name) => {
+            PTR.fail(format!("{address} is called {name}, which does not have that address"), remedy)
+        }
+        WayBack::NoName => PTR.fail(format!("{address} has no PTR record"), remedy),
+        WayBack::Unknown(why) => PTR.unknown(format!("the name of {address} cannot be found out: {why}"), "try again"),
+    }
+}
+
+/// The name under which the PTR records of an address stand (RFC 1035 §3.5, RFC 3596 §2.5).
+fn arpa(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let nibbles = (0..32).map(|n| format!("{:x}.", address.to_bits() >> (4 * n) & 15)).collect::<String>();
+            format!("{nibbles}ip6.arpa")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_has_its_name() {
+        assert_eq!(arpa("192.0.2.7".parse().expect("an address")), "7.2.0.192.in-addr.arpa");
+        let name = arpa("2001:db8::1".parse().expect("an address"));
+        assert!(name.starts_with("1.0.0.0.") && name.ends_with(".8.b.d.0.1.0.0.2.ip6.arpa"), "{name}");
+    }
+}
