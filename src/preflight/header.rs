@@ -30,12 +30,22 @@ pub(super) fn examine(content: &[u8], signers: &[Signer]) -> Vec<Finding> {
         one_click(content),
     ];
     if signers.is_empty() {
-        let what = "no [[dkim]] key signs for the domain of From (a signature that is there already is not checked)";
-        findings.push(SIGNED.fail(what, "make one: `ringpost dkim generate DOMAIN`"));
+        let remedy = "make one: `ringpost dkim generate DOMAIN`";
+        findings.push(if is_signed(content) {
+            SIGNED.unknown(
+                "no [[dkim]] key signs for the domain of From; the signature that is there is not checked",
+                remedy,
+            )
+        } else {
+            SIGNED.fail("no [[dkim]] key signs for the domain of From", remedy)
+        });
     }
     if count(content, "List-Unsubscribe") > 0 {
         // Every signature of ours covers both fields where they are: see `authentication::signature`.
         findings.push(match signers {
+            [] if is_signed(content) => {
+                ONE_CLICK_SIGNED.unknown("the signature that is there is not checked", "see that it covers both fields")
+            }
             [] => ONE_CLICK_SIGNED.fail(
                 "nothing signs List-Unsubscribe and List-Unsubscribe-Post",
                 "add a [[dkim]] key for the domain of From: its signature covers both",
@@ -44,6 +54,11 @@ pub(super) fn examine(content: &[u8], signers: &[Signer]) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Whether somebody has signed it already.
+pub(super) fn is_signed(content: &[u8]) -> bool {
+    count(content, "DKIM-Signature") > 0
 }
 
 fn count(content: &[u8], name: &str) -> usize {

@@ -142,6 +142,9 @@ pub async fn examine(zone: &impl Zone, departure: &Departure<'_>) -> Vec<Finding
         findings.push(finding);
         signed.push((signer.domain(), state));
     }
+    if departure.signers.is_empty() && header::is_signed(departure.content) {
+        signed.push((&author, dmarc::State::Unknown));
+    }
     if departure.egress.is_empty() {
         let remedy = "name the addresses in a [[source]], or run this on the host that sends";
         findings.push(NO_EGRESS.unknown("no public address is known from which it leaves", remedy));

@@ -134,6 +134,10 @@ fn header_fields_are_counted_and_one_click_is_whole_or_wrong() {
     assert_eq!(verdict(&unsigned, "signed"), Verdict::Fail);
     assert_eq!(verdict(&unsigned, "one-click-signed"), Verdict::Fail);
     assert_eq!(verdict(&unsigned, "alignment"), Verdict::Pass, "SPF speaks for it");
+    let foreign = judged(&World::of(&[]), &format!("DKIM-Signature: v=1\r\n{BULK}"), None, &[]);
+    for id in ["signed", "one-click-signed", "alignment"] {
+        assert_eq!(verdict(&foreign, id), Verdict::Unknown, "{id}: another's signature is not checked");
+    }
 }
 
 #[test]
