@@ -162,7 +162,12 @@ impl Row {
                 0 => Content::Removed(reader.bytes()?.into()),
                 _ => return Err(Corrupt("a content is neither kept nor removed")),
             },
-            tagged: if version == 2 { Tagged::read(&mut reader)? } else { tagged },
+            // Version 2 knew no origins, and [`visit`] does not read so far.
+            tagged: if version == 2 {
+                Tagged { origin: Origin::default(), ..Tagged::read(&mut reader)? }
+            } else {
+                tagged
+            },
         };
         reader.end()?;
         Ok(row)
