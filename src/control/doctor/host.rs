@@ -55,7 +55,11 @@ fn data_directory(directory: &Path) -> Finding {
     let disk = match disk::measure(there) {
         Ok(disk) => disk,
         Err(why) => {
-            return error(format!("{} cannot be written: {why}", there.display()), "give it to Ringpost's user");
+            let remedy = match why.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room, or mount a larger disk there",
+                _ => "give it to Ringpost's user",
+            };
+            return error(format!("{} cannot be written: {why}", there.display()), remedy);
         }
     };
     let (free_mib, flush_ms) = (disk.free_bytes >> 20, disk.flush.as_secs_f64() * 1e3);
@@ -71,7 +75,7 @@ fn data_directory(directory: &Path) -> Finding {
         ),
         Kind::Disk if disk.free_bytes < FREE_BYTES_MIN => error(
             format!("{shown} has {free_mib} MiB left: when they are used, new mail gets 452"),
-            "make room, or set data_dir to a larger disk",
+            "make room, or mount a larger disk there",
         ),
         Kind::Disk if disk.flush > FLUSH_MAX => warning(
             format!("a flush of {shown} takes {flush_ms:.1} ms, and every 250 waits for one"),
