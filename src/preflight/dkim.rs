@@ -1,4 +1,4 @@
-//! [pure] What a TXT record says of a key that signs (RFC 6376 §3.6.1).
+//! What a TXT record says of a key that signs (RFC 6376 §3.6.1). Pure.
 
 use super::dmarc::State;
 use super::{Finding, Kind, Rule, Zone};

@@ -1,4 +1,4 @@
-//! [pure] DMARC (RFC 7489): whether a policy is published, and whether SPF or DKIM speaks for the domain of From.
+//! DMARC (RFC 7489): whether a policy is published, and whether SPF or DKIM speaks for the domain of From. Pure.
 //!
 //! Where an organization's domain ends is known from DNS alone: at the topmost name above From's, of two labels or more, that
 //! publishes a policy; where none does, at From's own. So nobody is taken for aligned because of a list that has grown old.

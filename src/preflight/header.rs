@@ -1,4 +1,4 @@
-//! [pure] Rules on the header: the fields that must be there, and unsubscribing with one click.
+//! Rules on the header: the fields that must be there, and unsubscribing with one click. Pure.
 
 use super::{Finding, Rule};
 use crate::authentication::Signer;

@@ -1,4 +1,4 @@
-//! [pure] The way back: from an address to its name and from there to the address (forward-confirmed reverse DNS).
+//! The way back: from an address to its name and from there to the address (forward-confirmed reverse DNS). Pure.
 
 use std::net::IpAddr;
 

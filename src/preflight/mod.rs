@@ -1,4 +1,4 @@
-//! [pure] Pre-flight: what the rules of large receivers for bulk mail make of a message, before it is sent.
+//! Pre-flight: what the rules of large receivers for bulk mail make of a message, before it is sent. Pure.
 //!
 //! Owns: the rules, each with an id, its source and the words for it: on the header ([`header`]), SPF ([`spf`]), DKIM
 //! ([`dkim`]), DMARC and alignment ([`dmarc`]), the way back from the source address ([`host`]).

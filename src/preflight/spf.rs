@@ -1,4 +1,4 @@
-//! [pure] SPF (RFC 7208): what a domain says of an address that sends for it.
+//! SPF (RFC 7208): what a domain says of an address that sends for it. Pure.
 //!
 //! Limits: [`LOOKUPS_MAX`] terms that ask DNS, [`VOIDS_MAX`] of them without an answer, [`HOSTS_MAX`] hosts of an `mx`
 //! (RFC 7208 §4.6.4). `ptr`, `exists` and macros depend on what only a receiver knows: where one of them decides, the

@@ -1,4 +1,4 @@
-//! [pure] The frame: a header of [`HEADER_BYTES`], the payload, zeros up to the next multiple of [`ALIGNMENT`].
+//! The frame: a header of [`HEADER_BYTES`], the payload, zeros up to the next multiple of [`ALIGNMENT`]. Pure.
 //!
 //! | bytes | what it is |
 //! |---|---|
