@@ -1,10 +1,10 @@
 //! `ringpost preflight` asks a real DNS server what receivers will ask about a message.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use crate::harness::dns::Dns;
-use crate::harness::{binary, free_address, output};
+use crate::harness::{binary, dkim_key, free_address};
 
 /// An address that is nobody's (RFC 5737).
 const ADDRESS: &str = "198.51.100.7";
@@ -24,9 +24,7 @@ struct Host {
 impl Host {
     fn new() -> Host {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new(binary("ringpost"));
-        command.args(["dkim", "generate", "a.test", "--selector", "s1", "--algorithm", "ed25519"]);
-        let record = output(command.current_dir(folder.path()).stderr(Stdio::null()));
+        let record = dkim_key(folder.path(), "a.test", "s1", "ed25519");
         Host { folder, record }
     }
 

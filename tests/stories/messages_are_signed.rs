@@ -11,17 +11,10 @@ use crate::harness::dns::Dns;
 use crate::harness::mailbox::Mailbox;
 use crate::harness::server::{Server, Setup};
 use crate::harness::smtp::Client;
-use crate::harness::{binary, full, output};
+use crate::harness::{binary, dkim_key, full, output};
 
 /// How large a huge message is; in the long form as large as one may be.
 const HUGE_BYTES: [usize; 2] = [3 << 20, 49 << 20];
-
-/// Makes a key with the command that administrators use; gives the record to publish.
-fn generate(folder: &Path, domain: &str, selector: &str, algorithm: &str) -> String {
-    let mut command = Command::new(binary("ringpost"));
-    command.args(["dkim", "generate", domain, "--selector", selector, "--algorithm", algorithm]);
-    output(command.current_dir(folder).stderr(Stdio::null()))
-}
 
 /// The section that names a key; it also signs for subdomains.
 fn section(folder: &Path, domain: &str, selector: &str) -> String {
@@ -128,7 +121,7 @@ fn verdicts(dns: &Dns, message: &[u8]) -> Vec<Verdict> {
 fn and_three_verifiers_agree_on_odd_messages() {
     let keys = tempfile::tempdir().expect("a folder");
     let records =
-        generate(keys.path(), "accept.test", "r1", "rsa") + &generate(keys.path(), "accept.test", "e1", "ed25519");
+        dkim_key(keys.path(), "accept.test", "r1", "rsa") + &dkim_key(keys.path(), "accept.test", "e1", "ed25519");
     let dns = Dns::start_for_the_system(&records);
     let mailbox = Mailbox::open();
     mailbox.offer(&["8BITMIME", "SIZE 52428800"]);
@@ -155,7 +148,7 @@ fn and_three_verifiers_agree_on_odd_messages() {
 fn and_whoever_changes_or_adds_something_is_found_out() {
     let keys = tempfile::tempdir().expect("a folder");
     let records =
-        generate(keys.path(), "accept.test", "r1", "rsa") + &generate(keys.path(), "accept.test", "e1", "ed25519");
+        dkim_key(keys.path(), "accept.test", "r1", "rsa") + &dkim_key(keys.path(), "accept.test", "e1", "ed25519");
     let dns = Dns::start_for_the_system(&records);
     let mailbox = Mailbox::open();
     let more = section(keys.path(), "accept.test", "r1") + &section(keys.path(), "accept.test", "e1");
@@ -198,8 +191,8 @@ fn and_whoever_changes_or_adds_something_is_found_out() {
 #[test]
 fn with_keys_that_are_exchanged_while_it_runs() {
     let keys = tempfile::tempdir().expect("a folder");
-    generate(keys.path(), "accept.test", "old", "ed25519");
-    generate(keys.path(), "accept.test", "new", "ed25519");
+    dkim_key(keys.path(), "accept.test", "old", "ed25519");
+    dkim_key(keys.path(), "accept.test", "new", "ed25519");
     let mailbox = Mailbox::open();
     let old = section(keys.path(), "accept.test", "old");
     let server = Server::start(&Setup { more: old.clone(), ..Setup::relay_to(mailbox.address) });

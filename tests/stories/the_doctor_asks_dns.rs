@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::harness::dns::Dns;
-use crate::harness::{binary, free_address, output};
+use crate::harness::{binary, dkim_key, free_address, output};
 
 /// An address that is nobody's, so that no host of a test has it (RFC 5737).
 const ADDRESS: &str = "198.51.100.7";
@@ -23,7 +23,7 @@ struct Host {
 impl Host {
     fn new() -> Host {
         let folder = tempfile::tempdir().expect("a folder");
-        let record = generate(folder.path(), "s1");
+        let record = dkim_key(folder.path(), "a.test", "s1", "ed25519");
         Host { folder, record }
     }
 
@@ -80,12 +80,6 @@ impl Host {
     }
 }
 
-fn generate(folder: &Path, selector: &str) -> String {
-    let mut command = Command::new(binary("ringpost"));
-    command.args(["dkim", "generate", "a.test", "--selector", selector, "--algorithm", "ed25519"]);
-    output(command.current_dir(folder).stderr(Stdio::null()))
-}
-
 fn hashed() -> String {
     let mut command = Command::new("sh");
     command.args(["-c", "echo secret | \"$0\" account hash"]).arg(binary("ringpost"));
@@ -123,8 +117,8 @@ fn and_tells_what_is_wrong_with_the_record_to_publish() {
     let host = Host::new();
     let roots = host.certify(false);
     let other = tempfile::tempdir().expect("a folder");
-    let another = generate(other.path(), "s1");
-    generate(host.folder.path(), "s2");
+    let another = dkim_key(other.path(), "a.test", "s1", "ed25519");
+    dkim_key(host.folder.path(), "a.test", "s2", "ed25519");
     let zone = format!("mta A {ADDRESS}\na TXT \"v=spf1 ip4:192.0.2.1 -all\"\n{another}");
     let dns = Dns::start_with_reverse(&zone, REVERSE, "7 PTR other.test.\n");
     let second = "[[dkim]]\ndomain = \"a.test\"\nselector = \"s2\"\nprivate_key = \"s2.a.test.pem\"\n";

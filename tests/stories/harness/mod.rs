@@ -15,7 +15,7 @@ pub mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,13 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Makes a DKIM key with the command that administrators use, as `SELECTOR.DOMAIN.pem`; gives the record to publish.
+pub fn dkim_key(folder: &Path, domain: &str, selector: &str, algorithm: &str) -> String {
+    let mut command = Command::new(binary("ringpost"));
+    command.args(["dkim", "generate", domain, "--selector", selector, "--algorithm", algorithm]);
+    output(command.current_dir(folder).stderr(Stdio::null()))
 }
 
 /// A program's output; fails the story if the program failed.
