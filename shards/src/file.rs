@@ -1,6 +1,7 @@
 //! Files: the narrow seam between the journal and the disk, real or simulated.
 //!
-//! Owns: the system calls on directories and files, each off the reactor's thread. Never: what the bytes mean.
+//! Owns: the system calls on directories and files, off the reactor's thread wherever they may wait. Never: what the bytes
+//! mean.
 //! A write is durable when [`File::write_synced`] returns; a file's name is durable after [`Directory::sync`].
 //! Whole blocks are written around the page cache where the file system can (`O_DIRECT`), as filling and appending do
 //! not read back what they write: copying it there costs more than all else that accepting a message takes. Reads and
@@ -24,6 +25,10 @@ use crate::sim::disk;
 
 /// Bytes of one step of zero-filling a new file.
 const FILL_BYTES: usize = 1024 * 1024;
+
+/// Bytes up to which a read first tries what the page cache holds, without waiting and on the reactor's own thread: a thread
+/// of its own costs more than to copy so much.
+const CACHED_READ_BYTES_MAX: usize = 256 * 1024;
 
 /// A directory that exists; a cheap handle.
 #[derive(Clone)]
@@ -183,6 +188,9 @@ impl File {
     pub async fn read(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
         match &self.0 {
             FileKind::Ring { reactor, file } => {
+                if let Some(cached) = read_cached(&file.file, offset, bytes) {
+                    return Ok(cached);
+                }
                 let file = file.clone();
                 reactor.blocking(move || read(&file.file, offset, bytes)).await
             }
@@ -309,6 +317,19 @@ fn fill(real: &Real, offset: u64, zeros: &[u8]) -> io::Result<()> {
         // It paces only; what counts is the flush at the end, which reports every other failure.
         _ => Ok(()),
     }
+}
+
+/// All of `bytes` from `offset` if that is in the page cache; never waits for the disk.
+fn read_cached(file: &std::fs::File, offset: u64, bytes: usize) -> Option<Vec<u8>> {
+    if bytes > CACHED_READ_BYTES_MAX {
+        return None;
+    }
+    let mut buffer = vec![0; bytes];
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: bytes };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `buffer`, which outlives the call.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, offset as i64, libc::RWF_NOWAIT) };
+    // What is not all there, or not to be had in this way, is read in the ordinary one, which tells errors too.
+    (usize::try_from(read) == Ok(bytes)).then_some(buffer)
 }
 
 fn read(file: &std::fs::File, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
