@@ -12,6 +12,19 @@ use std::time::Duration;
 /// Most bytes that one [`Stream::receive`] gives.
 pub const RECEIVE_BYTES_MAX: usize = 16 * 1024;
 
+/// What an operator can do where there was no socket to be had, because this process or its host is out of them; `None`:
+/// that is not what the error says.
+pub fn exhausted(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::EMFILE => {
+            "set a larger LimitNOFILE in the systemd unit, or `nofile` in /etc/security/limits.conf, or allow fewer connections"
+        }
+        libc::ENFILE => "set a larger `sysctl fs.file-max`: the whole host is out of open files",
+        libc::ENOBUFS | libc::ENOMEM => "add memory, or allow fewer connections: the host has none left for sockets",
+        _ => return None,
+    })
+}
+
 /// A listening socket of one shard.
 pub struct Listener(pub(crate) listener::Backend);
 
@@ -24,8 +37,9 @@ pub(crate) mod listener {
 }
 
 impl Listener {
-    /// The next connection. Errors that belong to one connection (reset before accept, out of descriptors) are
-    /// retried inside with a pause; an error returned here is the listener's end.
+    /// The next connection. Errors that belong to one connection (reset before accept) are passed over. Where
+    /// descriptors or memory ran out ([`exhausted`]), it pauses, so that others can let go, and says so: ask again. Any other
+    /// error is the listener's end.
     pub async fn accept(&self) -> io::Result<Stream> {
         Ok(Stream(match &self.0 {
             listener::Backend::Ring(ring) => stream::Backend::Ring(ring.accept().await?),

@@ -95,7 +95,7 @@ fn judge(facts: &Facts, needs: Needs) -> Vec<Finding> {
         ),
     });
     let files = (facts.files_max < needs.files).then(|| Finding {
-        fatal: false,
+        fatal: facts.files_max < OTHER_FILES,
         problem: format!("{} files may be open, and all allowed connections need {}", facts.files_max, needs.files),
         remedy: format!(
             "set LimitNOFILE={} in the systemd unit, or `nofile` in /etc/security/limits.conf, or allow fewer connections",
@@ -208,6 +208,8 @@ mod tests {
         let [locked, files] = &judge(&small, NEEDS)[..] else { panic!("two findings") };
         assert!(locked.fatal && locked.problem.contains("64 KiB") && locked.remedy.contains("1048576"));
         assert!(!files.fatal && files.problem.contains("1024") && files.remedy.contains("10256"));
+        let [files] = &judge(&Facts { files_max: 255, ..SOUND }, NEEDS)[..] else { panic!("one finding") };
+        assert!(files.fatal, "there are not enough for the queue itself");
     }
 
     #[test]

@@ -39,9 +39,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
-use shards::net::{Listener, Stream};
+use shards::net::{Listener, Stream, exhausted};
 use shards::passed::Passed;
-use shards::{Reactor, Task};
+use shards::{Instant, Reactor, Task};
 
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
@@ -62,6 +62,8 @@ use sign::Signing;
 
 /// Bad commands that end a session.
 const ERRORS_MAX: u32 = 20;
+/// How often it is said of a listener that there are no sockets for its connections.
+const EXHAUSTED_TOLD: Duration = Duration::from_secs(60);
 
 /// One shard's inbound side; a cheap handle.
 #[derive(Clone)]
@@ -246,7 +248,8 @@ impl Inbound {
 
     /// Accepts until the shard drains or the listener ends. Whoever was accepted by then is let in: it came in time.
     async fn serve(self, socket: Listener, configured: SocketAddr) {
-        while let Some(stream) = self.accept(&socket, configured).await {
+        let mut told = None;
+        while let Some(stream) = self.accept(&socket, configured, &mut told).await {
             self.admit(stream, configured);
         }
         for stream in socket.stop().await {
@@ -254,17 +257,26 @@ impl Inbound {
         }
     }
 
-    /// The next connection, while there are to be more.
-    async fn accept(&self, socket: &Listener, configured: SocketAddr) -> Option<Stream> {
-        let accept = pin!(socket.accept());
-        match select(accept, self.0.stopped.clone()).await {
-            Either::Left((Ok(stream), _)) => Some(stream),
-            Either::Left((Err(error), _)) => {
+    /// The next connection, while there are to be more. `told` is when it was last said that there are no sockets for them.
+    async fn accept(&self, socket: &Listener, configured: SocketAddr, told: &mut Option<Instant>) -> Option<Stream> {
+        loop {
+            let accept = pin!(socket.accept());
+            let error = match select(accept, self.0.stopped.clone()).await {
+                Either::Left((Ok(stream), _)) => return Some(stream),
+                Either::Left((Err(error), _)) => error,
+                Either::Right(_) => return None,
+            };
+            let Some(remedy) = exhausted(&error) else {
                 let why = format!("{configured} takes no more connections: {error}");
                 self.0.log.emit(&Event::Trouble(&why));
-                None
+                return None;
+            };
+            let now = self.0.reactor.now();
+            if told.is_none_or(|told| now.since(told) >= EXHAUSTED_TOLD) {
+                *told = Some(now);
+                let why = format!("{configured}: whoever connects must wait: {error}: {remedy}");
+                self.0.log.emit(&Event::Trouble(&why));
             }
-            Either::Right(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shards::net::exhausted;
 use shards::tls::Connection;
 use shards::{Instant, Reactor};
 
@@ -320,12 +321,29 @@ struct Remote<'a> {
     budgets: &'a Budgets,
 }
 
-/// Why a connection did not come about: an address that is not ours, or all ports of which are in use, is our own trouble.
+/// Why a connection did not come about: an address that is not ours or all ports of which are in use, or the lack of
+/// sockets, is our own trouble.
 fn obstacle_of(error: &io::Error, source: &Source, address: Option<IpAddr>) -> Obstacle {
+    if let Some(remedy) = exhausted(error) {
+        return Obstacle::Source(format!("there is no socket for a connection: {error}: {remedy}").into());
+    }
     match (address, error.kind()) {
         (Some(address), ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse) => Obstacle::Source(
             format!("the source {}: its address {address} cannot be used: {}", source.name, why(error)).into(),
         ),
         _ => Obstacle::Lost(Phase::Connect, why(error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lack_of_sockets_is_our_own_trouble_and_tells_the_remedy() {
+        let of = |errno| obstacle_of(&io::Error::from_raw_os_error(errno), &Source::default(), None);
+        let Obstacle::Source(why) = of(libc::EMFILE) else { panic!("it is laid at the destination's door") };
+        assert!(why.contains("Too many open files") && why.contains("LimitNOFILE"), "{why}");
+        assert!(matches!(of(libc::ECONNREFUSED), Obstacle::Lost(Phase::Connect, _)));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use ringpost::smtp::envelope::Envelope;
-use shards::net::Listener;
+use shards::net::{Listener, exhausted};
 use shards::{Reactor, Task};
 
 use super::Shared;
@@ -111,7 +111,12 @@ fn listen(reactor: &Reactor, shared: &Shared) -> io::Result<Vec<Listener>> {
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener) {
-    while let Ok(stream) = listener.accept().await {
+    loop {
+        let stream = match listener.accept().await {
+            Ok(stream) => stream,
+            Err(error) if exhausted(&error).is_some() => continue,
+            Err(_) => return,
+        };
         let connection = shard.clone();
         connection.counts.borrow_mut().connections += 1;
         connection.connections.set(connection.connections.get() + 1);

@@ -10,9 +10,10 @@ use socket2::Socket;
 
 use super::net::Slot;
 use super::{Handle, Shard, Stream, socket, steering};
+use crate::net::exhausted;
 use crate::passed::{self, Passed, Share};
 
-/// Pause before the next accept when descriptors or memory ran out: others must let go first.
+/// Pause after an accept for which descriptors or memory ran out: others must let go first.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket of one shard.
@@ -56,7 +57,10 @@ impl Listener {
                 Ok(stream) => return Ok(stream),
                 Err(error) => match trouble(&error) {
                     Trouble::Connection => {}
-                    Trouble::Exhausted => self.shard.sleep(EXHAUSTED_PAUSE).await,
+                    Trouble::Exhausted => {
+                        self.shard.sleep(EXHAUSTED_PAUSE).await;
+                        return Err(error);
+                    }
                     Trouble::Listener => return Err(error),
                 },
             }
@@ -100,7 +104,7 @@ impl Drop for Listener {
 /// As accept(2) tells them apart: errors already pending on the new connection come out of accept on Linux.
 fn trouble(error: &io::Error) -> Trouble {
     match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Trouble::Exhausted,
+        _ if exhausted(error).is_some() => Trouble::Exhausted,
         Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) | None => Trouble::Listener,
         Some(_) => Trouble::Connection,
     }
