@@ -1,5 +1,6 @@
 //! What the configuration takes from the machine: its name, and the credentials of its service manager.
 
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::read::text;
@@ -35,16 +36,48 @@ fn full_name<'a>(short: &'a str, hosts: &'a str) -> &'a str {
 /// path like any other.
 pub(super) fn secret(base_dir: &Path) -> impl for<'a, 't> Fn(&'a toml::de::DeValue<'t>) -> Result<PathBuf, String> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let keys = base_dir.join("keys");
     move |value| {
         let path = super::validate::path(base_dir)(value)?;
-        let found = text(|written| Ok(credentials.as_deref().and_then(|folder| credential(folder, written))))(value)?;
-        Ok(found.unwrap_or(path))
+        let Some(credentials) = &credentials else { return Ok(path) };
+        text(|written| match credential(credentials, written) {
+            Some(found) => Ok(found),
+            None if is_denied(&path) => Err(not_handed_over(written, &keys)),
+            None => Ok(path.clone()),
+        })(value)
     }
 }
 
 fn credential(credentials: &Path, written: &str) -> Option<PathBuf> {
     let path = credentials.join(written.trim_start_matches("./").replace('/', "_"));
     (!written.starts_with('/') && path.is_file()).then_some(path)
+}
+
+/// Whether a file, or the way to it, is for others only: where that is so, one that is missing looks the same.
+fn is_denied(path: &Path) -> bool {
+    std::fs::File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// What a service is told of a secret that it needs and does not get.
+fn not_handed_over(written: &str, keys: &Path) -> String {
+    let name = Path::new(written).file_name().unwrap_or_default().display();
+    format!(
+        "`{written}` may not be read by the service's user, and systemd has not handed it over: it hands over what lies in \
+         {keys} when the service starts. Put the file there, name it \"keys/{name}\" here, and restart the service",
+        keys = keys.display()
+    )
+}
+
+/// Why a file cannot be read: for people, with what to do where it is there and for others.
+pub fn unreadable(error: &Error) -> String {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => {
+            ": the user that runs this may not read it. Run the command as root; a service is handed what lies in keys/ beside its \
+             configuration, by the name \"keys/FILE\""
+        }
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }
 
 #[cfg(test)]
@@ -76,5 +109,19 @@ mod tests {
         assert_eq!(credential(folder.path(), "./keys/tls.key"), Some(key));
         assert_eq!(credential(folder.path(), "keys/other"), None);
         assert_eq!(credential(folder.path(), "/keys/tls.key"), None);
+    }
+
+    #[test]
+    fn what_the_service_is_not_given_is_told_with_the_way_to_it() {
+        let told = not_handed_over("keys/tls.key", Path::new("/etc/ringpost/keys"));
+        assert!(
+            told.starts_with("`keys/tls.key` may not be read") && told.contains("in /etc/ringpost/keys when"),
+            "{told}"
+        );
+        let told = not_handed_over("/etc/letsencrypt/live/mta/privkey.pem", Path::new("/etc/ringpost/keys"));
+        assert!(told.contains("name it \"keys/privkey.pem\" here, and restart"), "{told}");
+        assert!(unreadable(&ErrorKind::PermissionDenied.into()).contains("Run the command as root"));
+        assert_eq!(unreadable(&ErrorKind::NotFound.into()), Error::from(ErrorKind::NotFound).to_string());
+        assert!(!is_denied(Path::new("/nowhere/at/all")), "it is missing, which can be said as it is");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: what `ringpost.toml` may say, its defaults, and the words for its mistakes. `read` walks the document and knows
 //! lines; `units` reads single values; `validate` knows the keys and what contradicts what.
-//! Never: opens the files that the configuration names (start-up does), or changes after it was read: a reload makes a
+//! Never: reads the files that the configuration names (start-up does), or changes after it was read: a reload makes a
 //! whole new one.
 //!
 //! Unknown keys, wrong types, bad addresses and contradictions are errors. What is here is valid: nothing above checks
@@ -33,6 +33,7 @@ pub use dkim::Dkim;
 pub use egress::{Pool, Source, Standard};
 pub use limit::{Limit, Provider};
 pub use log::Log;
+pub use machine::unreadable;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
 pub use webhook::Webhook;
@@ -358,7 +359,8 @@ impl Config {
     /// Reads and validates `file`; every mistake at once, in the order of the lines.
     pub fn load(file: &Path) -> Result<Arc<Config>, Vec<Mistake>> {
         let of_file = |text: String| vec![Mistake { line: 0, text }];
-        let text = std::fs::read_to_string(file).map_err(|error| of_file(format!("cannot be read: {error}")))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| of_file(format!("cannot be read: {}", unreadable(&error))))?;
         let absolute = std::path::absolute(file).map_err(|error| of_file(format!("cannot be found: {error}")))?;
         let base_dir = absolute.parent().unwrap_or(Path::new("/"));
         Config::parse(&text, base_dir).map(Arc::new)

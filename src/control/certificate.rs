@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use shards::Timestamp;
 use shards::tls::{TlsError, Validity, validities};
 
-use crate::config::{Config, TlsFiles};
+use crate::config::{Config, TlsFiles, unreadable};
 use crate::crossing::Certificate;
 
 /// A certificate that is valid no longer than this should be renewed by now.
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// It cannot be read.
-    #[error("{0}: {1}")]
+    #[error("{0}: {why}", why = unreadable(.1))]
     Unreadable(PathBuf, std::io::Error),
     /// They do not belong together, or are of no kind that TLS can use.
     #[error("{0} with {1}: {2}")]

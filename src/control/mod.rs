@@ -20,6 +20,7 @@ pub mod journal;
 pub mod log;
 pub mod lookup;
 pub mod notify;
+pub mod ports;
 pub mod preflight;
 pub mod reload;
 pub mod resolver;

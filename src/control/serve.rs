@@ -3,7 +3,7 @@
 //! Start: probe the host → claim the data directory → read what is needed from disk → bind the control plane → start the
 //! shards → wait until each listens. Stop: tell the shards to drain → wait until each has flushed.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crossbeam::atomic::AtomicCell;
 use futures::channel::mpsc as channel;
 use shards::mesh::{Port, mesh};
 use shards::passed::{self, Passed};
+use shards::probe::Finding;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -26,11 +27,11 @@ use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, reload, resolver, return_path, signing, socket, sts, vital};
+use super::{certificate, clock, ports, reload, resolver, return_path, signing, socket, sts, vital};
 use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
-use crate::config::{Config, Listener, Mistake};
+use crate::config::{Config, Mistake};
 use crate::crossing::{Certificate, Crossing, Quotas, Reload};
 use crate::dns::Query;
 use crate::events::log::Channel;
@@ -48,10 +49,6 @@ const DNS_QUESTIONS: usize = 1_024;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a shard may take beyond that, to flush.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a port may still be held by a process that is gone.
-const PORT_PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks at it.
-const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
 
@@ -163,9 +160,9 @@ fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
 /// The sockets that a service manager passed; the other listeners' addresses are free.
 fn passed_sockets(config: &Config) -> Result<Arc<[Passed]>, Failure> {
     let passed = passed::take(config.shards).map_err(|error| Failure::Failed(error.to_string()))?;
-    let is_passed = |listener: &&Listener| passed.iter().any(|passed| passed.address() == listener.address);
-    for listener in config.listeners.iter().filter(|listener| !is_passed(listener)) {
-        must_be_free(listener.address)?;
+    let addresses: Vec<SocketAddr> = passed.iter().map(Passed::address).collect();
+    for listener in config.listeners.iter().filter(|listener| !addresses.contains(&listener.address)) {
+        ports::must_be_free(listener.address, &addresses)?;
     }
     Ok(passed.into())
 }
@@ -184,41 +181,15 @@ fn complain_of_unused(passed: &[Passed], config: &Config, log: &Channel) {
     }
 }
 
-/// The shards listen with SO_REUSEPORT, with which two programs of one user can share a port and its connections
-/// unawares. So ask first without it.
-/// A process that was killed a moment ago may still hold it: the kernel takes a ring apart after its process is gone.
-pub(super) fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
-    let begin = clock::monotonic();
-    loop {
-        match std::net::TcpListener::bind(address) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Failure::Failed(format!(
-                    "{address}: ports below 1024 need a socket unit that passes them, or CAP_NET_BIND_SERVICE"
-                )));
-            }
-            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-                return Err(failed(&address.to_string(), &error));
-            }
-            Err(_) if begin.elapsed() < PORT_PATIENCE => clock::pause(PORT_PAUSE),
-            Err(_) => {
-                let port = address.port();
-                return Err(Failure::Failed(format!(
-                    "port {port} is taken ({address}): another program listens there; \
-                     `ss -ltnp 'sport = :{port}'` shows it"
-                )));
-            }
-        }
-    }
-}
-
 /// Says what the host lacks; goes on unless starting makes no sense.
 fn probe(config: &Config) -> Result<(), Failure> {
     let connections = config.delivery.connections_max as usize + config.limits.connections_per_address_max;
     let findings = shards::probe::probe(config.shards, connections * config.shards);
-    for finding in &findings {
-        let kind = if finding.fatal { "error" } else { "warning" };
-        eprintln!("ringpost: {kind}: {} {}", finding.problem, finding.remedy);
+    // A journal takes a line for an entry of its own; people read a remedy better below its problem.
+    let between = if std::io::stderr().is_terminal() { "\n         -> " } else { ": " };
+    for Finding { fatal, problem, remedy } in &findings {
+        let kind = if *fatal { "error" } else { "warning" };
+        eprintln!("ringpost: {kind}: {problem}{between}{remedy}");
     }
     if findings.iter().any(|finding| finding.fatal) {
         return Err(Failure::Failed("this host cannot run ringpost as it is: see above".into()));

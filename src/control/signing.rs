@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::authentication::{Key, Signer, Signers};
-use crate::config::{Config, Dkim, Mistake};
+use crate::config::{Config, Dkim, Mistake, unreadable};
 
 /// The largest file that is read as a key: an RSA key of 8192 bits is a tenth of it.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -41,7 +41,7 @@ pub fn load(section: &Dkim) -> Result<Signer, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let cannot = |error: std::io::Error| format!("cannot be read: {}", unreadable(&error));
     let file = File::open(path).map_err(cannot)?;
     let mode = file.metadata().map_err(cannot)?.permissions().mode();
     if mode & OF_OTHERS != 0 {

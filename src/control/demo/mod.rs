@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::commands::Failure;
+use super::ports;
 use super::serve::{self, Options};
 use crate::config::Config;
 use crate::events::Style;
@@ -38,7 +39,7 @@ pub struct Arguments {
 /// Runs the demo until it is told to stop.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for port in [IMPLICIT_PORT, STARTTLS_PORT, RELAY_PORT, CONSOLE_PORT] {
-        serve::must_be_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        ports::must_be_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &[])?;
     }
     let folder = Folder::make(arguments.data.as_deref())?;
     let destination = destination::start().map_err(|error| failed("the built-in destination", &error))?;
