@@ -1,4 +1,4 @@
-//! `ringpost doctor` asks a real DNS server what the world will ask: PTR, SPF, DKIM; and looks at the certificate as clients do.
+//! `ringpost doctor` asks a real DNS server what the world will ask of the host and its sources: PTR, SPF, DKIM; and looks at the certificate as clients do.
 
 use std::fs;
 use std::path::Path;
@@ -96,15 +96,19 @@ fn assert_says(said: &str, expected: &[&str]) {
 fn and_finds_everything_as_it_should_be() {
     let host = Host::new();
     let roots = host.certify(true);
-    let zone = format!("mta A {ADDRESS}\na TXT \"v=spf1 ip4:198.51.100.0/24 -all\"\n{}", host.record);
-    let dns = Dns::start_with_reverse(&zone, REVERSE, "7 PTR mta.test.\n");
-    let (said, _) = host.examined(&dns, "", &roots);
+    let zone =
+        format!("mta A {ADDRESS}\nout A 198.51.100.8\na TXT \"v=spf1 ip4:198.51.100.0/24 -all\"\n{}", host.record);
+    let dns = Dns::start_with_reverse(&zone, REVERSE, "7 PTR mta.test.\n8 PTR out.test.\n");
+    let source = "[[source]]\nname = \"out\"\naddresses = [\"198.51.100.8\"]\nehlo = \"out.test\"\n";
+    let (said, _) = host.examined(&dns, source, &roots);
     let file = host.folder.path().join("s1.a.test.pem");
     assert_says(
         &said,
         &[
             "ok       198.51.100.7 is called mta.test, and back",
             "ok       the SPF record of a.test names 198.51.100.7",
+            "ok       198.51.100.8 is called out.test, and back",
+            "ok       the SPF record of a.test names 198.51.100.8",
             &format!("ok       the DKIM record s1._domainkey.a.test publishes the key in {}", file.display()),
             "ok       the certificate is for mta.test",
             "ok       the certificate's chain ends at an authority that this system trusts",

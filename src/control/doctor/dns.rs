@@ -1,12 +1,12 @@
 //! What DNS says of this host: its name, the way back from its address, the SPF records of its senders, the keys that sign
 //! for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Finding, error, fine, warning};
 use crate::config::{Config, Dkim};
-use crate::control::lookup::{World, egress};
+use crate::control::lookup::{World, egress, is_public};
 use crate::control::signing;
 use crate::preflight::dkim::{self, Published, Says};
 use crate::preflight::host::{self, WayBack};
@@ -14,6 +14,8 @@ use crate::preflight::spf::{self, Outcome};
 
 /// Sender domains that are looked at.
 const DOMAINS_MAX: usize = 20;
+/// Addresses that are looked at.
+const ADDRESSES_MAX: usize = 40;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let looked = World::visit(config, async |world| look(world, config).await);
@@ -22,33 +24,31 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 
 async fn look(zone: &World, config: &Config) -> Vec<Finding> {
     let name = &*config.hostname;
+    let mut findings: Vec<Finding> = full_name(name).into_iter().collect();
     let own = match zone.addresses(name).await {
         Ok(own) => own,
         Err(why) => {
             let remedy = "set [dns] servers to resolvers that answer; without DNS nothing is delivered by MX";
-            return vec![error(format!("DNS does not answer: {why}"), remedy)];
+            findings.push(error(format!("DNS does not answer: {why}"), remedy));
+            return findings;
         }
     };
-    let mut findings = Vec::new();
-    if !name.contains('.') {
-        let remedy = "set [server] hostname to one like mta.example.org, or give this machine a full name";
-        findings.push(error(format!("the EHLO name {name} is not a full name: many receivers refuse it"), remedy));
-    } else if own.is_empty() {
+    if findings.is_empty() && own.is_empty() {
         let remedy = "add an A record for it, or set [server] hostname to a name that has one";
         findings.push(error(format!("the EHLO name {name} has no address: many receivers refuse it"), remedy));
     }
-    let egress = egress(&own);
+    let egress = seen(config, &own);
     if egress.is_empty() {
         findings.push(warning(
             "no public address of this host is known",
             "check PTR and SPF for the address that you send from",
         ));
     }
-    for address in &egress {
+    for (address, name) in &egress {
         findings.push(way_back(zone, *address, name).await);
     }
     for domain in sender_domains(config) {
-        for address in &egress {
+        for address in egress.keys() {
             findings.push(sender(zone, &domain, *address).await);
         }
     }
@@ -56,6 +56,24 @@ async fn look(zone: &World, config: &Config) -> Vec<Finding> {
         findings.push(key(zone, section).await);
     }
     findings
+}
+
+/// What is wrong with an EHLO name that is none of the DNS (RFC 5321 §2.3.5).
+fn full_name(name: &str) -> Option<Finding> {
+    let remedy = "set [server] hostname to one like mta.example.org, or give this machine a full name";
+    (!name.contains('.'))
+        .then(|| error(format!("the EHLO name {name} is not a full name: many receivers refuse it"), remedy))
+}
+
+/// The public addresses that mail comes from, each with its EHLO name: the host's, and those of its sources.
+fn seen<'a>(config: &'a Config, own: &[IpAddr]) -> BTreeMap<IpAddr, &'a str> {
+    let mut seen: BTreeMap<IpAddr, &str> =
+        egress(own).into_iter().map(|address| (address, &*config.hostname)).collect();
+    for source in config.pools.iter().flat_map(|pool| &pool.members).map(|member| &member.source) {
+        let name = source.ehlo.as_deref().unwrap_or(&config.hostname);
+        seen.extend(source.addresses.iter().filter(|address| is_public(**address)).map(|address| (*address, name)));
+    }
+    seen.into_iter().take(ADDRESSES_MAX).collect()
 }
 
 /// Receivers go from the address to its name (PTR) and from there back to the address.
@@ -127,4 +145,30 @@ fn sender_domains(config: &Config) -> Vec<String> {
     let senders = config.accounts.iter().flat_map(|account| &account.senders);
     let domains = senders.filter_map(|sender| sender.rsplit_once('@')).map(|(_, domain)| domain.to_owned());
     domains.collect::<BTreeSet<_>>().into_iter().take(DOMAINS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_dot_is_told_even_where_dns_does_not_answer() {
+        let config = |name: &str| {
+            let text = format!(
+                "[server]\nhostname = '{name}'\ndata_dir = 'data'\n[dns]\nservers = ['127.0.0.1:1']\n[[listener]]\n\
+                 kind = 'relay'\naddress = '127.0.0.1:2525'\ntls = 'off'\nnetworks = ['127.0.0.0/8']\n"
+            );
+            Config::parse(&text, std::path::Path::new("/")).expect("good")
+        };
+        let found = examine(&config("mta"));
+        let [Finding::Error(name, remedy), Finding::Error(dns, _)] = &found[..] else { panic!("{found:?}") };
+        assert!(
+            name.starts_with("the EHLO name mta is not a full name") && remedy.contains("[server] hostname"),
+            "{name}"
+        );
+        assert!(dns.starts_with("DNS does not answer"), "{dns}");
+        assert!(
+            matches!(&examine(&config("mta.test"))[..], [Finding::Error(dns, _)] if dns.starts_with("DNS does not"))
+        );
+    }
 }

@@ -1,16 +1,19 @@
-//! The host: kernel, limits, disk, clock, ports, and the files of secrets.
+//! The host: kernel, limits, disk, clock, ports, the addresses that mail leaves from, and the files of secrets.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use shards::probe;
 use shards::probe::disk::{self, Kind};
 
 use super::{Finding, chain, error, fine, warning};
 use crate::config::Config;
+use crate::control::ports::{self, Obstacle};
 use crate::control::socket;
 
 /// Less room than this fills up within an hour of trouble.
@@ -23,7 +26,8 @@ pub(super) fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     findings.extend(limits(config));
     findings.push(data_directory(&config.data_dir));
     findings.push(clock());
-    findings.extend(ports(config));
+    findings.extend(listeners(config));
+    findings.extend(sources(config));
     findings.extend(config.tls.iter().flat_map(|files| chain::examine(files, &config.hostname)));
     let key = config.tls.as_ref().map(|files| &files.private_key);
     let token = config.http.as_ref().map(|http| &http.token_file);
@@ -33,14 +37,17 @@ pub(super) fn examine(file: &Path, config: &Config) -> Vec<Finding> {
 }
 
 fn ring(config: &Config) -> Finding {
-    let fatal = shards::probe::probe(config.shards, 0).into_iter().find(|finding| finding.fatal);
+    let fatal = probe::probe(config.shards, 0).into_iter().find(|finding| finding.fatal);
     fatal.map_or_else(|| fine("io_uring works"), |finding| error(finding.problem, finding.remedy))
 }
 
-/// What is not fatal: [`ring`] has told the rest.
 fn limits(config: &Config) -> Vec<Finding> {
     let connections = config.delivery.connections_max as usize + config.limits.connections_per_address_max;
-    let found = shards::probe::probe(config.shards, connections * config.shards);
+    judged(probe::probe(config.shards, connections * config.shards))
+}
+
+/// What is not fatal: [`ring`] has told the rest.
+fn judged(found: Vec<probe::Finding>) -> Vec<Finding> {
     if found.is_empty() {
         return vec![fine("the limits of locked memory and open files suffice")];
     }
@@ -86,7 +93,7 @@ fn data_directory(directory: &Path) -> Finding {
 }
 
 fn clock() -> Finding {
-    if shards::probe::clock_is_synchronised() {
+    if probe::clock_is_synchronised() {
         return fine("the clock follows a time server");
     }
     warning(
@@ -95,7 +102,7 @@ fn clock() -> Finding {
     )
 }
 
-fn ports(config: &Config) -> Vec<Finding> {
+fn listeners(config: &Config) -> Vec<Finding> {
     if UnixStream::connect(socket::path(&config.data_dir)).is_ok() {
         return vec![fine("ringpost runs, so its ports are its own")];
     }
@@ -104,19 +111,49 @@ fn ports(config: &Config) -> Vec<Finding> {
 
 fn port(address: SocketAddr) -> Finding {
     let number = address.port();
-    match TcpListener::bind(address) {
-        Ok(_) => fine(format!("{address} is free")),
-        Err(why) if why.kind() == ErrorKind::AddrInUse => warning(
+    match ports::look(address, &[]) {
+        Ok(()) => fine(format!("{address} is free")),
+        Err(Obstacle::Taken) => warning(
             format!("{address} is taken"),
             format!(
                 "right where `systemctl list-sockets` shows a socket of Ringpost; else `ss -ltnp 'sport = :{number}'` shows whose it is"
             ),
         ),
-        Err(why) if why.kind() == ErrorKind::PermissionDenied => warning(
+        Err(Obstacle::Forbidden) => warning(
             format!("{address} may not be listened on by this user"),
             "right where a socket unit passes it; else give the service CAP_NET_BIND_SERVICE",
         ),
-        Err(why) => error(format!("{address} cannot be listened on: {why}"), "write an address of this host"),
+        Err(Obstacle::Other(why)) => {
+            error(format!("{address} cannot be listened on: {why}"), "write an address of this host")
+        }
+    }
+}
+
+/// Whether the addresses that mail is to leave from are this host's; a proxy has its own.
+fn sources(config: &Config) -> Vec<Finding> {
+    let members = config.pools.iter().flat_map(|pool| &pool.members).map(|member| &*member.source);
+    let own: BTreeSet<(&str, IpAddr)> = members
+        .filter(|source| source.proxy.is_none())
+        .flat_map(|source| source.addresses.iter().map(|address| (&*source.name, *address)))
+        .collect();
+    own.into_iter().map(|(name, address)| source(name, address)).collect()
+}
+
+fn source(name: &str, address: IpAddr) -> Finding {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => fine(format!("the source {name} has its address {address} on this host")),
+        Err(why) if why.kind() == ErrorKind::AddrNotAvailable => error(
+            format!("the source {name}: {address} is no address of this host, so nothing leaves from it"),
+            format!(
+                "add it to this host's network configuration (until a reboot: `ip address add {address}/{} dev INTERFACE`), or \
+                 write one that `ip address` shows",
+                if address.is_ipv4() { 32 } else { 128 }
+            ),
+        ),
+        Err(why) => error(
+            format!("the source {name}: {address} cannot be sent from: {why}"),
+            "write an address in [[source]] that `ip address` shows",
+        ),
     }
 }
 
@@ -130,6 +167,8 @@ fn private(path: &Path) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -140,6 +179,32 @@ mod tests {
         drop(taken);
         assert_eq!(port(address), Finding::Fine(format!("{address} is free")));
         assert!(matches!(port("192.0.2.1:25".parse().expect("an address")), Finding::Error(..)));
+    }
+
+    #[test]
+    fn limits_suffice_or_each_that_does_not_is_told_with_its_remedy() {
+        assert_eq!(judged(Vec::new()), [fine("the limits of locked memory and open files suffice")]);
+        let found = |fatal| probe::Finding { fatal, problem: "too few".into(), remedy: "raise it".into() };
+        assert_eq!(judged(vec![found(true), found(false)]), [warning("too few", "raise it")]);
+        assert_eq!(judged(vec![found(true)]), [], "`ring` tells it, and they do not suffice");
+    }
+
+    #[test]
+    fn every_address_of_a_source_is_on_this_host_or_told() {
+        let text = "[server]\nhostname = 'mta.test'\ndata_dir = 'data'\n[[listener]]\nkind = 'relay'\n\
+                    address = '127.0.0.1:2525'\ntls = 'off'\nnetworks = ['127.0.0.0/8']\n\
+                    [[source]]\nname = 'here'\naddresses = ['127.0.0.9']\n\
+                    [[source]]\nname = 'afar'\naddresses = ['192.0.2.1', '2001:db8::1']\n\
+                    [[source]]\nname = 'behind'\naddresses = ['192.0.2.2']\nproxy = '127.0.0.1:1'\n\
+                    [[pool]]\nname = 'both'\nsources = [{ source = 'here', weight = 1 }, { source = 'afar', weight = 1 }]\n";
+        let config = Config::parse(text, Path::new("/")).expect("good");
+        let found: Vec<String> = sources(&config).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 3, "each once, and none behind a proxy: {found:?}");
+        assert!(found[2].starts_with("ok       the source here has its address 127.0.0.9"), "{found:?}");
+        for (line, command) in [(&found[0], "ip address add 192.0.2.1/32 dev"), (&found[1], "add 2001:db8::1/128 dev")]
+        {
+            assert!(line.starts_with("error    the source afar: ") && line.contains(command), "{line}");
+        }
     }
 
     #[test]
