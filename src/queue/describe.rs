@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use shards::Timestamp;
 
 use super::MessageId;
-use super::open::UNCERTAIN_RULE;
+use super::open::is_uncertain;
 use super::row::{Entry, Row, timestamp};
 use super::webhook::{Event, EventId};
 use crate::bounce::classify::Action;
@@ -243,7 +243,7 @@ fn add_said(object: &mut Value, state: State, said: &Said) {
     object["action"] = action.name().into();
     if let Some(reason) = &said.reason {
         object["category"] = reason.category.name().into();
-        if *reason.rule == *UNCERTAIN_RULE {
+        if is_uncertain(said) {
             object["uncertain"] = true.into();
         }
         object["rule"] = (*reason.rule).into();

@@ -34,7 +34,7 @@ pub(super) const JOURNAL: Options =
 pub struct Claim(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
 
 /// The rule that says of a recipient that a crash left it uncertain.
-pub(super) const UNCERTAIN_RULE: &str = "crash";
+const UNCERTAIN_RULE: &str = "crash";
 
 impl Claim {
     /// Creates `config.data_dir` where it is missing and locks it, before any shard starts. Refuses a directory that a later
@@ -176,6 +176,11 @@ fn uncertain(standing: &Standing, policy: Uncertain, now_s: u32) -> Standing {
     };
     let state = if policy == Uncertain::Hold { At::Held } else { standing.state };
     Standing { state, last: Some(said), ..*standing }
+}
+
+/// Whether a crash was the last that is known of a delivery.
+pub(super) fn is_uncertain(last: &Said) -> bool {
+    last.reason.as_ref().is_some_and(|reason| *reason.rule == *UNCERTAIN_RULE)
 }
 
 /// Reads a partition: the index once, then the journal from the position that it covers. The number of frames is third.

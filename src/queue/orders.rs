@@ -9,6 +9,7 @@ use super::alter::Alter;
 use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
 pub use super::lane::Scope;
+use super::open::is_uncertain;
 use super::ready::Ready;
 use super::row::{Content, Entry, Row, domain_of};
 use super::rows::Page;
@@ -56,15 +57,18 @@ pub enum StateWanted {
     Deferred,
     /// Held by an operator.
     Held,
+    /// Due or held, and uncertain: a crash came when they were on their way, and nothing was said since.
+    Uncertain,
 }
 
 impl StateWanted {
     /// All of them, by their names.
-    pub const ALL: [(&str, StateWanted); 4] = [
+    pub const ALL: [(&str, StateWanted); 5] = [
         ("due", StateWanted::Due),
         ("new", StateWanted::New),
         ("deferred", StateWanted::Deferred),
         ("held", StateWanted::Held),
+        ("uncertain", StateWanted::Uncertain),
     ];
 
     /// The one of this name.
@@ -217,6 +221,9 @@ impl Selection {
             (StateWanted::Due, State::Due { .. }) | (StateWanted::Held, State::Held) => true,
             (StateWanted::New, State::Due { .. }) => is_new,
             (StateWanted::Deferred, State::Due { .. }) => !is_new,
+            (StateWanted::Uncertain, State::Due { .. } | State::Held) => {
+                entry.standing.last.as_ref().is_some_and(is_uncertain)
+            }
             _ => false,
         };
         entry.standing.state.ended_s().is_none()

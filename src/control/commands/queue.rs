@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Failure, load, table};
+use super::{ConfigFile, Failure, table};
 use crate::control::client;
 use crate::control::desk::Change;
 use crate::control::http::{Wanted, WantedDomains, WantedScope};
@@ -166,7 +166,7 @@ struct Conditions {
     /// Those of a campaign
     #[arg(long)]
     campaign: Option<String>,
-    /// Those in a state: due, of these new (nothing was said yet) or deferred; or held
+    /// Those in a state: due, of these new (nothing was said yet) or deferred; or held; or uncertain (due or held since a crash came while they were on their way)
     #[arg(long, value_parser = StateWanted::ALL.map(|state| state.0))]
     state: Option<String>,
     /// Those at domains that rest because of a destination, as `queue domains` shows it
@@ -391,7 +391,7 @@ fn query(wanted: &Wanted) -> String {
 }
 
 fn ask(common: &Common, method: Method, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
-    let config = load(&common.config.file)?;
+    let (_, config) = common.config.load()?;
     let socket = socket::path(&config.data_dir);
     client::request(&socket, method, target, body).map_err(|error| Failure::Failed(error.to_string()))
 }

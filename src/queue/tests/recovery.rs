@@ -8,7 +8,7 @@ use futures::FutureExt;
 use super::*;
 use crate::config::Uncertain;
 use crate::queue::Claim;
-use crate::queue::orders::{Order, Report, Selection};
+use crate::queue::orders::{Order, Report, Selection, StateWanted};
 
 /// After a crash every lease is due again.
 #[test]
@@ -171,12 +171,17 @@ fn an_interrupted_delivery_is_retried_or_held() {
     }
 }
 
-/// How many recipients the queue shows as uncertain.
+/// How many recipients the queue shows as uncertain, listed by that alone.
 async fn shown_uncertain(queue: &Queue) -> usize {
-    let order = Order::List { selection: Selection::default(), after: None, limit: 100 };
+    let selection = Selection { state: StateWanted::named("uncertain"), ..Selection::default() };
+    let Report::Count(counted) = queue.order(Order::Count(selection.clone())).await else { panic!("no count") };
+    let order = Order::List { selection, after: None, limit: 100 };
     let Report::Messages(messages) = queue.order(order).await else { panic!("no page") };
     let recipients = messages.iter().flat_map(|message| message["recipients"].as_array().expect("recipients"));
-    recipients.filter(|recipient| recipient["uncertain"] == true).count()
+    let listed: Vec<_> = recipients.collect();
+    assert!(listed.iter().all(|recipient| recipient["uncertain"] == true), "{listed:?}");
+    assert_eq!(listed.len() as u64, counted);
+    listed.len()
 }
 
 /// The record of a message that is tried at once is the note of that attempt: no flush is added, and none is missing.
