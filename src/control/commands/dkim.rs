@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ConfigFile, Failure, load};
+use super::{ConfigFile, Failure, in_file};
 use crate::authentication::{Algorithm, Key, Signer};
 use crate::config;
 use crate::control::signing;
@@ -97,11 +97,9 @@ fn write_new(file: &Path, pem: &str) -> Result<(), Failure> {
 }
 
 fn show(arguments: &Show) -> Result<(), Failure> {
-    let file = &arguments.config.file;
-    let config = load(file)?;
+    let (file, config) = arguments.config.load()?;
     let mut records = Vec::with_capacity(config.dkim.len());
-    signing::of(&config)
-        .map_err(|mistakes| Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect()))?;
+    signing::of(&config).map_err(|mistakes| in_file(&file, &mistakes))?;
     for section in &config.dkim {
         records.push(signing::load(section).map_err(Failure::Failed)?);
     }

@@ -1,13 +1,11 @@
 //! `ringpost doctor`.
 
-use std::path::Path;
-
-use super::{Failure, load};
+use super::{ConfigFile, Failure};
 use crate::control::doctor::{self, Finding};
 
-pub(super) fn run(file: &Path) -> Result<(), Failure> {
-    let config = load(file)?;
-    let findings = doctor::examine(file, &config);
+pub(super) fn run(config: &ConfigFile) -> Result<(), Failure> {
+    let (file, config) = config.load()?;
+    let findings = doctor::examine(&file, &config);
     for finding in &findings {
         println!("{finding}");
     }

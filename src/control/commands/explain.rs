@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Failure, load};
+use super::{ConfigFile, Failure};
 use crate::assurance::Assurance;
 use crate::config::Config;
 use crate::control::resolver;
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = load(&arguments.config.file)?;
+    let (_, config) = arguments.config.load()?;
     let recipient = &arguments.recipient;
     let domain = recipient.rsplit_once('@').map_or(&**recipient, |(_, domain)| domain).to_lowercase();
     if let Some(source) = &arguments.source

@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use account::hash as hash_password;
 
 use super::{demo, serve};
-use crate::config::Config;
+use crate::config::{Config, Mistake};
 
 /// An outbound mail server for bulk transactional senders.
 #[derive(Debug, Parser)]
@@ -41,16 +41,16 @@ enum Command {
     #[command(after_help = "Example:\n  ringpost serve -c /etc/ringpost/ringpost.toml")]
     Serve(ServeArguments),
     /// Find every mistake in a configuration, with its line
-    #[command(after_help = "Example:\n  ringpost check -c /etc/ringpost/ringpost.toml")]
+    #[command(after_help = "Example:\n  ringpost check\n  ringpost check -c new.toml")]
     Check(ConfigFile),
     /// Find what makes a first day fail on this host, each with its remedy: kernel, limits, disk, clock, ports, DNS
-    #[command(after_help = "Example:\n  ringpost doctor -c /etc/ringpost/ringpost.toml")]
+    #[command(after_help = "Example:\n  ringpost doctor")]
     Doctor(ConfigFile),
     /// Show which limits hold for mail to a domain or an address, from each source, and where each comes from
-    #[command(after_help = "Example:\n  ringpost explain gmail.com -c /etc/ringpost/ringpost.toml")]
+    #[command(after_help = "Example:\n  ringpost explain gmail.com")]
     Explain(explain::Arguments),
     /// Examine a message before it is sent, by the rules of large receivers: SPF, DKIM, DMARC, PTR, one-click unsubscribing
-    #[command(after_help = "Example:\n  ringpost preflight newsletter.eml -c /etc/ringpost/ringpost.toml")]
+    #[command(after_help = "Example:\n  ringpost preflight newsletter.eml")]
     Preflight(preflight::Arguments),
     /// Show what the bounce classifier makes of a reply: action, category, code, status, rule
     #[command(after_help = "Example:\n  ringpost classify '552 5.2.2 Mailbox full'")]
@@ -69,12 +69,47 @@ enum Command {
     Queue(queue::Command),
 }
 
+/// Where a configuration is looked for that no `-c` names.
+const USUAL_FILES: [&str; 2] = ["ringpost.toml", "/etc/ringpost/ringpost.toml"];
+
 /// Which configuration.
 #[derive(Debug, Args)]
 struct ConfigFile {
-    /// The configuration
-    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "ringpost.toml")]
-    file: PathBuf,
+    /// The configuration; where none is named: ringpost.toml in this folder, else /etc/ringpost/ringpost.toml
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file that is named, or the first of the usual ones that is there.
+    fn file(&self) -> Result<PathBuf, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        first_of(&USUAL_FILES).ok_or_else(|| {
+            let [here, usual] = USUAL_FILES;
+            let why =
+                format!("ringpost: there is no configuration: neither ./{here} nor {usual} exists; name one: -c FILE");
+            Failure::Wrong(vec![why])
+        })
+    }
+
+    /// The file, and what it says.
+    fn load(&self) -> Result<(PathBuf, Arc<Config>), Failure> {
+        let file = self.file()?;
+        let config = Config::load(&file).map_err(|mistakes| in_file(&file, &mistakes))?;
+        Ok((file, config))
+    }
+}
+
+/// One that cannot be looked at is there: whoever reads it says why that is not possible.
+fn first_of(files: &[&str]) -> Option<PathBuf> {
+    files.iter().map(PathBuf::from).find(|file| file.try_exists().unwrap_or(true))
+}
+
+/// Mistakes of a configuration.
+fn in_file(file: &Path, mistakes: &[Mistake]) -> Failure {
+    Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect())
 }
 
 #[derive(Debug, Args)]
@@ -119,11 +154,11 @@ impl CommandLine {
         match self.command {
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => {
-                let config = load(&arguments.config.file)?;
-                serve::run(&arguments.config.file, config, arguments.hold)
+                let (file, config) = arguments.config.load()?;
+                serve::run(&file, config, arguments.hold)
             }
-            Command::Check(config) => check::run(&config.file),
-            Command::Doctor(config) => doctor::run(&config.file),
+            Command::Check(config) => check::run(&config.file()?),
+            Command::Doctor(config) => doctor::run(&config),
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Preflight(arguments) => preflight::run(&arguments),
             Command::Classify(arguments) => classify::run(&arguments),
@@ -135,11 +170,6 @@ impl CommandLine {
     }
 }
 
-fn load(file: &Path) -> Result<Arc<Config>, Failure> {
-    Config::load(file)
-        .map_err(|mistakes| Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect()))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -149,6 +179,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn the_first_usual_file_that_is_there_is_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [here, usual] = ["here.toml", "usual.toml"].map(|name| folder.path().join(name).display().to_string());
+        let found = || first_of(&[&here, &usual]);
+        assert_eq!(found(), None);
+        std::fs::write(&usual, "").expect("written");
+        assert_eq!(found(), Some(usual.clone().into()));
+        std::fs::write(&here, "").expect("written");
+        assert_eq!(found(), Some(here.clone().into()));
     }
 
     #[test]

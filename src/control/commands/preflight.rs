@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Failure, load};
+use super::{ConfigFile, Failure, in_file};
 use crate::control::preflight;
 use crate::preflight::{Finding, Verdict};
 
@@ -36,12 +36,11 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = load(&arguments.config.file)?;
+    let (config_file, config) = arguments.config.load()?;
     let file = arguments.message.display();
     let content = preflight::read(&arguments.message).map_err(|why| Failure::Wrong(vec![format!("{file}: {why}")]))?;
-    let findings = preflight::look(&config, &content, arguments.from.as_deref()).map_err(|mistakes| {
-        Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(&arguments.config.file)).collect())
-    })?;
+    let findings = preflight::look(&config, &content, arguments.from.as_deref())
+        .map_err(|mistakes| in_file(&config_file, &mistakes))?;
     if arguments.json {
         println!("{:#}", as_json(&findings));
     } else {
