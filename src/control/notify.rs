@@ -98,7 +98,11 @@ fn status(shards: &[Vec<(&'static str, u64)>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shards::mesh::{Port, mesh};
+
     use super::*;
+    use crate::crossing::Crossing;
+    use crate::queue::orders::Report;
 
     #[test]
     fn sockets_with_and_without_a_file_are_reached() {
@@ -125,5 +129,44 @@ mod tests {
     fn the_status_adds_up_the_shards() {
         let shards = [vec![("queued_recipients", 3), ("messages_accepted_total", 2)], vec![("queued_recipients", 4)]];
         assert_eq!(status(&shards), "7 recipients queued, 0 connections in, 2 messages accepted since the start");
+    }
+
+    async fn play_shard(port: Port<Crossing>, answers: bool) {
+        loop {
+            let (_, Crossing::Order(_, answer)) = port.receive().await else { continue };
+            if answers {
+                let _ = answer.send(Report::Metrics(vec![("queued_recipients", 2)]));
+            }
+        }
+    }
+
+    /// What the service manager hears first of two shards, of which the second answers or does not.
+    fn heard(second_answers: bool) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let local = tokio::task::LocalSet::new();
+        let (ports, inlet) = mesh(2, 1, 4);
+        for (port, answers) in ports.into_iter().zip([true, second_answers]) {
+            local.spawn_local(play_shard(port, answers));
+        }
+        let hearing = local.run_until(async {
+            let manager = tokio::net::UnixDatagram::bind(&path).expect("bound");
+            let notifier = Notifier(connect(path.as_os_str().as_bytes()).map(Arc::new));
+            let mut said = [0; 256];
+            tokio::select! {
+                () = notifier.watch(Desk::new(inlet)) => panic!("it watches for ever"),
+                length = manager.recv(&mut said) => said[..length.expect("said")].to_vec(),
+            }
+        });
+        String::from_utf8(runtime.block_on(hearing)).expect("text")
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_only_while_every_shard_answers() {
+        let well = heard(true);
+        assert!(well.starts_with("WATCHDOG=1\nSTATUS=4 recipients queued"), "{well}");
+        let ill = heard(false);
+        assert!(ill.starts_with("STATUS=") && !ill.contains("WATCHDOG"), "{ill}");
     }
 }
