@@ -30,6 +30,7 @@ mod messages_are_signed;
 mod next_hops_prove_who_they_are;
 mod old_tls_is_refused;
 mod operators_see_and_steer_the_queue;
+mod postfix_and_exim_are_next_hops;
 mod real_clients_submit;
 mod scheduled_messages_wait;
 mod senders_learn_what_became_of_it;

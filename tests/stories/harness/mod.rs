@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod dns;
+pub mod exim;
 pub mod guide;
 pub mod mailbox;
 pub mod peers;

@@ -42,13 +42,21 @@ impl Peers {
 
     /// A certificate for `name` from the authority, with an RSA key, which the oldest servers have.
     pub fn certificate(&self, name: &str) -> Certificate {
-        let bits = output(Command::new("openssl").args(["genpkey", "-quiet", "-algorithm", "RSA"]));
-        let key = KeyPair::from_pem_and_sign_algo(&bits, &PKCS_RSA_SHA256).expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("parameters");
+        let (key, params) = rsa(name);
         let leaf = params.signed_by(&key, &self.authority).expect("made");
+        self.write(name, &(leaf.pem() + &self.authority.pem()), &key)
+    }
+
+    /// A certificate for `name` that nobody but itself vouches for.
+    pub fn self_signed(&self, name: &str) -> Certificate {
+        let (key, params) = rsa(name);
+        self.write(name, &params.self_signed(&key).expect("made").pem(), &key)
+    }
+
+    fn write(&self, name: &str, pem: &str, key: &KeyPair) -> Certificate {
         let (chain, file) =
             (self.folder.path().join(format!("{name}.pem")), self.folder.path().join(format!("{name}.key")));
-        fs::write(&chain, leaf.pem() + &self.authority.pem()).expect("written");
+        fs::write(&chain, pem).expect("written");
         fs::write(&file, key.serialize_pem()).expect("written");
         Certificate { chain, key: file }
     }
@@ -78,6 +86,12 @@ impl Peers {
         let process = start(&mut python, SocketAddr::new(address, self.policy_port));
         PolicyHost { _process: process, record }
     }
+}
+
+fn rsa(name: &str) -> (KeyPair, CertificateParams) {
+    let bits = output(Command::new("openssl").args(["genpkey", "-quiet", "-algorithm", "RSA"]));
+    let key = KeyPair::from_pem_and_sign_algo(&bits, &PKCS_RSA_SHA256).expect("a key");
+    (key, CertificateParams::new([name.to_owned()]).expect("parameters"))
 }
 
 fn python(script: &str) -> Command {

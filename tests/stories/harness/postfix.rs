@@ -8,6 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::peers::Certificate;
 use super::{Process, free_address, output, wait_listening};
 
 /// A running Postfix; it ends with the story.
@@ -21,6 +22,20 @@ pub struct Postfix {
 impl Postfix {
     /// Starts one with these lines of transport(5): `DOMAIN TRANSPORT:HOP`.
     pub fn start(transports: &str) -> Postfix {
+        Self::start_with(transports, "", "")
+    }
+
+    /// Starts one that keeps what it takes, shows this certificate after STARTTLS, and has these settings too.
+    pub fn with_tls(certificate: &Certificate, settings: &str) -> Postfix {
+        let tls = format!(
+            "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\n",
+            certificate.chain.display(),
+            certificate.key.display()
+        );
+        Self::start_with("", "check_client_access static:HOLD", &(tls + settings))
+    }
+
+    fn start_with(transports: &str, restrictions: &str, settings: &str) -> Postfix {
         let folder = tempfile::Builder::new().prefix("ringpost-postfix-").tempdir().expect("a folder");
         // Its services run as a user of their own.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("set");
@@ -32,11 +47,12 @@ impl Postfix {
         for name in ["main.cf", "master.cf"] {
             let text = template(name).replace("{{folder}}", &folder.path().display().to_string());
             let text = text.replace("{{plain_port}}", &address.port().to_string());
-            let text = text.replace("{{tls_port}}", &tls.port().to_string()).replace("{{hold}}", "");
+            let text = text.replace("{{tls_port}}", &tls.port().to_string()).replace("{{hold}}", restrictions);
             let text = text.replace("{{connections_max}}", "5").replace("{{first_retry_s}}", "1");
             let text = text.replace("{{last_retry_s}}", "2").replace("smtpd_tls_security_level = may", "");
             let text = text.lines().filter(|line| !line.contains("{{")).collect::<Vec<_>>().join("\n");
-            fs::write(folder.path().join("conf").join(name), text + "\n").expect("written");
+            let more = if name == "main.cf" { settings } else { "" };
+            fs::write(folder.path().join("conf").join(name), text + "\n" + more).expect("written");
         }
         fs::write(folder.path().join("conf/transport"), transports).expect("written");
         output(Command::new("postfix").arg("-c").arg(folder.path().join("conf")).arg("check"));
