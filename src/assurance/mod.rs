@@ -19,6 +19,7 @@
 //! | nothing | nothing; what is offered is used | plain text |
 
 pub mod dane;
+mod session;
 pub mod sts;
 mod verifier;
 
@@ -30,6 +31,7 @@ use rustls::RootCertStore;
 
 use crate::config::TlsLevel;
 
+pub use session::{Channel, Plain, Security};
 pub use verifier::DaneVerifier;
 
 /// What sessions with the hosts of a site must prove.
@@ -37,8 +39,10 @@ pub use verifier::DaneVerifier;
 pub struct Assurance {
     /// How much.
     pub level: TlsLevel,
-    /// Who says so.
+    /// By what kind of policy.
     pub policy: Policy,
+    /// Where that stands.
+    pub asked_by: AskedBy,
     /// Whom certificates are trusted by; `None`: the usual authorities.
     pub ca_file: Option<Arc<Path>>,
 }
@@ -46,24 +50,30 @@ pub struct Assurance {
 impl Assurance {
     /// What `[delivery.tls] mode` says.
     pub fn usual(level: TlsLevel) -> Assurance {
-        Assurance { level, policy: Policy::of(level), ca_file: None }
+        Assurance { level, policy: Policy::of(level), asked_by: AskedBy::Configuration, ca_file: None }
     }
 
     /// What a route says.
     pub fn of_route(level: TlsLevel, ca_file: Option<Arc<Path>>) -> Assurance {
-        Assurance { ca_file, ..Assurance::usual(level) }
+        Assurance { asked_by: AskedBy::Route, ca_file, ..Assurance::usual(level) }
     }
 
     /// What a recipient domain's MTA-STS policy enforces.
     pub fn enforced() -> Assurance {
-        Assurance { level: TlsLevel::Verified, policy: Policy::MtaSts, ca_file: None }
+        let (policy, asked_by) = (Policy::MtaSts, AskedBy::Domain);
+        Assurance { level: TlsLevel::Verified, policy, asked_by, ca_file: None }
+    }
+
+    /// Whether a session that serves one serves the other, wherever they stand.
+    pub fn asks_the_same_as(&self, other: &Assurance) -> bool {
+        (self.level, self.policy, &self.ca_file) == (other.level, other.policy, &other.ca_file)
     }
 
     /// Whether a host's TLSA records have a say.
     pub fn heeds_dane(&self) -> bool {
         match self.policy {
-            Policy::Opportunistic | Policy::Required | Policy::MtaSts => self.level != TlsLevel::Off,
-            Policy::Dane | Policy::Verified => false,
+            Policy::Opportunistic | Policy::Required | Policy::MtaSts => true,
+            Policy::Off | Policy::Dane | Policy::Verified => false,
         }
     }
 }
@@ -77,6 +87,8 @@ impl Default for Assurance {
 /// Who says what a session must prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
+    /// The configuration: TLS is not used.
+    Off,
     /// Nobody: encryption is better than none.
     Opportunistic,
     /// The configuration: encryption.
@@ -92,7 +104,8 @@ pub enum Policy {
 impl Policy {
     fn of(level: TlsLevel) -> Policy {
         match level {
-            TlsLevel::Off | TlsLevel::Opportunistic => Policy::Opportunistic,
+            TlsLevel::Off => Policy::Off,
+            TlsLevel::Opportunistic => Policy::Opportunistic,
             TlsLevel::Required => Policy::Required,
             TlsLevel::Verified => Policy::Verified,
         }
@@ -101,11 +114,37 @@ impl Policy {
     /// Its name in events and in the names of sites.
     pub fn name(self) -> &'static str {
         match self {
+            Policy::Off => "off",
             Policy::Opportunistic => "opportunistic",
             Policy::Required => "required",
             Policy::Verified => "verified",
             Policy::Dane => "dane",
             Policy::MtaSts => "mta-sts",
+        }
+    }
+}
+
+/// Where it stands what a session must prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AskedBy {
+    /// In `[delivery.tls] mode`.
+    Configuration,
+    /// In a route.
+    Route,
+    /// In the host's TLSA records.
+    Tlsa,
+    /// In the recipient domain's MTA-STS policy.
+    Domain,
+}
+
+impl AskedBy {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            AskedBy::Configuration => "delivery.tls",
+            AskedBy::Route => "route",
+            AskedBy::Tlsa => "tlsa",
+            AskedBy::Domain => "mta-sts",
         }
     }
 }
@@ -130,19 +169,6 @@ impl Verified {
             Verified::Authority => "authority",
         }
     }
-}
-
-/// What an encrypted session with a next hop came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Secured {
-    /// `TLSv1.3`, `TLSv1.2`.
-    pub protocol: &'static str,
-    /// The cipher suite's IANA name.
-    pub cipher: &'static str,
-    /// How the peer has shown who it is.
-    pub verified: Verified,
-    /// What it had to prove.
-    pub policy: Policy,
 }
 
 /// The authorities that certificates are verified by.

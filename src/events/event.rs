@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::flood::{Kind, WINDOW};
 use super::line::Line;
+use crate::assurance::{AskedBy, Channel, Security};
 pub use crate::config::log::Level;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
@@ -26,8 +27,10 @@ pub struct Attempt<'a> {
     pub source: Option<&'a str>,
     /// Whose the message is.
     pub origin: &'a Origin,
-    /// What was answered. Where the connection was encrypted its keys are `tls` (the version), `cipher`, `verified` (`no`,
-    /// `dane`, `authority`) and `policy` (`opportunistic`, `required`, `verified`, `dane`, `mta-sts`).
+    /// What was answered. Where the session was encrypted its keys are `tls` (the version), `cipher` and `verified` (`no`,
+    /// `dane`, `authority`); where it was not, `plain` (`off`, `not-offered`, `fallback` after a handshake that failed as
+    /// `plain_why` says). What was asked is `policy` (`off`, `opportunistic`, `required`, `verified`, `dane`, `mta-sts`);
+    /// `asked_by` says `route` where a route asks.
     pub answer: &'a Answer,
 }
 
@@ -408,11 +411,26 @@ impl Attempt<'_> {
         }
         put_owner(line.put_some("source", self.source), self.origin);
         line.put_some("remote", self.answer.remote.as_deref());
-        if let Some(tls) = &self.answer.tls {
-            line.put("tls", tls.protocol).put("cipher", tls.cipher).put("verified", tls.verified.name());
-            line.put("policy", tls.policy.name());
+        if let Some(security) = &self.answer.tls {
+            put_security(line, security);
         }
         line.put("answer", &self.answer.text);
+    }
+}
+
+/// Adds what protected a session, and what was asked of it.
+pub(super) fn put_security(line: &mut Line<'_>, security: &Security) {
+    match &security.channel {
+        Channel::Encrypted { protocol, cipher, verified } => {
+            line.put("tls", protocol).put("cipher", cipher).put("verified", verified.name());
+        }
+        Channel::Plain(plain) => _ = line.put("plain", plain.name()).put_some("plain_why", plain.why()),
+        Channel::Refused => {}
+    }
+    line.put("policy", security.policy.name());
+    // The other policies say by their names where they stand.
+    if security.asked_by == AskedBy::Route {
+        line.put("asked_by", security.asked_by.name());
     }
 }
 

@@ -178,5 +178,6 @@ fn said(finding: &Finding, now: shards::Timestamp) -> Said {
         at_s: u32::try_from(now.as_secs()).unwrap_or(u32::MAX),
         replied: finding.text.starts_with(|c: char| c.is_ascii_digit()),
         reason: finding.reason.clone(),
+        tls: None,
     }
 }

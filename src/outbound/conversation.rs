@@ -14,7 +14,7 @@ use super::budget::Budgets;
 use super::outcome::of_result;
 use super::protection::Protection;
 use super::timing::Timing;
-use crate::assurance::Secured;
+use crate::assurance::Security;
 use crate::message::seven_bit;
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
@@ -34,7 +34,7 @@ pub(super) struct Conversation {
     connection: Connection,
     session: Session,
     remote: Box<str>,
-    secured: Option<Secured>,
+    security: Option<Arc<Security>>,
     /// Of the recipients so far, where the peer takes only so many.
     domains: Vec<Box<str>>,
     /// Our address as the peer sees it, where a proxy stands between.
@@ -77,7 +77,7 @@ impl Conversation {
             connection,
             session,
             remote,
-            secured: None,
+            security: None,
             domains: Vec::new(),
             proxied: None,
             transactions: 0,
@@ -100,10 +100,16 @@ impl Conversation {
         let no_tls = || io::Error::new(io::ErrorKind::InvalidInput, "there is to be no TLS");
         let (config, name) = (protection.config.clone().ok_or_else(no_tls)?, protection.name.clone());
         let connection = self.connection.connect_tls(&self.reactor, config, name, self.timing.handshake).await?;
-        let secured = connection.tls().map(|facts| protection.secured(&facts));
+        let security = connection.tls().map(|facts| Arc::new(protection.encrypted(&facts)));
         let mut session = self.session;
         session.tls_started();
-        Ok(Self { connection, session, secured, ..self })
+        Ok(Self { connection, session, security, ..self })
+    }
+
+    /// The session is ready, protected so far as it is.
+    pub fn protected_by(mut self, protection: &Protection) -> Self {
+        self.security.get_or_insert_with(|| Arc::new(protection.plain()));
+        self
     }
 
     /// Transactions that were begun on this connection.
@@ -178,7 +184,7 @@ impl Conversation {
                 if any_accepted && is_too_many(&result) {
                     left.push(at);
                 } else {
-                    let outcome = of_result(result, &self.remote, ours, hop).over(self.secured);
+                    let outcome = of_result(result, &self.remote, ours, hop).over(self.security.clone());
                     outcomes.push((task.recipients[at].0, outcome));
                 }
             }

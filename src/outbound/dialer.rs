@@ -52,8 +52,8 @@ pub(super) struct Dialer {
     protections: RefCell<Protections>,
     dane: Cell<bool>,
     hostname: RefCell<Box<str>>,
-    /// Hosts whose handshake fails, and plain text works.
-    plain_hosts: Remembered<Box<str>>,
+    /// Hosts whose handshake fails, and plain text works: why it fails.
+    plain_hosts: Remembered<Box<str>, Arc<str>>,
     /// Addresses at which nobody answered.
     silent: Remembered<SocketAddr>,
 }
@@ -128,7 +128,7 @@ impl Dialer {
                 }
             };
             for address in addresses.into_iter().map(|address| SocketAddr::new(address, site.port)) {
-                if self.silent.contains(&address, self.reactor.now()) {
+                if self.silent.of(&address, self.reactor.now()).is_some() {
                     silent.push((host, address, tlsa.clone()));
                 } else if let Some(conversation) = self.attempt(&mut search, host, address, tlsa.as_ref()).await {
                     return Ok(conversation);
@@ -174,7 +174,7 @@ impl Dialer {
         };
         match obstacle {
             Obstacle::Lost(Phase::Connect, _) if search.source.address_for(address.ip()).is_ok() => {
-                self.silent.remember(address, self.reactor.now());
+                self.silent.remember(address, (), self.reactor.now());
             }
             // With a source of no use no address is.
             Obstacle::Source(_) => search.addresses_left = 0,
@@ -219,16 +219,18 @@ impl Dialer {
     ) -> Result<Conversation, Obstacle> {
         let host = &to.host.name;
         let may_fall_back = protection.config.is_some() && !protection.demanded;
-        if may_fall_back && self.plain_hosts.contains(&**host, self.reactor.now()) {
-            return self.greet(source, to, &protection.given_up()).await;
+        let known = if may_fall_back { self.plain_hosts.of(&**host, self.reactor.now()) } else { None };
+        if let Some(why) = known {
+            return self.greet(source, to, &protection.given_up(why)).await;
         }
         match self.greet(source, to, protection).await {
-            Err(lost @ Obstacle::Lost(Phase::StartTls, _)) if may_fall_back => {
+            Err(Obstacle::Lost(Phase::StartTls, why)) if may_fall_back => {
                 if !to.budgets.leave_to_connect_again(&self.reactor, WAIT_MAX).await {
-                    return Err(lost);
+                    return Err(Obstacle::Lost(Phase::StartTls, why));
                 }
-                let conversation = self.greet(source, to, &protection.given_up()).await?;
-                self.plain_hosts.remember(host.clone(), self.reactor.now());
+                let why: Arc<str> = why.into();
+                let conversation = self.greet(source, to, &protection.given_up(why.clone())).await?;
+                self.plain_hosts.remember(host.clone(), why, self.reactor.now());
                 count(&self.metrics.tls_fallbacks);
                 Ok(conversation)
             }
@@ -289,19 +291,20 @@ impl Dialer {
         }
         loop {
             match conversation.greet().await {
-                Pause::Ready => return Ok(conversation),
+                Pause::Ready => return Ok(conversation.protected_by(protection)),
                 Pause::StartTls => {
                     conversation = conversation.start_tls(protection).await.map_err(|error| {
                         let why = why(&error).into();
                         if protection.demanded {
-                            Obstacle::Insecure(NOT_SECURE, why)
+                            Obstacle::Insecure(NOT_SECURE, why, Arc::new(protection.refused()))
                         } else {
                             Obstacle::Lost(Phase::StartTls, why)
                         }
                     })?;
                 }
                 Pause::Failed(Phase::StartTls, failure) if protection.demanded => {
-                    return Err(Obstacle::Insecure(NOT_OFFERED, failure.to_string().into()));
+                    let (why, security) = (failure.to_string().into(), Arc::new(protection.refused()));
+                    return Err(Obstacle::Insecure(NOT_OFFERED, why, security));
                 }
                 Pause::Failed(phase, failure) => return Err(Obstacle::of_failure(phase, failure)),
                 Pause::Done(_) | Pause::Closed => {

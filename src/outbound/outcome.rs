@@ -15,7 +15,9 @@
 //! | … and its handshake fails, or its certificate is not the right one | deferred | 4.7.5 |
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::assurance::{Assurance, Security};
 use crate::bounce::classify::{Action, Category, Context, Reason, classify, names_address};
 use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
@@ -100,18 +102,20 @@ pub(super) fn parked(outcome: Outcome, ours: Option<IpAddr>, pause_s: u32) -> Ou
 
 /// For recipients whose domain leads nowhere.
 pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
+    let insecure = matches!(unroutable.status, EnhancedCode(4, 7, _));
     let answer = Answer {
         phase: Phase::Connect,
         status: unroutable.status,
         reason: Some(Reason::without_reply(match unroutable.status {
-            EnhancedCode(4, 7, _) => Category::Tls,
+            _ if insecure => Category::Tls,
             EnhancedCode(4, ..) => Category::Dns,
             _ => Category::DomainUnknown,
         })),
         reply: None,
         text: unroutable.text.clone(),
         remote: None,
-        tls: None,
+        // A host that is not in the domain's policy is the one reason of this kind.
+        tls: insecure.then(|| Arc::new(Security::refused(&Assurance::enforced()))),
     };
     if unroutable.is_transient() { Outcome::Deferred(answer) } else { Outcome::Failed(answer) }
 }
@@ -168,8 +172,9 @@ pub(super) enum Obstacle {
     Lost(Phase, Box<str>),
     /// The peer refused the session.
     Refused(Phase, Reply),
-    /// It does not offer the TLS that is demanded of it, or not well enough: the status, and why.
-    Insecure(EnhancedCode, Box<str>),
+    /// It does not offer the TLS that is demanded of it, or not well enough: the status, why, and what is
+    /// demanded.
+    Insecure(EnhancedCode, Box<str>, Arc<Security>),
     /// No connection can be made from the source, whatever the host.
     Source(Box<str>),
 }
@@ -198,7 +203,7 @@ impl Obstacle {
     fn text(&self) -> String {
         match self {
             Obstacle::NoAddress => "no address".into(),
-            Obstacle::Dns(why) | Obstacle::Insecure(_, why) => why.to_string(),
+            Obstacle::Dns(why) | Obstacle::Insecure(_, why, _) => why.to_string(),
             Obstacle::Lost(Phase::Connect, why) => why.to_string(),
             Obstacle::Lost(phase, why) => format!("{}: {why}", name(*phase)),
             Obstacle::Refused(_, reply) => reply.to_string(),
@@ -233,7 +238,7 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     }
     let told = tried.iter().max_by_key(|(_, obstacle)| obstacle.weight());
     let (phase, status, reply) = match told.map(|(_, obstacle)| obstacle) {
-        Some(Obstacle::Insecure(status, _)) => (Phase::StartTls, *status, None),
+        Some(Obstacle::Insecure(status, ..)) => (Phase::StartTls, *status, None),
         Some(Obstacle::Refused(phase, reply)) => (*phase, for_now(reply), Some(reply.clone())),
         Some(Obstacle::Lost(phase, _)) => (*phase, EnhancedCode(4, 4, 1), None),
         Some(Obstacle::Source(_)) => (Phase::Connect, EnhancedCode(4, 3, 5), None),
@@ -254,7 +259,11 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     let remote = told
         .filter(|(_, obstacle)| matches!(obstacle, Obstacle::Lost(..) | Obstacle::Refused(..) | Obstacle::Insecure(..)))
         .map(|(remote, _)| remote.clone());
-    let answer = Answer { phase, status, reason: Some(reason), reply, text: text.into(), remote, tls: None };
+    let tls = match told {
+        Some((_, Obstacle::Insecure(.., security))) => Some(security.clone()),
+        _ => None,
+    };
+    let answer = Answer { phase, status, reason: Some(reason), reply, text: text.into(), remote, tls };
     if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
 }
 
@@ -381,7 +390,8 @@ mod tests {
     #[test]
     fn no_connection_is_answered_with_what_tells_most() {
         let connect = |why: &str| Obstacle::Lost(Phase::Connect, why.into());
-        let insecure = Obstacle::Insecure(EnhancedCode(4, 7, 5), "the certificate has expired".into());
+        let security = Arc::new(Security::refused(&Assurance::enforced()));
+        let insecure = Obstacle::Insecure(EnhancedCode(4, 7, 5), "the certificate has expired".into(), security);
         let cases: [(Vec<Obstacle>, (char, &str)); 6] = [
             (vec![connect("refused"), Obstacle::Refused(Phase::Greeting, reply(554, None))], ('r', "4.3.2")),
             (vec![Obstacle::Refused(Phase::Ehlo, reply(550, Some((5, 7, 1)))), connect("refused")], ('r', "4.7.1")),

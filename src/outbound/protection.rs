@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use shards::tls::{client_config_unverified, client_config_verified_by, client_config_with_roots};
 
 use crate::assurance::dane::Tlsa;
-use crate::assurance::{Assurance, DaneVerifier, Policy, Secured, Trust, Verified};
+use crate::assurance::{AskedBy, Assurance, Channel, DaneVerifier, Plain, Policy, Security, Trust, Verified};
 use crate::config::TlsLevel;
 
 /// What a session with one host needs for its handshake.
@@ -23,19 +23,40 @@ pub(super) struct Protection {
     /// Without it there is no session.
     pub demanded: bool,
     policy: Policy,
+    asked_by: AskedBy,
     verified: Verified,
+    /// Why TLS is given up.
+    fallback: Option<Arc<str>>,
 }
 
 impl Protection {
-    /// The same host, in plain text.
-    pub fn given_up(&self) -> Protection {
-        Protection { config: None, demanded: false, verified: Verified::No, ..self.clone() }
+    /// The same host, in plain text: its handshake fails, and `why`.
+    pub fn given_up(&self, why: Arc<str>) -> Protection {
+        Protection { config: None, demanded: false, verified: Verified::No, fallback: Some(why), ..self.clone() }
     }
 
     /// What a handshake that succeeded came to.
-    pub fn secured(&self, facts: &shards::tls::TlsFacts) -> Secured {
-        let (verified, policy) = (self.verified, self.policy);
-        Secured { protocol: facts.protocol, cipher: facts.cipher, verified, policy }
+    pub fn encrypted(&self, facts: &shards::tls::TlsFacts) -> Security {
+        let (protocol, cipher) = (facts.protocol.into(), facts.cipher.into());
+        self.came_to(Channel::Encrypted { protocol, cipher, verified: self.verified })
+    }
+
+    /// What a session without a handshake came to.
+    pub fn plain(&self) -> Security {
+        self.came_to(Channel::Plain(match (&self.fallback, &self.config) {
+            (Some(why), _) => Plain::Fallback(why.clone()),
+            (None, None) => Plain::Off,
+            (None, Some(_)) => Plain::NotOffered,
+        }))
+    }
+
+    /// What a host came to that gave less than is asked.
+    pub fn refused(&self) -> Security {
+        self.came_to(Channel::Refused)
+    }
+
+    fn came_to(&self, channel: Channel) -> Security {
+        Security { policy: self.policy, asked_by: self.asked_by, channel }
     }
 }
 
@@ -63,26 +84,26 @@ impl Protections {
     /// The protection of a session with `host` at `address`, of whose TLSA records `tlsa` are known and heeded.
     pub fn of(&self, assurance: &Assurance, host: &str, address: IpAddr, tlsa: Option<&Tlsa>) -> Protection {
         let usable = tlsa.map(Tlsa::usable);
-        let (config, demanded, policy, verified) = match (assurance.level, tlsa, usable) {
-            (TlsLevel::Off, ..) => (None, false, assurance.policy, Verified::No),
+        let asked = (assurance.policy, assurance.asked_by);
+        let by_tlsa = (Policy::Dane, AskedBy::Tlsa);
+        let (config, demanded, (policy, asked_by), verified) = match (assurance.level, tlsa, usable) {
+            (TlsLevel::Off, ..) => (None, false, asked, Verified::No),
             (_, Some(tlsa), Some(usable)) if !usable.is_empty() => {
                 let names =
                     [&*tlsa.base, host].into_iter().filter_map(|name| ServerName::try_from(name.to_owned()).ok());
                 let verifier = Arc::new(DaneVerifier::new(usable, names.collect()));
                 let name = server_name(&tlsa.base, address);
                 let config = Some(client_config_verified_by(verifier));
-                return Protection { config, name, demanded: true, policy: Policy::Dane, verified: Verified::Dane };
+                let ((policy, asked_by), verified) = (by_tlsa, Verified::Dane);
+                return Protection { config, name, demanded: true, policy, asked_by, verified, fallback: None };
             }
-            (TlsLevel::Verified, ..) => {
-                (Some(self.of_authorities(assurance)), true, assurance.policy, Verified::Authority)
-            }
-            (TlsLevel::Required, ..) => (Some(self.unverified.clone()), true, assurance.policy, Verified::No),
-            (TlsLevel::Opportunistic, Some(_), _) => (Some(self.unverified.clone()), true, Policy::Dane, Verified::No),
-            (TlsLevel::Opportunistic, None, _) => {
-                (Some(self.unverified.clone()), false, assurance.policy, Verified::No)
-            }
+            (TlsLevel::Verified, ..) => (Some(self.of_authorities(assurance)), true, asked, Verified::Authority),
+            (TlsLevel::Required, ..) => (Some(self.unverified.clone()), true, asked, Verified::No),
+            (TlsLevel::Opportunistic, Some(_), _) => (Some(self.unverified.clone()), true, by_tlsa, Verified::No),
+            (TlsLevel::Opportunistic, None, _) => (Some(self.unverified.clone()), false, asked, Verified::No),
         };
-        Protection { config, name: server_name(host, address), demanded, policy, verified }
+        let name = server_name(host, address);
+        Protection { config, name, demanded, policy, asked_by, verified, fallback: None }
     }
 
     fn of_authorities(&self, assurance: &Assurance) -> Arc<ClientConfig> {
@@ -121,7 +142,7 @@ mod tests {
         let (usable, useless) = (tlsa(&[(3, 32), (0, 32)]), tlsa(&[(0, 32), (3, 31)]));
         use Policy::{Dane, MtaSts, Opportunistic, Required};
         let cases = [
-            (usual(TlsLevel::Off), None, (false, false, Opportunistic, Verified::No)),
+            (usual(TlsLevel::Off), None, (false, false, Policy::Off, Verified::No)),
             (usual(TlsLevel::Opportunistic), None, (true, false, Opportunistic, Verified::No)),
             (usual(TlsLevel::Opportunistic), Some(&useless), (true, true, Dane, Verified::No)),
             (usual(TlsLevel::Opportunistic), Some(&usable), (true, true, Dane, Verified::Dane)),

@@ -10,6 +10,7 @@ use super::MessageId;
 use super::open::is_uncertain;
 use super::row::{Entry, Row, timestamp};
 use super::webhook::{Event, EventId};
+use crate::assurance::{Channel, Plain, Security};
 use crate::bounce::classify::Action;
 use crate::bounce::decode_xtext;
 use crate::config::webhook::Kind;
@@ -253,6 +254,27 @@ fn add_said(object: &mut Value, state: State, said: &Said) {
     if let Some(remote) = &said.remote {
         object["remote"] = (**remote).into();
     }
+    if let Some(tls) = &said.tls {
+        object["tls"] = security(tls);
+    }
+}
+
+/// What protected a session, and what was asked of it.
+fn security(security: &Security) -> Value {
+    let mut object = match &security.channel {
+        Channel::Encrypted { protocol, cipher, verified } => {
+            json!({ "encrypted": true, "protocol": protocol, "cipher": cipher, "verified": verified.name() })
+        }
+        Channel::Plain(plain) => json!({ "encrypted": false, "plain": plain.name() }),
+        Channel::Refused => json!({ "encrypted": false, "refused": true }),
+    };
+    if let Channel::Plain(Plain::Fallback(why)) = &security.channel {
+        object["plain_why"] = (**why).into();
+    }
+    object["policy"] = security.policy.name().into();
+    object["asked_by"] = security.asked_by.name().into();
+    object["explanation"] = security.to_string().into();
+    object
 }
 
 fn state_name(state: State) -> &'static str {

@@ -173,6 +173,7 @@ fn uncertain(standing: &Standing, policy: Uncertain, now_s: u32) -> Standing {
         reason: Some(Reason { category: Category::System, rule: UNCERTAIN_RULE.into() }),
         at_s: now_s,
         replied: false,
+        tls: None,
     };
     let state = if policy == Uncertain::Hold { At::Held } else { standing.state };
     Standing { state, last: Some(said), ..*standing }

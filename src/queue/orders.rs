@@ -168,7 +168,9 @@ pub enum Order {
 ///   "recipients": [{ "address": "jo@example.org", "original": "rfc822;j@example.org", "state": "due", "attempts": 2,
 ///                    "next": "2026-11-23T07:54:43.000Z", "status": "4.2.2", "code": 452, "why": "452 4.2.2 mailbox full",
 ///                    "action": "defer", "category": "mailbox-full", "rule": "mailbox-full", "powermta": "quota-issues",
-///                    "kumomta": "QuotaIssues", "remote": "mx.example.org [192.0.2.1]" }] }
+///                    "kumomta": "QuotaIssues", "remote": "mx.example.org [192.0.2.1]",
+///                    "tls": { "encrypted": true, "protocol": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
+///                             "verified": "dane", "policy": "dane", "asked_by": "tlsa", "explanation": "…" } }] }
 /// ```
 ///
 /// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
@@ -178,6 +180,10 @@ pub enum Order {
 /// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. Where all delivery is
 /// suspended, or that of its tenant or campaign, a recipient that is due has `"suspended": true`, and in `resume` the command
 /// that ends it. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
+///
+/// `tls` is what protected the session of the last attempt, if there was one: in plain text it has `plain` (`off`, `not-offered`,
+/// `fallback`, with `plain_why`) instead of what follows `encrypted`; `"refused": true` where the next hop gave less than was
+/// asked, and there was no session. `policy` is what was asked, `asked_by` where that stands.
 ///
 /// Webhooks are told the same: see [`describe::event`].
 #[derive(Clone, Debug)]

@@ -1,6 +1,8 @@
 //! What became of an attempt, per recipient. Data, not an error.
 
-use crate::assurance::Secured;
+use std::sync::Arc;
+
+use crate::assurance::Security;
 use crate::bounce::classify::Reason;
 use crate::smtp::client::Phase;
 use crate::smtp::reply::{EnhancedCode, Reply};
@@ -45,14 +47,14 @@ pub struct Answer {
     pub text: Box<str>,
     /// The next hop's name and address, where one was reached.
     pub remote: Option<Box<str>>,
-    /// What TLS came to on the connection; `None` where it was plain, or there was none. Not kept on disk.
-    pub tls: Option<Secured>,
+    /// What protected the session, or why nothing did; `None` where there was none.
+    pub tls: Option<Arc<Security>>,
 }
 
 impl Outcome {
-    /// The same outcome, of a connection on which TLS came to this.
+    /// The same outcome, of a session that this protected.
     #[must_use]
-    pub fn over(mut self, tls: Option<Secured>) -> Outcome {
+    pub fn over(mut self, tls: Option<Arc<Security>>) -> Outcome {
         match &mut self {
             Outcome::Delivered(answer, _)
             | Outcome::Deferred(answer)

@@ -282,6 +282,7 @@ mod tests {
                     at_s: 40,
                     replied: false,
                     reason: Some(Reason::without_reply(Category::Network)),
+                    tls: None,
                 }),
             },
             noted,

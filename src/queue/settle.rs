@@ -453,7 +453,7 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
         reply,
         text: text.into(),
         remote: remote.or_else(|| said.and_then(|said| said.remote.clone())),
-        tls: answer.and_then(|answer| answer.tls),
+        tls: answer.and_then(|answer| answer.tls.clone()),
     }
 }
 

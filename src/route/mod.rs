@@ -73,7 +73,7 @@ impl Site {
     /// connections serve no one who asks for more.
     #[must_use]
     pub fn assured(mut self, assurance: Assurance, usual: &Assurance) -> Site {
-        if assurance != *usual {
+        if !assurance.asks_the_same_as(usual) {
             self.key = match &assurance.ca_file {
                 Some(file) => format!("{} ({} by {})", self.key, assurance.policy.name(), file.display()).into(),
                 None => format!("{} ({})", self.key, assurance.policy.name()).into(),

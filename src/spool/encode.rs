@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::Client;
 use super::record::{Said, Standing, State};
+use super::security::{put_security, security};
 use crate::bounce::classify::{Category, Reason};
 use crate::smtp::envelope::{Body, Notify, Recipient, Return, Sender};
 use crate::smtp::path::{Mailbox, ReversePath};
@@ -321,6 +322,8 @@ const HAPPENED_AT: u8 = 2;
 const REPLIED_AT: u8 = 3;
 /// Set in the byte before what was said last: its category and rule follow it.
 const CLASSIFIED: u8 = 0x80;
+/// Set there: what protected the session follows, after them.
+const SECURED: u8 = 0x40;
 
 /// Appends a recipient's standing. Its state comes first: [`state`] alone reads it.
 pub fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
@@ -342,7 +345,8 @@ pub fn put_said(out: &mut Vec<u8>, said: Option<&Said>) {
         None => out.push(SILENT),
         Some(said) => {
             let kind = if said.replied { REPLIED_AT } else { HAPPENED_AT };
-            out.push(if said.reason.is_some() { kind | CLASSIFIED } else { kind });
+            let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+            out.push(kind | flag(said.reason.is_some(), CLASSIFIED) | flag(said.tls.is_some(), SECURED));
             let EnhancedCode(class, subject, detail) = said.status;
             out.push(class);
             put_number(out, u64::from(subject));
@@ -353,6 +357,9 @@ pub fn put_said(out: &mut Vec<u8>, said: Option<&Said>) {
             if let Some(reason) = &said.reason {
                 put_bytes(out, reason.category.name().as_bytes());
                 put_bytes(out, reason.rule.as_bytes());
+            }
+            if let Some(tls) = &said.tls {
+                put_security(out, tls);
             }
         }
     }
@@ -380,7 +387,7 @@ pub fn standing(reader: &mut Reader<'_>) -> Result<Standing, Corrupt> {
 /// Reads what [`put_said`] wrote.
 pub fn said(reader: &mut Reader<'_>) -> Result<Option<Said>, Corrupt> {
     let byte = reader.byte()?;
-    match byte & !CLASSIFIED {
+    match byte & !(CLASSIFIED | SECURED) {
         SILENT if byte == SILENT => Ok(None),
         kind @ (SAID | HAPPENED_AT | REPLIED_AT) => Ok(Some(Said {
             status: EnhancedCode(reader.byte()?, reader.number_u16()?, reader.number_u16()?),
@@ -389,6 +396,7 @@ pub fn said(reader: &mut Reader<'_>) -> Result<Option<Said>, Corrupt> {
             at_s: if kind == SAID { 0 } else { reader.number_u32()? },
             replied: kind == REPLIED_AT,
             reason: if byte & CLASSIFIED == 0 { None } else { reason(reader)? },
+            tls: if byte & SECURED == 0 { None } else { security(reader)? },
         })),
         _ => Err(Corrupt("what was said last is of an unknown kind")),
     }
@@ -413,11 +421,14 @@ pub fn skip_standing(reader: &mut Reader<'_>) -> Result<State, Corrupt> {
         reader.bytes()?;
         reader.optional()?;
     }
-    if matches!(kind & !CLASSIFIED, HAPPENED_AT | REPLIED_AT) {
+    if matches!(kind & !(CLASSIFIED | SECURED), HAPPENED_AT | REPLIED_AT) {
         reader.number_u32()?;
     }
     if kind & CLASSIFIED != 0 {
         reader.bytes()?;
+        reader.bytes()?;
+    }
+    if kind & SECURED != 0 {
         reader.bytes()?;
     }
     Ok(state)

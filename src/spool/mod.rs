@@ -10,6 +10,7 @@
 
 pub mod encode;
 pub mod record;
+mod security;
 #[cfg(test)]
 mod tests;
 

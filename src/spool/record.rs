@@ -11,10 +11,13 @@
 //! Every record is absolute: reading one twice changes nothing more. Limits: [`SAID_BYTES_MAX`] of an answer are kept;
 //! a message has at most [`RECIPIENTS_MAX`] recipients.
 
+use std::sync::Arc;
+
 use shards::Timestamp;
 
 use super::encode::{self, Corrupt, Reader, put_number, put_optional};
 use super::{Client, Message};
+use crate::assurance::Security;
 use crate::bounce::classify::Reason;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
@@ -102,6 +105,8 @@ pub struct Said {
     pub replied: bool,
     /// What it is about.
     pub reason: Option<Reason>,
+    /// What protected the session.
+    pub tls: Option<Arc<Security>>,
 }
 
 impl Said {
@@ -118,6 +123,7 @@ impl Said {
             at_s,
             replied: answer.reply.is_some(),
             reason: answer.reason.clone(),
+            tls: answer.tls.clone(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Records as bytes: back again, and whatever a disk may make of them.
 
-use crate::bounce::classify::{Category, Reason};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::encode::{Corrupt, Reader, SCREENING, put_number, put_tagged};
 use super::record::{self, Accepted, Change, Origin, Record, SAID_BYTES_MAX, Said, Standing, State, Tagged};
 use super::*;
+use crate::assurance::{Assurance, Security};
+use crate::bounce::classify::{Category, Reason};
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Body, Notify, Recipient, Return, Sender};
@@ -72,6 +74,7 @@ fn changes() -> Vec<Change> {
         at_s: 1_795_420_000,
         replied: true,
         reason: Some(Reason { category: Category::MailboxFull, rule: "mailbox-full".into() }),
+        tls: Some(Arc::new(Security::refused(&Assurance::enforced()))),
     };
     let states = [State::Due { at_s: u32::MAX }, State::Held, State::Delivered { at_s: 1 }, State::Failed { at_s: 0 }];
     let change = |(index, state)| Change {
@@ -103,6 +106,7 @@ fn what_came_back_comes_back_as_it_was() {
         at_s: 9,
         replied: true,
         reason: Some(Reason::without_reply(Category::RecipientUnknown)),
+        tls: None,
     };
     for what in [record::What::Bounced, record::What::Complaint] {
         let came = record::Return { message: MessageId::new(1, 2), index: 3, what, said: said.clone() };
@@ -170,6 +174,7 @@ fn what_was_said_by_a_peer_is_told_from_what_happened() {
         reason: None,
         at_s: 1,
         replied,
+        tls: None,
     };
     let reply = said("452 4.2.2 mailbox full", true).reply().expect("a reply");
     assert_eq!((reply.code, reply.enhanced, &*reply.text), (452, Some(EnhancedCode(4, 2, 2)), "mailbox full"));

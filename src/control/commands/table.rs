@@ -123,6 +123,10 @@ fn sheet(message: &Value, now: Timestamp) -> String {
     sheet.push('\n');
     for recipient in recipients(message).filter(|recipient| recipient["explanation"].is_string()) {
         let _ = writeln!(sheet, "{}: {}", text(&recipient["address"]), text(&recipient["explanation"]));
+        let security = &recipient["tls"]["explanation"];
+        if security.is_string() {
+            let _ = writeln!(sheet, "{}: last session: {}", text(&recipient["address"]), text(security));
+        }
     }
     sheet
 }
@@ -231,7 +235,7 @@ mod tests {
             "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "", "bytes": 12_345,
             "recipients": [
                 { "address": "jo@example.org", "state": "due", "attempts": 2, "next": "2026-11-23T07:54:43.000Z",
-                  "explanation": "waiting for attempt 3", "status": "4.2.2", "category": "mailbox-full", "rule": "enhanced:x.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
+                  "explanation": "waiting for attempt 3", "tls": { "explanation": "encrypted" }, "status": "4.2.2", "category": "mailbox-full", "rule": "enhanced:x.2.2", "why": "452 4.2.2 mailbox\u{1b}[31m full", "remote": "mx.example.org [192.0.2.1]" },
                 { "address": "ann@example.org", "state": "held", "attempts": 0 },
             ],
         })
@@ -276,7 +280,10 @@ b.test  1           0
         let sheet = sheet(&message(), now());
         assert!(sheet.contains("arrival:  2026-11-23T07:44:43.120Z (5m ago)\n"), "{sheet}");
         assert!(sheet.contains("sender:   <>\n"), "{sheet}");
-        assert!(sheet.ends_with("\n\njo@example.org: waiting for attempt 3\n"), "what is explained: {sheet}");
+        assert!(
+            sheet.ends_with("\n\njo@example.org: waiting for attempt 3\njo@example.org: last session: encrypted\n"),
+            "what is explained: {sheet}"
+        );
         assert!(
             sheet.contains("4.2.2   mailbox-full  enhanced:x.2.2  mx.example.org [192.0.2.1]  452 4.2.2"),
             "{sheet}"

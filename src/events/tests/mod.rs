@@ -11,7 +11,7 @@ use shards::sim::Simulation;
 use super::flood::{self, Kind, LINES_MAX, WINDOW};
 use super::log::{Channel, write_event};
 use super::{Event, Level, Log, Style, line};
-use crate::assurance::{Policy, Secured, Verified};
+use crate::assurance::{self, AskedBy, Plain, Policy, Security, Verified};
 use crate::bounce::classify::{Category, Reason};
 use crate::events::event::Attempt;
 use crate::queue::MessageId;
@@ -21,25 +21,33 @@ use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
 use crate::spool::record::{Origin, Said};
 
-/// Shows `look` one event of each name, with every key that it can have, and `said` wherever others have a say.
-fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
-    let id = MessageId::new(1, 17);
-    let client = "192.0.2.1:4711".parse().expect("an address");
-    let some = Some(said);
-    let answer = Answer {
+/// An answer with everything that its events show.
+fn answer(said: &str) -> Answer {
+    Answer {
         phase: Phase::Content,
         status: EnhancedCode(5, 1, 1),
         reason: Some(Reason { category: Category::ALL[0], rule: said.to_owned().into() }),
         reply: None,
         text: said.into(),
         remote: Some(said.into()),
-        tls: Some(Secured {
-            protocol: "TLSv1.3",
-            cipher: "TLS_AES_128_GCM_SHA256",
-            verified: Verified::Dane,
-            policy: Policy::Dane,
-        }),
-    };
+        tls: Some(Arc::new(Security {
+            policy: Policy::Required,
+            asked_by: AskedBy::Route,
+            channel: assurance::Channel::Encrypted {
+                protocol: "TLSv1.3".into(),
+                cipher: "TLS_AES_128_GCM_SHA256".into(),
+                verified: Verified::No,
+            },
+        })),
+    }
+}
+
+/// Shows `look` one event of each name, with every key that it can have, and `said` wherever others have a say.
+fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
+    let id = MessageId::new(1, 17);
+    let client = "192.0.2.1:4711".parse().expect("an address");
+    let some = Some(said);
+    let answer = answer(said);
     let returned = Said {
         status: EnhancedCode(5, 1, 1),
         text: said.into(),
@@ -47,6 +55,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         at_s: 1,
         replied: true,
         reason: Some(Reason { category: Category::ALL[0], rule: said.to_owned().into() }),
+        tls: None,
     };
     let part = || Some(said.into());
     let origin = &Origin { pool: part(), tenant: part(), campaign: part() };
@@ -169,6 +178,22 @@ fn whatever_is_said_an_event_is_one_line_with_its_own_keys() {
             assert!(story.matches(char::is_control).count() <= 1, "{story:?}");
         });
     }
+}
+
+#[test]
+fn a_session_in_plain_text_tells_why() {
+    let told = |plain: Plain| {
+        let channel = assurance::Channel::Plain(plain);
+        let security = Security { policy: Policy::Opportunistic, asked_by: AskedBy::Configuration, channel };
+        let mut out = String::new();
+        super::event::put_security(&mut line::Line::new(&mut out), &security);
+        out
+    };
+    assert_eq!(told(Plain::NotOffered), "plain=not-offered policy=opportunistic");
+    assert_eq!(
+        told(Plain::Fallback("bad hello".into())),
+        "plain=fallback plain_why=\"bad hello\" policy=opportunistic"
+    );
 }
 
 /// Runs `tell` on a simulated shard; what was logged by the time `after` has passed since.

@@ -18,6 +18,7 @@ fn bounce(message: MessageId, index: u16) -> Return {
         at_s: 1_795_420_000,
         replied: true,
         reason: Some(Reason { category: Category::RecipientUnknown, rule: "unknown".into() }),
+        tls: None,
     };
     Return { message, index, what: What::Bounced, said }
 }
