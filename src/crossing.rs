@@ -12,6 +12,7 @@ use crate::outbound::{Done, Task};
 use crate::queue::orders::{Order, Report};
 use crate::queue::returned::Taken;
 use crate::spool::record::Return;
+use crate::suppression::Lists;
 
 /// What one shard, or the control thread, says to a shard. At most 64 bytes; owned; no locks, no callbacks.
 pub enum Crossing {
@@ -27,6 +28,8 @@ pub enum Crossing {
     Returned(u64, Taken),
     /// Control → shard: use this configuration, this certificate, these keys, authorities and counters from now on.
     Reload(Box<Reload>),
+    /// Control → shard: these recipients are suppressed from now on; answered once they are.
+    Suppress(Arc<Lists>, futures::channel::oneshot::Sender<()>),
     /// Control → shard: stop accepting, end what runs within this time, flush, return.
     Drain(Duration),
 }

@@ -22,3 +22,4 @@ pub mod screening;
 pub mod shard;
 pub mod smtp;
 pub mod spool;
+pub mod suppression;

@@ -31,6 +31,7 @@ use crate::queue::orders::{Order, Report, Scope};
 use crate::queue::{self, Queue};
 use crate::screening::Screening;
 use crate::spool::record::Return;
+use crate::suppression::{Gate, Lists};
 
 /// What a shard is started with.
 pub struct Start {
@@ -52,6 +53,8 @@ pub struct Start {
     pub dns: mpsc::Sender<Query>,
     /// The way to the log's writer.
     pub log: Arc<Channel>,
+    /// Whom nothing is sent to.
+    pub suppressed: Arc<Lists>,
     /// Listening sockets that the service manager opened.
     pub passed: Arc<[Passed]>,
     /// All delivery is suspended at first.
@@ -99,6 +102,7 @@ struct Shard {
     inbound: Inbound,
     returns: Returns,
     screening: Screening,
+    gate: Gate,
     dispatcher: Dispatcher,
     pool: Pool,
     metrics: Rc<Metrics>,
@@ -107,8 +111,8 @@ struct Shard {
 
 impl Shard {
     async fn open(reactor: Reactor, start: Start) -> Result<Rc<Shard>, Error> {
-        let Start { config, certificate, signers, trust, return_path, quotas, port, dns, log, passed, suspended } =
-            start;
+        let Start { config, certificate, signers, trust, return_path, quotas, port, dns, log, .. } = start;
+        let (passed, suppressed, suspended) = (start.passed, start.suppressed, start.suspended);
         let port = Rc::new(port);
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
@@ -116,6 +120,7 @@ impl Shard {
         if suspended {
             queue.order(Order::Suspend(Scope::All, true)).await;
         }
+        let gate = Gate::new(&config, suppressed);
         let dns = dns::Cache::new(reactor.clone(), dns);
         let metrics = Rc::new(Metrics::default());
         let dispatcher = Dispatcher::new(
@@ -123,6 +128,7 @@ impl Shard {
             config.clone(),
             return_path.clone(),
             queue.clone(),
+            gate.clone(),
             dns.clone(),
             port.clone(),
             metrics.clone(),
@@ -142,13 +148,14 @@ impl Shard {
             return_path,
             queue.clone(),
             screening.clone(),
+            gate.clone(),
             returns.clone(),
             log.clone(),
         );
         inbound.open(&passed)?;
         let dispatching = dispatcher.clone();
         reactor.spawn(async move { dispatching.run().await }).detach();
-        Ok(Rc::new(Shard { reactor, port, queue, inbound, returns, screening, dispatcher, pool, metrics, log }))
+        Ok(Rc::new(Shard { reactor, port, queue, inbound, returns, screening, gate, dispatcher, pool, metrics, log }))
     }
 
     /// Serves what crosses until every shard has drained: the others wait for answers of this one, drained or not.
@@ -170,6 +177,11 @@ impl Shard {
                 }
                 Crossing::Returned(number, taken) => self.returns.answer(number, taken),
                 Crossing::Reload(reload) => self.configure(*reload),
+                Crossing::Suppress(lists, answer) => {
+                    self.gate.replace(lists);
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(());
+                }
                 Crossing::Drain(patience) => {
                     if !std::mem::replace(&mut is_draining, true) {
                         self.reactor.spawn(self.clone().drain(patience)).detach();
@@ -186,6 +198,7 @@ impl Shard {
             metrics.extend(self.metrics.list());
             metrics.extend(inbound_metrics(&self.inbound));
             metrics.extend(self.screening.counts());
+            metrics.extend(self.gate.counts());
             metrics.extend(self.log.counts());
         }
         // Whoever asked may have gone away.
@@ -204,6 +217,7 @@ impl Shard {
             Ok(tls) => self.inbound.configure(config.clone(), tls, signers, quotas, return_path.clone()),
             Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
         }
+        self.gate.configure(&config);
         self.queue.configure(config.clone());
         self.dispatcher.configure(config.clone(), return_path);
         self.pool.configure(config, &trust);
@@ -315,6 +329,7 @@ mod tests {
             dns,
             log: Channel::new(Style::Logfmt),
             passed: Arc::default(),
+            suppressed: Arc::default(),
             suspended: false,
         }
     }

@@ -19,6 +19,7 @@ mod read;
 mod retry;
 mod return_path;
 pub mod screening;
+pub mod suppression;
 mod units;
 mod validate;
 pub mod webhook;
@@ -36,6 +37,7 @@ pub use log::Log;
 pub use machine::unreadable;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
+pub use suppression::Suppression;
 pub use webhook::Webhook;
 
 /// The reference configuration: every key, with its default and what it means.
@@ -80,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[screening]`.
     pub screening: Screening,
+    /// `[suppression]`; absent: nobody is suppressed.
+    pub suppression: Option<Suppression>,
     /// `[[webhook]]`, each with a name of its own.
     pub webhooks: Vec<Webhook>,
     /// `[[dkim]]`.

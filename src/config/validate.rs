@@ -16,7 +16,9 @@ use super::{
     Account, Config, Delivery, Http, Limits, Listener, Mistake, Notices, PASSWORD_UNSET, Pool, Retention, Route,
     TlsFiles, Uncertain,
 };
-use super::{assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, units, webhook};
+use super::{
+    assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, suppression, units, webhook,
+};
 
 /// More shards than any machine has cores.
 const SHARDS_MAX: u64 = 1024;
@@ -84,6 +86,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let retention = retention(document, reading);
     let limits = limits(document, reading);
     let screening = screening::screening(document, base_dir, reading);
+    let suppression = suppression::suppression(document, reading);
     let webhooks = webhook::webhooks(document, &accounts, base_dir, reading);
     let dkim = dkim::keys(document, base_dir, reading);
     let log = log::log(document, reading);
@@ -108,6 +111,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         retention,
         limits,
         screening,
+        suppression,
         webhooks,
         dkim,
         log,

@@ -43,15 +43,6 @@ pub struct Webhook {
     pub waiting_bytes_max: u64,
 }
 
-impl Webhook {
-    /// Whether it is to be told of this.
-    pub fn wants(&self, kind: Kind, account: Option<&str>) -> bool {
-        let selects =
-            |accounts: &Vec<Box<str>>| account.is_some_and(|account| accounts.iter().any(|a| **a == *account));
-        self.events.contains(&kind) && self.accounts.as_ref().is_none_or(selects)
-    }
-}
-
 /// What a webhook can be told of, for each recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -245,26 +236,5 @@ mod tests {
             let mistake = url(text).expect_err(text);
             assert!(mistake.contains(why) && !mistake.contains("s3cret"), "{mistake}");
         }
-    }
-
-    #[test]
-    fn what_is_wanted_depends_on_kind_and_account() {
-        let webhook = |accounts: Option<Vec<Box<str>>>| Webhook {
-            name: "crm".into(),
-            url: url("http://host").expect("good"),
-            secret_file: "secret".into(),
-            events: KINDS_BY_DEFAULT.to_vec(),
-            accounts,
-            ca_file: None,
-            timeout: Duration::from_secs(1),
-            batch_max: 1,
-            waiting_bytes_max: 1,
-        };
-        let all = webhook(None);
-        assert!(all.wants(Kind::Delivered, None) && all.wants(Kind::Expired, Some("a")));
-        assert!(!all.wants(Kind::Deferred, Some("a")), "off by default");
-        let some = webhook(Some(vec!["a".into()]));
-        assert!(some.wants(Kind::Failed, Some("a")) && !some.wants(Kind::Failed, Some("b")));
-        assert!(!some.wants(Kind::Failed, None), "relayed mail is of no account");
     }
 }

@@ -38,18 +38,37 @@ pub enum ClientError {
 
 /// Sends one request and gives back its JSON; an answer of another class than 2xx is an error.
 pub fn request(socket: &Path, method: Method, target: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+    let body = body.map(Value::to_string).unwrap_or_default();
+    parsed(socket, &exchange(socket, method, target, "application/json", body)?)
+}
+
+/// Sends a text and gives back the JSON that answers it.
+pub fn send_text(socket: &Path, target: &str, text: String) -> Result<Value, ClientError> {
+    parsed(socket, &exchange(socket, Method::POST, target, "text/csv", text)?)
+}
+
+/// Gives back a text.
+pub fn fetch_text(socket: &Path, target: &str) -> Result<Bytes, ClientError> {
+    exchange(socket, Method::GET, target, "text/csv", String::new())
+}
+
+fn parsed(socket: &Path, answer: &[u8]) -> Result<Value, ClientError> {
+    serde_json::from_slice(answer).map_err(|error| ClientError::Broken(socket.to_owned(), error.to_string()))
+}
+
+fn exchange(socket: &Path, method: Method, target: &str, kind: &str, body: String) -> Result<Bytes, ClientError> {
     let broken = |error: String| ClientError::Broken(socket.to_owned(), error);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| broken(error.to_string()))?;
     runtime.block_on(async {
-        let conversation = converse(socket, method, target, body);
+        let conversation = converse(socket, method, target, kind, body);
         tokio::time::timeout(PATIENCE, conversation).await.map_err(|_| ClientError::Silent)?
     })
 }
 
-async fn converse(socket: &Path, method: Method, target: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+async fn converse(socket: &Path, method: Method, target: &str, kind: &str, body: String) -> Result<Bytes, ClientError> {
     let broken = |error: &dyn std::fmt::Display| ClientError::Broken(socket.to_owned(), error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(socket.to_owned()),
@@ -59,23 +78,22 @@ async fn converse(socket: &Path, method: Method, target: &str, body: Option<&Val
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let driver = tokio::spawn(connection);
-    let bytes = body.map(Value::to_string).unwrap_or_default();
     let request = Request::builder()
         .method(method)
         .uri(target)
         .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(bytes)))
+        .header("content-type", kind)
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| broken(&error))?;
     let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let bytes = body.collect().await.map_err(|error| broken(&error))?.to_bytes();
     driver.abort();
-    let answer: Value = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
     if status.is_success() {
-        return Ok(answer);
+        return Ok(bytes);
     }
+    let answer = parsed(socket, &bytes)?;
     let why = answer["error"].as_str().map_or_else(|| format!("HTTP status {status}"), str::to_owned);
     Err(ClientError::Refused(why))
 }

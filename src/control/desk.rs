@@ -16,6 +16,7 @@ use crate::crossing::Crossing;
 use crate::queue::MessageId;
 use crate::queue::orders::{Domains, Order, Report, Scope, Selection, Waiting};
 use crate::queue::webhook::{Counts, Encoded, EventId};
+use crate::suppression::Lists;
 
 /// Messages of one page.
 pub const PAGE_MAX: usize = 1_000;
@@ -249,6 +250,20 @@ impl Desk {
     /// A request to a webhook did not succeed.
     pub async fn count_failure(&self, shard: usize, webhook: &str) -> Result<(), Trouble> {
         self.ask(shard, Order::CountFailure(webhook.into())).await.map(drop)
+    }
+
+    /// Gives the lists of suppressed recipients to every shard; it has them when this returns.
+    pub async fn suppress(&self, lists: &Arc<Lists>) -> Result<(), Trouble> {
+        let given = (0..self.shards()).map(|shard| async move {
+            let (answer, answered) = oneshot::channel();
+            self.send(shard, Crossing::Suppress(lists.clone(), answer)).await?;
+            match tokio::time::timeout(LOOK_PATIENCE, answered).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(oneshot::Canceled)) => Err(Trouble::Stopping),
+                Err(_) => Err(Trouble::Silent(shard)),
+            }
+        });
+        futures::future::try_join_all(given).await.map(drop)
     }
 
     /// Asks the shards that `selection` concerns, all at once, and adds up what they count.

@@ -25,6 +25,7 @@ use super::journal::Journal;
 use super::log::Writer;
 use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
+use super::suppression::{Feeds, Keeper};
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
 use super::{certificate, clock, ports, reload, resolver, return_path, signing, socket, sts, vital};
@@ -38,6 +39,7 @@ use crate::events::log::Channel;
 use crate::events::{Event, Style};
 use crate::queue::Claim;
 use crate::shard;
+use crate::suppression::Lists;
 
 /// Requests under way from each shard to each other one.
 const CREDITS: usize = 256;
@@ -117,6 +119,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let (dns, questions) = channel::channel(DNS_QUESTIONS);
     let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
     let quotas = Quotas::new(&options.config);
+    let keeper = Keeper::open(&options.config, &log).map_err(|error| failed("the suppressions", &error))?;
     complain_of_unused(&passed, &options.config, &log);
     let start = Starting {
         config: options.config.clone(),
@@ -126,6 +129,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         trust: trusted.trust.clone(),
         return_path: return_path.clone(),
         quotas: quotas.clone(),
+        suppressed: keeper.lists(),
         suspended: options.suspended,
         log: log.clone(),
         dns,
@@ -134,10 +138,22 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let running = start.launch(ports)?;
 
     let Options { config, file, .. } = options;
-    let (desk, notifier, lanes) = (Desk::new(inlet), Notifier::from_environment(), Lanes::default());
-    let untold = Vec::new();
-    let control =
-        Control { config, signers, trusted, return_path, quotas, file, log, desk, telling, untold, notifier, lanes };
+    let control = Control {
+        config,
+        signers,
+        trusted,
+        return_path,
+        quotas,
+        keeper,
+        file,
+        log,
+        desk: Desk::new(inlet),
+        telling,
+        untold: Vec::new(),
+        notifier: Notifier::from_environment(),
+        lanes: Lanes::default(),
+        feeds: Feeds::default(),
+    };
     let result = runtime.block_on(control.run(plane, (questions, policies), endpoints, when_ready));
     if result.is_ok() {
         running.join().map_err(|error| failed("the shards", &error))?;
@@ -206,6 +222,7 @@ struct Starting {
     trust: Arc<Trust>,
     return_path: Option<Arc<ReturnPath>>,
     quotas: Arc<Quotas>,
+    suppressed: Arc<Lists>,
     suspended: bool,
     log: Arc<Channel>,
     dns: channel::Sender<Query>,
@@ -234,6 +251,7 @@ impl Starting {
                     dns: starting.dns.clone(),
                     log: starting.log.clone(),
                     passed: starting.passed.clone(),
+                    suppressed: starting.suppressed.clone(),
                     suspended: starting.suspended,
                 };
                 drop(starting);
@@ -281,6 +299,7 @@ struct Control {
     trusted: Trusted,
     return_path: Option<Arc<ReturnPath>>,
     quotas: Arc<Quotas>,
+    keeper: Keeper,
     file: Option<PathBuf>,
     log: Arc<Channel>,
     desk: Desk,
@@ -289,6 +308,7 @@ struct Control {
     untold: Vec<usize>,
     notifier: Notifier,
     lanes: Lanes,
+    feeds: Feeds,
 }
 
 impl Control {
@@ -305,12 +325,15 @@ impl Control {
         if !self.wait_until_ready(&mut signals).await? {
             return self.drain(&mut signals).await;
         }
-        let socket = http::router(self.desk.clone(), self.log.clone(), Access::Socket);
+        let socket = http::router(self.desk.clone(), self.keeper.clone(), self.log.clone(), Access::Socket);
         vital::spawn("the control socket", async move { axum::serve(Bounded::new(plane.socket), socket).await });
         self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
+        self.keeper.start(&self.desk);
+        self.feeds = Feeds::start(&self.config, &self.keeper, &self.desk, &self.log);
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
-            let router = http::router(self.desk.clone(), self.log.clone(), Access::Bearer(its_token.clone()));
+            let access = Access::Bearer(its_token.clone());
+            let router = http::router(self.desk.clone(), self.keeper.clone(), self.log.clone(), access);
             vital::spawn("the HTTP server", async move { axum::serve(Bounded::new(listener), router).await });
             token = Some(its_token);
         }
@@ -382,8 +405,10 @@ impl Control {
                 self.quotas = self.quotas.follow(&self.config);
                 self.log.set_level(self.config.log.level);
                 let _ = resolving.send(resolver::Settings::of(&self.config, &self.trusted));
+                self.keeper.configure(&self.config).await;
                 self.tell_config(self.all_shards()).await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
+                self.feeds = Feeds::start(&self.config, &self.keeper, &self.desk, &self.log);
             }
             Err(refusals) => {
                 for refusal in refusals {

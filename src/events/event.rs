@@ -193,6 +193,19 @@ pub enum Event<'a> {
         /// How many.
         failures: u64,
     },
+    /// `recipient_suppressed`: a failure or a complaint has put an address on a list; nothing more is sent there.
+    RecipientSuppressed {
+        /// The address.
+        recipient: &'a str,
+        /// The list's name.
+        list: &'a str,
+        /// Why.
+        cause: &'static str,
+        /// Until when; `None`: until an operator takes it away.
+        until: Option<&'a str>,
+    },
+    /// `suppression_full`: a list has no room for more; its new failures go on being sent to.
+    SuppressionFull(&'a str),
     /// `checkpoint_failed`: the index could not be written; it is tried again.
     CheckpointFailed(&'a dyn fmt::Display),
     /// `session_panicked`: a defect of ours ended one connection; the others go on.
@@ -264,6 +277,8 @@ impl Event<'_> {
             Event::WebhookOverflow { .. } => "webhook_overflow",
             Event::WebhookFailing { .. } => "webhook_failing",
             Event::WebhookBack { .. } => "webhook_back",
+            Event::RecipientSuppressed { .. } => "recipient_suppressed",
+            Event::SuppressionFull(_) => "suppression_full",
             Event::CheckpointFailed(_) => "checkpoint_failed",
             Event::SessionPanicked { .. } => "session_panicked",
             Event::Reloaded => "reloaded",
@@ -296,6 +311,7 @@ impl Event<'_> {
             | Event::Complaint { .. }
             | Event::WebhookOverflow { .. }
             | Event::WebhookFailing { .. }
+            | Event::SuppressionFull(_)
             | Event::Suppressed { .. }
             | Event::LogOverflow { .. }
             | Event::Uncertain { .. } => Level::Warn,
@@ -303,6 +319,7 @@ impl Event<'_> {
             | Event::Delivered(_)
             | Event::Deferred { .. }
             | Event::Notified { .. }
+            | Event::RecipientSuppressed { .. }
             | Event::ReturnIgnored { .. } => Level::Info,
             Event::Listening(_)
             | Event::Recovered { .. }
@@ -385,6 +402,11 @@ impl Event<'_> {
             Event::WebhookOverflow { webhook, events } => _ = line.put("webhook", webhook).put("events", events),
             Event::WebhookFailing { webhook, why } => _ = line.put("webhook", webhook).put("why", why),
             Event::WebhookBack { webhook, failures } => _ = line.put("webhook", webhook).put("failures", failures),
+            Event::RecipientSuppressed { recipient, list, cause, until } => {
+                line.put("recipient", format_args!("<{recipient}>")).put("list", list).put("cause", cause);
+                line.put_some("until", *until);
+            }
+            Event::SuppressionFull(list) => _ = line.put("list", list),
             Event::Ordered { order, selection, recipients } => {
                 line.put("order", order).put("selection", selection).put("recipients", recipients);
             }

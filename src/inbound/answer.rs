@@ -15,11 +15,12 @@ use crate::message::{
 };
 use crate::policy::{self, Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
-use crate::smtp::envelope::{Envelope, Sender};
+use crate::smtp::envelope::{Envelope, Recipient, Sender};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, OwnRefusal, Question};
 use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Origin, Tagged};
 use crate::spool::{Client, Message};
+use crate::suppression::Whose;
 
 /// A question whose answer takes time.
 pub(super) enum Lengthy {
@@ -35,7 +36,7 @@ impl Conversation {
             Question::Sender(sender) if self.client_is_to_be_looked_up() => return Some(Lengthy::Sender(sender)),
             Question::Sender(sender) => ("mail", self.sender(&sender)),
             Question::Recipient(recipient) if self.is_about_returns() => ("rcpt", self.return_recipient(&recipient)),
-            Question::Recipient(_) => ("rcpt", self.recipient()),
+            Question::Recipient(recipient) => ("rcpt", self.recipient(&recipient)),
             Question::Content => ("message", self.content()),
             Question::Authenticate { user, password } => return Some(Lengthy::Authenticate { user, password }),
             Question::Message(envelope, content) => return Some(Lengthy::Message(envelope, content)),
@@ -108,9 +109,14 @@ impl Conversation {
         self.inbound.0.queue.accepting(sender.size.unwrap_or(0)).map_err(of_queue)
     }
 
-    fn recipient(&mut self) -> Result<(), Reply> {
-        let Some(account) = self.rights.as_ref().and_then(Authorized::account) else { return Ok(()) };
+    fn recipient(&mut self, recipient: &Recipient) -> Result<(), Reply> {
         let inner = &self.inbound.0;
+        let account = self.rights.as_ref().and_then(Authorized::account);
+        let whose = Whose::of_client(account.map(|account| &*account.name));
+        if let Some(reply) = inner.gate.refusal(whose, &recipient.path, || inner.reactor.wall()) {
+            return Err(reply);
+        }
+        let Some(account) = account else { return Ok(()) };
         self.grant.one_more(&inner.current.borrow().quotas, account, inner.reactor.wall())
     }
 

@@ -52,6 +52,7 @@ use crate::queue::Queue;
 use crate::screening::Screening;
 use crate::smtp::reply::{self, Fixed, Reply};
 use crate::smtp::server::{Session, Settings};
+use crate::suppression::Gate;
 use admit::{Admissions, Ticket};
 use budget::Budget;
 use converse::Conversation;
@@ -78,6 +79,7 @@ struct Inner {
     budget: Rc<Budget>,
     credentials: Credentials,
     screening: Screening,
+    gate: Gate,
     signing: Signing,
     returns: Returns,
     counts: Tally,
@@ -155,6 +157,7 @@ impl Inbound {
         return_path: Option<Arc<ReturnPath>>,
         queue: Queue,
         screening: Screening,
+        gate: Gate,
         returns: Returns,
         log: Log,
     ) -> Inbound {
@@ -171,6 +174,7 @@ impl Inbound {
             admissions: Admissions::new(),
             credentials,
             screening,
+            gate,
             signing: Signing::default(),
             returns,
             counts: Tally::default(),

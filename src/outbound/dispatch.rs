@@ -29,6 +29,7 @@ use shards::mesh::{Credit, Port};
 
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
+use super::suppressed::take_suppressed;
 use super::turns::{Choice, SharedTurns, SharedWay, Turn, Turns};
 use super::way::Ways;
 use super::{Done, Rest, Returning, Task};
@@ -42,6 +43,7 @@ use crate::queue::outcome::Outcome;
 use crate::queue::{self, Lease, Queue};
 use crate::route::{Missing, NextHop, Site, Unroutable, next_hop, site_of_exchangers};
 use crate::smtp::path::ReversePath;
+use crate::suppression::Gate;
 
 /// Domains that are being resolved at a time.
 const RESOLVING_MAX: usize = 1024;
@@ -65,6 +67,7 @@ pub struct Dispatcher(Rc<Inner>);
 struct Inner {
     reactor: Reactor,
     queue: Queue,
+    gate: Gate,
     dns: dns::Cache,
     port: Rc<Port<Crossing>>,
     config: RefCell<Arc<Config>>,
@@ -92,15 +95,19 @@ struct Out {
     turns: SharedTurns,
     way: SharedWay,
     content_bytes: usize,
+    /// What became of recipients that were not tried.
+    suppressed: Vec<(u16, Outcome)>,
 }
 
 impl Dispatcher {
-    /// A dispatcher for `queue` that sends through `port`.
+    /// A dispatcher for `queue` that sends through `port`, but to nobody whom `gate` suppresses.
+    #[expect(clippy::too_many_arguments, reason = "each part of the shard that it joins, once")]
     pub fn new(
         reactor: Reactor,
         config: Arc<Config>,
         return_path: Option<Arc<ReturnPath>>,
         queue: Queue,
+        gate: Gate,
         dns: dns::Cache,
         port: Rc<Port<Crossing>>,
         metrics: Rc<Metrics>,
@@ -111,6 +118,7 @@ impl Dispatcher {
         Dispatcher(Rc::new(Inner {
             reactor,
             queue,
+            gate,
             dns,
             port,
             config: RefCell::new(config),
@@ -147,10 +155,11 @@ impl Dispatcher {
     /// Takes the end of a task from its home.
     pub fn take(&self, mut done: Done) {
         let inner = self.0.clone();
-        let Some(out) = inner.out.borrow_mut().remove(&done.lease) else { return };
+        let Some(mut out) = inner.out.borrow_mut().remove(&done.lease) else { return };
         if let Some(rest) = done.park {
             inner.park(&out, &rest, &mut done.outcomes);
         }
+        done.outcomes.append(&mut out.suppressed);
         let settle = async move {
             inner.queue.settle(done.lease, done.outcomes).await;
             inner.finish(out);
@@ -364,13 +373,22 @@ impl Inner {
         self.leases.set(self.leases.get() + 1);
         self.content_bytes.set(self.content_bytes.get() + lease.content_bytes);
         let (domain, content_bytes) = (lease.domain.clone(), lease.content_bytes);
-        let out = Out { domain, credit, turns: turns.clone(), way, content_bytes };
+        let suppressed = Vec::new();
+        let out = Out { domain, credit, turns: turns.clone(), way, content_bytes, suppressed };
         self.reactor.spawn(self.clone().send(lease, out)).detach();
     }
 
     /// Sends a leased task to its home.
-    async fn send(self: Rc<Self>, lease: Lease, out: Out) {
+    async fn send(self: Rc<Self>, mut lease: Lease, mut out: Out) {
         let number = lease.number;
+        if !self.gate.is_open() {
+            out.suppressed = take_suppressed(&mut lease, &self.queue, &self.gate, self.reactor.wall());
+            out.suppressed.iter().for_each(|(_, outcome)| self.metrics.outcome(outcome));
+            if lease.recipients.is_empty() {
+                self.queue.settle(number, std::mem::take(&mut out.suppressed)).await;
+                return self.finish(out);
+            }
+        }
         let content = match self.prepare(&lease).await {
             Ok(content) => content,
             // The queue reports what is wrong with its storage; this message is tried again.

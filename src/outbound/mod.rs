@@ -17,6 +17,7 @@ pub mod pool;
 mod protection;
 mod proxy;
 mod remembered;
+mod suppressed;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -11,6 +11,7 @@
 //! | no connection can be made from the source: our own trouble, which costs no attempt | parked | 4.3.5 |
 //! | no host's address could be looked up | deferred | 4.4.3 |
 //! | no host has an address | failed | 5.4.4 |
+//! | it was suppressed since it was accepted, or is only to be reported | failed | 5.7.1 |
 //! | TLS is demanded of a host, which does not offer it | deferred | 4.7.4 |
 //! | … and its handshake fails, or its certificate is not the right one | deferred | 4.7.5 |
 
@@ -118,6 +119,19 @@ pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
         tls: insecure.then(|| Arc::new(Security::refused(&Assurance::enforced()))),
     };
     if unroutable.is_transient() { Outcome::Deferred(answer) } else { Outcome::Failed(answer) }
+}
+
+/// For a recipient to whom nothing is to be sent any more.
+pub(super) fn of_suppressed(why: Box<str>) -> Outcome {
+    Outcome::Failed(Answer {
+        phase: Phase::Connect,
+        status: EnhancedCode(5, 7, 1),
+        reason: Some(Reason { category: Category::Suppressed, rule: "suppression".into() }),
+        reply: None,
+        text: why,
+        remote: None,
+        tls: None,
+    })
 }
 
 fn said(phase: Phase, reply: Reply, remote: &str) -> Answer {

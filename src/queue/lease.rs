@@ -38,6 +38,17 @@ pub struct Lease {
     pub return_path: bool,
 }
 
+/// Who handed in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submitter {
+    /// A client with an account.
+    Account(Box<str>),
+    /// A client of a relay listener.
+    Relay,
+    /// Nobody: it is a notice of ours.
+    Ourselves,
+}
+
 /// Stale slices that one call of [`Queue::lease`] passes over before it lets other work run.
 const STALE_PER_CALL_MAX: usize = 100;
 
@@ -131,6 +142,17 @@ impl Queue {
     pub fn next_message(&self, domain: &str) -> Option<MessageId> {
         let state = self.core.state.borrow();
         state.ready.front(state.ready.find(domain)?)
+    }
+
+    /// Who handed in a queued message; `None`: it is queued no more, or cannot be read.
+    pub fn submitter(&self, message: MessageId) -> Option<Submitter> {
+        let state = self.core.state.borrow();
+        let read = state.rows.read(message, |row| match (&row.client, &row.account) {
+            (None, _) => Submitter::Ourselves,
+            (Some(_), None) => Submitter::Relay,
+            (Some(_), Some(account)) => Submitter::Account(account.clone()),
+        });
+        read.ok().flatten()
     }
 
     /// The recipients of a lease are tried from `source`, so that the log can tell.

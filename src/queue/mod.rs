@@ -81,7 +81,7 @@ use ready::Slice;
 use signal::Signal;
 use state::State;
 
-pub use lease::Lease;
+pub use lease::{Lease, Submitter};
 pub use open::Claim;
 
 /// A message's identity: the shard that accepted it and a number that only grows there. Shown as 16 hex digits.

@@ -321,6 +321,7 @@ pub const CLIENT_NOT_PERMITTED: Fixed =
 // Policy.
 
 const SENDER_NOT_ALLOWED: Codes = codes(553, 5, 7, 1);
+const SUPPRESSED: Codes = codes(550, 5, 7, 1);
 const SCHEDULED_TOO_LATE: Codes = codes(550, 5, 6, 0);
 const BAD_ROUTING: Codes = codes(550, 5, 6, 0);
 const LOOP: Codes = codes(554, 5, 4, 6);
@@ -330,6 +331,11 @@ pub const HEADER_TOO_LARGE: Fixed = codes(552, 5, 3, 4).fixed("The message's hea
 /// MAIL's address does not belong to the account; `allowed` is what does (RFC 6409 §6.1).
 pub fn sender_not_allowed(address: &str, allowed: &[Box<str>]) -> Reply {
     SENDER_NOT_ALLOWED.say(format!("Your account may not send as <{address}>; it may send as {}", list(allowed)))
+}
+
+/// The recipient is on a list of those to whom nothing is sent; `why` names the cause and since when.
+pub fn suppressed(address: &str, why: &str) -> Reply {
+    SUPPRESSED.say(format!("<{address}> is suppressed ({why}): nothing is sent there; your operator can lift that"))
 }
 
 /// The address of the field `name` (From or Sender) does not belong to the account.

@@ -134,6 +134,7 @@ impl Server {
                 dns: dns.clone(),
                 log: self.log.clone(),
                 passed: Arc::default(),
+                suppressed: Arc::default(),
                 suspended: false,
             };
             let (ready, has_failed) = (self.ready.clone(), self.has_failed.clone());

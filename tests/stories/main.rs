@@ -28,6 +28,7 @@ mod limits_are_kept;
 mod mail_leaves_from_its_pool;
 mod messages_are_signed;
 mod next_hops_prove_who_they_are;
+mod nothing_is_sent_to_whom_nothing_should_be;
 mod old_tls_is_refused;
 mod operators_see_and_steer_the_queue;
 mod postfix_and_exim_are_next_hops;

@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::path::Path;
 
 use axum::serve::Listener;
+use ringpost::config::Config;
 use ringpost::control::desk::Desk;
 use ringpost::control::http::{Access, router};
+use ringpost::control::suppression::Keeper;
 use ringpost::crossing::Crossing;
 use ringpost::events::log::{Channel, Style};
 use ringpost::queue::orders::{Order, Report};
@@ -30,6 +33,8 @@ pub const WORDS: &[&str] = &[
     "\r\n\r\n",
     "{\"all\":true}",
     "{\"domain\":\"x\"}",
+    "GET /api/v1/suppressions?list=account:x",
+    "POST /api/v1/suppressions/import HTTP/1.1\r\n",
     "&limit=",
     "&after=",
     "%3C",
@@ -66,6 +71,13 @@ impl Listener for Hatch {
     }
 }
 
+/// A configuration with a data directory that does not exist.
+fn config() -> Config {
+    let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \"no-such-folder\"\n[[listener]]\nkind = \"relay\"\n\
+                address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n";
+    Config::parse(text, Path::new("/nonexistent")).expect("good")
+}
+
 /// A server of this thread, which all runs share.
 struct Served {
     runtime: Runtime,
@@ -79,9 +91,11 @@ impl Served {
         let (tasks, (ports, inlet)) = (LocalSet::new(), mesh(1, 1, 4));
         ports.into_iter().for_each(|port| drop(tasks.spawn_local(play_shard(port))));
         let (hatch, receiver) = mpsc::channel(1);
-        tasks.spawn_local(async {
-            axum::serve(Hatch(receiver), router(Desk::new(inlet), Channel::new(Style::Logfmt), Access::Socket)).await
-        });
+        let log = Channel::new(Style::Logfmt);
+        // Nobody is suppressed by this configuration, so the lists are looked at and never change.
+        let keeper = Keeper::open(&config(), &log).expect("nothing is there");
+        let router = router(Desk::new(inlet), keeper, log, Access::Socket);
+        tasks.spawn_local(async { axum::serve(Hatch(receiver), router).await });
         Served { runtime, tasks, hatch }
     }
 

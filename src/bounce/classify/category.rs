@@ -145,6 +145,8 @@ categories! {
     Expired = "expired", BY_CLASS, "message-expired", "MessageExpired";
     /// The host has trouble of its own: disk, database, configuration.
     System = "system", BY_CLASS, "other", "TransientFailure";
+    /// Nothing was sent: the recipient is on a list of such.
+    Suppressed = "suppressed", REJECT, "other", "Uncategorized";
     /// None of these.
     Other = "other", BY_CLASS, "other", "Uncategorized";
 }

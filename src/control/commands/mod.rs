@@ -11,6 +11,7 @@ mod explain;
 mod pages;
 mod preflight;
 mod queue;
+mod suppression;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +68,9 @@ enum Command {
     /// See and change the queue of the running server
     #[command(subcommand)]
     Queue(queue::Command),
+    /// See and change whom nothing is sent to any more
+    #[command(subcommand)]
+    Suppression(suppression::Command),
 }
 
 /// Where a configuration is looked for that no `-c` names.
@@ -166,6 +170,7 @@ impl CommandLine {
             Command::Account(command) => account::run(&command),
             Command::Dkim(command) => dkim::run(&command),
             Command::Queue(command) => queue::run(&command),
+            Command::Suppression(command) => suppression::run(&command),
         }
     }
 }

@@ -24,6 +24,18 @@ pub(super) fn of_domains(domains: &[Value]) -> String {
     by_domain(domains, clock::now())
 }
 
+/// Entries as `suppression list` shows them.
+pub(super) fn of_suppressions(entries: &[Value]) -> String {
+    if entries.is_empty() {
+        return "Nobody is suppressed that fits.\n".into();
+    }
+    let mut rows = vec![["ADDRESS", "LIST", "CAUSE", "SINCE", "UNTIL"].map(String::from)];
+    rows.extend(
+        entries.iter().map(|entry| ["address", "list", "cause", "since", "until"].map(|key| text(&entry[key]))),
+    );
+    align(&rows)
+}
+
 /// A message as `queue show` shows it.
 pub(super) fn of_message(message: &Value) -> String {
     sheet(message, clock::now())

@@ -10,14 +10,16 @@ use axum::response::{IntoResponse, Response};
 use super::Refusal;
 use super::families::help;
 use crate::control::desk::Desk;
+use crate::control::suppression::Keeper;
 use crate::events::log::Channel;
 use crate::queue::webhook::Counts;
 
-pub(super) async fn all(State(desk): State<Desk>, log: &Channel) -> Result<Response, Refusal> {
+pub(super) async fn all(State(desk): State<Desk>, keeper: &Keeper, log: &Channel) -> Result<Response, Refusal> {
     let mut families = Families::default();
     families.add_shards(&desk.metrics().await?);
     families.add_webhooks(&desk.webhooks().await?);
     families.add(concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), "", 1);
+    keeper.counts().into_iter().for_each(|(name, value)| families.add(name, "", value));
     families.add("log_lines_lost_total", "", log.lost_lines());
     families.add("log_journal_refusals_total", "", log.journal_refusals());
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], families.text()).into_response())

@@ -10,6 +10,10 @@
 //! | `GET /api/v1/queue/domains?domain&destination&resting&after&limit` | what waits for each domain, and which rest, until when and why |
 //! | `GET /api/v1/queue/ID` | everything about one message, also after its delivery, as long as its placeholder is kept |
 //! | `GET /api/v1/messages?message_id` | the same about each message of a Message-ID (percent-encoded) |
+//! | `GET /api/v1/suppressions?list&address&after&limit` | a page of suppressed recipients; `next` is the `after` of the next |
+//! | `GET /api/v1/suppressions/export?list` | all of them as CSV |
+//! | `POST /api/v1/suppressions/add`, `remove` | puts addresses on a list, or takes them off |
+//! | `POST /api/v1/suppressions/import?list` | puts those of a CSV body, or of one with an address a line, on lists |
 //! | `POST /api/v1/queue/hold`, `release`, `retry`, `bounce` | changes the recipients that the JSON body selects |
 //!
 //! Over the Unix socket no token is asked for (its mode is 0600); over TCP `/metrics` and `/api` want
@@ -23,6 +27,7 @@ mod console;
 mod families;
 mod metrics;
 mod queue;
+mod suppression;
 mod token;
 
 use std::sync::Arc;
@@ -35,9 +40,11 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use super::desk::{Desk, Trouble};
+use super::suppression::Keeper;
 use crate::events::log::Channel;
 pub use bounded::Bounded;
 pub use queue::{Wanted, WantedDomains, WantedScope};
+pub use suppression::{Added, Listed, Removed};
 pub use token::Token;
 
 /// The largest request body: a selection is far smaller.
@@ -53,9 +60,17 @@ pub enum Access {
 }
 
 /// Everything that is served at one place.
-pub fn router(desk: Desk, log: Arc<Channel>, access: Access) -> Router {
+pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, access: Access) -> Router {
+    let large = DefaultBodyLimit::max(suppression::IMPORT_BYTES_MAX);
+    let suppressions = Router::new()
+        .route("/api/v1/suppressions", get(suppression::list))
+        .route("/api/v1/suppressions/export", get(suppression::export))
+        .route("/api/v1/suppressions/add", post(suppression::add))
+        .route("/api/v1/suppressions/remove", post(suppression::remove))
+        .route("/api/v1/suppressions/import", post(suppression::import).layer(large))
+        .with_state(keeper.clone());
     let guarded = Router::new()
-        .route("/metrics", get(async move |desk| metrics::all(desk, &log).await))
+        .route("/metrics", get(async move |desk| metrics::all(desk, &keeper, &log).await))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/count", get(queue::count))
         .route("/api/v1/queue/domains", get(queue::domains))
@@ -67,6 +82,7 @@ pub fn router(desk: Desk, log: Arc<Channel>, access: Access) -> Router {
         .route("/api/v1/queue/bounce", post(queue::bounce))
         .route("/api/v1/queue/suspend", post(queue::suspend))
         .route("/api/v1/queue/resume", post(queue::resume))
+        .merge(suppressions)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let guarded = match access {
         Access::Socket => guarded,

@@ -1,6 +1,6 @@
 //! The API as its clients see it: over a real socket, with shards that answer like a queue of three messages each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::config::Config;
 use crate::control::client::{self, ClientError};
 use crate::control::socket;
 use crate::crossing::Crossing;
@@ -20,7 +21,14 @@ use crate::queue::webhook::Counts;
 async fn play_shard(port: Port<Crossing>) {
     let mut suspended = 1;
     loop {
-        let (_, Crossing::Order(order, answer)) = port.receive().await else { continue };
+        let (order, answer) = match port.receive().await.1 {
+            Crossing::Order(order, answer) => (order, answer),
+            Crossing::Suppress(_, answer) => {
+                answer.send(()).expect("it is waited for");
+                continue;
+            }
+            _ => continue,
+        };
         let message = |number| json!({ "id": MessageId::new(port.shard(), number).to_string(), "recipients": [] });
         let report = match *order {
             Order::List { after, limit, .. } => {
@@ -63,6 +71,17 @@ async fn play_shard(port: Port<Crossing>) {
     }
 }
 
+/// A keeper of suppressions in `folder`, whose lists have room for three.
+fn keeper(folder: &Path, desk: &Desk) -> Keeper {
+    let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
+                address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n\
+                [suppression]\nentries_max = 3\n";
+    let config = Config::parse(text, folder).expect("good");
+    let keeper = Keeper::open(&config, &Channel::new(Style::Logfmt)).expect("opened");
+    keeper.start(desk);
+    keeper
+}
+
 /// Runs `test` beside a server with two shards on a control socket.
 fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -75,9 +94,10 @@ fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
     let running = local.run_until(async {
         let (_bound, listener) = socket::bind(folder.path()).expect("a socket");
         let path = socket::path(folder.path());
-        let server = tokio::spawn(async {
-            axum::serve(listener, router(Desk::new(inlet), Channel::new(Style::Logfmt), Access::Socket)).await
-        });
+        let desk = Desk::new(inlet);
+        let keeper = keeper(folder.path(), &desk);
+        let router = router(desk, keeper, Channel::new(Style::Logfmt), Access::Socket);
+        let server = tokio::spawn(async { axum::serve(listener, router).await });
         let ended = tokio::task::spawn_blocking(move || test(path)).await;
         server.abort();
         ended
@@ -208,7 +228,9 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
     runtime.block_on(local.run_until(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let router = router(Desk::new(inlet), Channel::new(Style::Logfmt), Access::Bearer(token.clone()));
+        let desk = Desk::new(inlet);
+        let keeper = keeper(folder.path(), &desk);
+        let router = router(desk, keeper, Channel::new(Style::Logfmt), Access::Bearer(token.clone()));
         tokio::spawn(async { axum::serve(listener, router).await });
         let get = async |path: &str, token: &str| {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -219,7 +241,13 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
             stream.read_to_string(&mut answer).await.expect("an answer");
             answer
         };
-        for path in ["/metrics", "/api/v1/queue", "/api/v1/queue/0000000000000001", "/api/v1/messages?message_id=x"] {
+        for path in [
+            "/metrics",
+            "/api/v1/suppressions",
+            "/api/v1/queue",
+            "/api/v1/queue/0000000000000001",
+            "/api/v1/messages?message_id=x",
+        ] {
             let answer = get(path, "wrong-token-0123456789").await;
             assert!(
                 answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate: Bearer"),
@@ -234,4 +262,62 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
         assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
         assert!(!page.contains("://"), "the page needs nothing from elsewhere: {page}");
     }));
+}
+
+#[test]
+fn suppressions_are_added_listed_in_pages_exported_and_removed() {
+    with_socket(|socket| {
+        let get = |query: &str| client::request(&socket, Method::GET, &format!("/api/v1/suppressions{query}"), None);
+        let post = |verb: &str, body: Value| {
+            client::request(&socket, Method::POST, &format!("/api/v1/suppressions/{verb}"), Some(&body))
+        };
+        let both = json!({ "addresses": ["Jo@X.test", "ann@x.test"], "list": "account:a@a.test" });
+        assert_eq!(post("add", both).expect("added"), json!({ "added": 2 }));
+        let one = json!({ "addresses": ["jo@x.test"], "cause": "complaint", "until": "2099-01-01" });
+        assert_eq!(post("add", one).expect("added"), json!({ "added": 1 }));
+
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = get(&format!("?limit=1{after}")).expect("a page");
+            for entry in page["suppressions"].as_array().expect("a list") {
+                let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+                found.push([text("address"), text("list"), text("cause"), text("until")].join(" "));
+            }
+            let Some(next) = page["next"].as_str() else { break };
+            after = client::query(&json!({ "after": next })).replace('?', "&");
+        }
+        assert_eq!(
+            found,
+            [
+                "jo@x.test global complaint 2099-01-01T00:00:00.000Z",
+                "ann@x.test account:a@a.test operator ",
+                "jo@x.test account:a@a.test operator ",
+            ]
+        );
+        let of_jo = get("?address=JO@x.test").expect("a page");
+        assert_eq!(of_jo["suppressions"].as_array().map(Vec::len), Some(2));
+
+        let full = refused(client::send_text(
+            &socket,
+            "/api/v1/suppressions/import?list=account:a@a.test",
+            "b@x.test\nc@x.test\n".into(),
+        ));
+        assert!(full.contains("`account:a@a.test` would have more entries"), "{full}");
+        let wrong = refused(client::send_text(&socket, "/api/v1/suppressions/import", "b@x.test\nnobody\n".into()));
+        assert!(wrong.contains("nothing was imported: line 2: `nobody`"), "{wrong}");
+        let of_others =
+            client::send_text(&socket, "/api/v1/suppressions/import?list=account:b@a.test", "b@x.test\n".into());
+        assert_eq!(of_others.expect("another list has room"), json!({ "imported": 1 }));
+
+        let all = client::fetch_text(&socket, "/api/v1/suppressions/export").expect("a text");
+        assert_eq!(String::from_utf8_lossy(&all).lines().count(), 1 + 4);
+        assert_eq!(post("remove", json!({ "addresses": ["JO@x.test"] })).expect("removed"), json!({ "removed": 2 }));
+        let rest = json!({ "addresses": [], "list": "account:a@a.test", "all": true });
+        assert_eq!(post("remove", rest).expect("removed"), json!({ "removed": 1 }));
+        for wrong in [json!({ "addresses": [] }), json!({ "addresses": ["x"] }), json!({ "all": true })] {
+            assert!(matches!(post("remove", wrong.clone()), Err(ClientError::Refused(_))), "{wrong}");
+        }
+        assert!(refused(get("?list=mine")).contains("`mine` must be"));
+    });
 }

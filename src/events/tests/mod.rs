@@ -91,6 +91,8 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::Ordered { order: "hold", selection: &said, recipients: 1 },
         Event::Space { accepting: false },
         Event::Space { accepting: true },
+        Event::RecipientSuppressed { recipient: said, list: said, cause: "complaint", until: some },
+        Event::SuppressionFull(said),
         Event::WebhookOverflow { webhook: "crm", events: 1 },
         Event::WebhookFailing { webhook: "crm", why: &said },
         Event::WebhookBack { webhook: "crm", failures: 1 },

@@ -94,6 +94,7 @@ fn start(
         let log = Log::new(&reactor, 0, channel.clone());
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
+        let gate = Gate::new(&config, Arc::default());
         let inbound = Inbound::new(
             &reactor,
             config,
@@ -103,6 +104,7 @@ fn start(
             None,
             queue.clone(),
             screening,
+            gate,
             no_returns(),
             log.clone(),
         );

@@ -192,7 +192,8 @@ fn while_credentials_are_verified_others_converse() {
         let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
         let quotas = Quotas::new(&config);
         let (tls, returns) = (Some(certificate()), no_returns());
-        let inbound = Inbound::new(&reactor, config, tls, Arc::default(), quotas, None, queue, screening, returns, log);
+        let (gate, signers) = (Gate::new(&config, Arc::default()), Arc::default());
+        let inbound = Inbound::new(&reactor, config, tls, signers, quotas, None, queue, screening, gate, returns, log);
         let address = inbound.open(&[]).expect("the door opens")[0];
         let connect = async || {
             let stream = reactor.connect(address, None, PATIENCE).await.expect("it connects");

@@ -98,6 +98,7 @@ fn a_panic_costs_one_conversation() {
         let config = Arc::new(config);
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
         let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
+        let gate = Gate::new(&config, Arc::default());
         let inbound = Inbound::new(
             &reactor,
             config.clone(),
@@ -107,6 +108,7 @@ fn a_panic_costs_one_conversation() {
             None,
             queue,
             screening,
+            gate,
             no_returns(),
             log.clone(),
         );

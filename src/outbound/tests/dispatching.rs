@@ -8,6 +8,7 @@ use crate::outbound::Dispatcher;
 use crate::queue::Queue;
 use crate::smtp::envelope::Envelope;
 use crate::spool::Message;
+use crate::suppression::Gate;
 
 /// Two shards on one executor; only shard 0 has mail.
 struct Mesh {
@@ -56,7 +57,9 @@ impl Mesh {
         };
         let pools: Vec<Pool> = ports.iter().map(pool).collect();
         let owner = ports[0].clone();
-        let dispatcher = Dispatcher::new(reactor.clone(), config, None, queue.clone(), dns, owner, metrics.clone());
+        let gate = Gate::new(&config, Arc::default());
+        let dispatcher =
+            Dispatcher::new(reactor.clone(), config, None, queue.clone(), gate, dns, owner, metrics.clone());
         for (port, pool) in ports.into_iter().zip(&pools) {
             let (pool, dispatcher) = (pool.clone(), dispatcher.clone());
             let turn = async move {

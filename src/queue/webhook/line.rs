@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use shards::index::Index;
 
+use super::Interest;
 use super::event::{Encoded, EventId};
-use crate::config::Webhook;
 use crate::queue::Error;
 use crate::queue::rows::EVENTS;
 
@@ -46,8 +46,8 @@ struct Checkpoint {
 pub struct Line {
     /// The webhook's name.
     pub name: Box<str>,
-    /// The webhook; `None`: it is no longer configured, and nothing of the line is needed.
-    pub webhook: Option<Webhook>,
+    /// What is wanted; `None`: it is no longer configured, and nothing of the line is needed.
+    pub interest: Option<Interest>,
     /// Events that were told since the start.
     pub told: u64,
     /// Requests that did not succeed since the start.
@@ -72,10 +72,10 @@ pub struct Line {
 
 impl Line {
     /// An empty line.
-    pub fn new(name: &str, webhook: Option<Webhook>) -> Self {
+    pub fn new(name: &str, interest: Option<Interest>) -> Self {
         Self {
             name: name.into(),
-            webhook,
+            interest,
             told: 0,
             failures: 0,
             dropped: 0,
@@ -195,7 +195,7 @@ impl Line {
 
     /// The webhook is no longer configured: nothing of its events is needed.
     pub fn give_up(&mut self) {
-        self.webhook = None;
+        self.interest = None;
         self.dropped += self.waiting();
         self.dead += std::mem::take(&mut self.stored).events;
         self.recent.clear();
@@ -205,7 +205,7 @@ impl Line {
 
     /// Whether nothing is left of it anywhere.
     pub fn is_over(&self) -> bool {
-        self.webhook.is_none() && self.dead == 0 && self.checkpoint.is_none()
+        self.interest.is_none() && self.dead == 0 && self.checkpoint.is_none()
     }
 
     /// Whether a checkpoint has something to do.

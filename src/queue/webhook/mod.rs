@@ -1,6 +1,7 @@
 //! What webhooks have yet to be told of this shard's recipients.
 //!
-//! Owns: a [`Line`] of events for each `[[webhook]]`, and what becomes an event. Never: speaks HTTP (`control::webhook`
+//! Owns: a [`Line`] of events for each `[[webhook]]` and one for what suppresses recipients, and what becomes an event.
+//! Never: speaks HTTP (`control::webhook`
 //! does; it asks for the next events, and says when they are told).
 //!
 //! An event is made in the step that brings a frame of the journal into memory, at run time and in recovery alike, so an
@@ -26,8 +27,8 @@ use super::row::{Row, seconds};
 use super::rows::EVENTS;
 use super::settle::LIFETIME_RULE;
 use super::{Error, MessageId};
+use crate::config::Config;
 use crate::config::webhook::Kind;
-use crate::config::{Config, Webhook};
 use crate::spool::record::{Return, Standing, State as At};
 use line::{Line, Stored, split_key};
 
@@ -37,6 +38,43 @@ pub use event::{Encoded, Event, EventId};
 const RECENT_BYTES_MAX: usize = 32 << 20;
 /// Bytes after which no further event goes into one hand-over.
 const HAND_OVER_BYTES_MAX: usize = 1 << 20;
+
+/// The line of what suppresses recipients; no webhook can have its name. `control::suppression` takes what waits there.
+pub const SUPPRESSION: &str = "*suppression";
+/// Octets of events that wait there, on all shards: they wait only while the disk is full.
+const SUPPRESSION_BYTES_MAX: u64 = 256 << 20;
+
+/// The kinds of events that can suppress a recipient.
+pub const SUPPRESSING: &[Kind] = &[Kind::Failed, Kind::Expired, Kind::Bounced, Kind::Complaint];
+
+/// What a line is for.
+pub struct Interest {
+    events: Vec<Kind>,
+    accounts: Option<Vec<Box<str>>>,
+    waiting_bytes_max: u64,
+}
+
+impl Interest {
+    /// Whether it is to be told of this.
+    fn wants(&self, kind: Kind, account: Option<&str>) -> bool {
+        let selects =
+            |accounts: &Vec<Box<str>>| account.is_some_and(|account| accounts.iter().any(|a| **a == *account));
+        self.events.contains(&kind) && self.accounts.as_ref().is_none_or(selects)
+    }
+
+    /// The lines of a configuration, by name.
+    fn all(config: &Config) -> impl Iterator<Item = (&str, Interest)> {
+        let webhooks = config.webhooks.iter().map(|webhook| {
+            let (events, accounts) = (webhook.events.clone(), webhook.accounts.clone());
+            (&*webhook.name, Interest { events, accounts, waiting_bytes_max: webhook.waiting_bytes_max })
+        });
+        let suppression = config.suppression.as_ref().map(|_| {
+            let events = SUPPRESSING.to_vec();
+            (SUPPRESSION, Interest { events, accounts: None, waiting_bytes_max: SUPPRESSION_BYTES_MAX })
+        });
+        webhooks.chain(suppression)
+    }
+}
 
 /// How one webhook stands on one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,15 +110,15 @@ impl Webhooks {
     pub fn configure(&mut self, config: &Config) {
         self.shards = config.shards.max(1) as u64;
         self.delay_after = config.retry.delay_notice_after;
-        for line in self.lines.iter_mut().filter(|line| line.webhook.is_some()) {
-            if !config.webhooks.iter().any(|webhook| webhook.name == line.name) {
+        for line in self.lines.iter_mut().filter(|line| line.interest.is_some()) {
+            if !Interest::all(config).any(|(name, _)| *name == *line.name) {
                 line.give_up();
             }
         }
-        for webhook in &config.webhooks {
-            match self.line(&webhook.name) {
-                Some(line) => line.webhook = Some(webhook.clone()),
-                None => self.lines.push(Line::new(&webhook.name, Some(webhook.clone()))),
+        for (name, interest) in Interest::all(config) {
+            match self.line(name) {
+                Some(line) => line.interest = Some(interest),
+                None => self.lines.push(Line::new(name, Some(interest))),
             }
         }
     }
@@ -107,7 +145,7 @@ impl Webhooks {
             }
             true
         })?;
-        self.lines.iter_mut().filter(|line| line.webhook.is_none()).for_each(Line::give_up);
+        self.lines.iter_mut().filter(|line| line.interest.is_none()).for_each(Line::give_up);
         if corrupt { Err(Error::Damaged("the index: a key of an event".into())) } else { Ok(()) }
     }
 
@@ -118,11 +156,11 @@ impl Webhooks {
 
     /// Whether anybody is to be told that about a message.
     pub fn want(&self, kind: Kind, row: &Row) -> bool {
-        row.client.is_some() && self.wanting().any(|webhook| webhook.wants(kind, row.account.as_deref()))
+        row.client.is_some() && self.wanting().any(|interest| interest.wants(kind, row.account.as_deref()))
     }
 
-    fn wanting(&self) -> impl Iterator<Item = &Webhook> {
-        self.lines.iter().filter_map(|line| line.webhook.as_ref())
+    fn wanting(&self) -> impl Iterator<Item = &Interest> {
+        self.lines.iter().filter_map(|line| line.interest.as_ref())
     }
 
     /// Recipient `index` of a message stands as its row says since the frame that `id` names, and `before` otherwise.
@@ -158,7 +196,7 @@ impl Webhooks {
     fn put(&mut self, id: EventId, kind: Kind, row: &Row, bytes: Rc<[u8]>) {
         let has_room = self.bytes() < RECENT_BYTES_MAX;
         for line in &mut self.lines {
-            if line.webhook.as_ref().is_some_and(|webhook| webhook.wants(kind, row.account.as_deref())) {
+            if line.interest.as_ref().is_some_and(|interest| interest.wants(kind, row.account.as_deref())) {
                 if has_room {
                     line.add(id, &bytes);
                 } else {
@@ -180,7 +218,7 @@ impl Webhooks {
 
     /// Whether anything waits for a webhook that is configured.
     pub fn any_waiting(&self) -> bool {
-        self.lines.iter().any(|line| line.webhook.is_some() && line.waiting() > 0)
+        self.lines.iter().any(|line| line.interest.is_some() && line.waiting() > 0)
     }
 
     /// The next events for a webhook, at most `limit`.
@@ -203,7 +241,7 @@ impl Webhooks {
 
     /// How each webhook stands.
     pub fn counts(&self) -> Vec<Counts> {
-        let configured = self.lines.iter().filter(|line| line.webhook.is_some());
+        let configured = self.lines.iter().filter(|line| line.interest.is_some() && *line.name != *SUPPRESSION);
         let counts = |line: &Line| Counts {
             webhook: line.name.clone(),
             waiting: line.waiting(),
@@ -233,7 +271,7 @@ impl Webhooks {
     pub fn begin_checkpoint(&mut self, index: &Index) -> Result<Vec<Stored>, Error> {
         let mut changes = Vec::new();
         for line in &mut self.lines {
-            let bytes_max = line.webhook.as_ref().map_or(0, |webhook| webhook.waiting_bytes_max / self.shards);
+            let bytes_max = line.interest.as_ref().map_or(0, |interest| interest.waiting_bytes_max / self.shards);
             changes.extend(line.begin_checkpoint(index, bytes_max)?);
         }
         Ok(changes)
@@ -263,5 +301,22 @@ fn kind_of(before: &Standing, now: &Standing) -> Option<Kind> {
         At::Due { .. } | At::Held => {
             (now.attempts != before.attempts || now.last != before.last).then_some(Kind::Deferred)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_depends_on_kind_and_account() {
+        let interest =
+            |accounts| Interest { events: vec![Kind::Failed, Kind::Delivered], accounts, waiting_bytes_max: 1 };
+        let all = interest(None);
+        assert!(all.wants(Kind::Delivered, None) && all.wants(Kind::Failed, Some("a")));
+        assert!(!all.wants(Kind::Deferred, Some("a")));
+        let some = interest(Some(vec!["a".into()]));
+        assert!(some.wants(Kind::Failed, Some("a")) && !some.wants(Kind::Failed, Some("b")));
+        assert!(!some.wants(Kind::Failed, None), "relayed mail is of no account");
     }
 }

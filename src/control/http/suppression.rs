@@ -1,0 +1,263 @@
+//! Suppressed recipients over HTTP.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection, StringRejection};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Refusal;
+use crate::config::suppression::Cause;
+use crate::control::clock;
+use crate::control::desk::PAGE_MAX;
+use crate::control::suppression::{Keeper, Refused};
+use crate::suppression::{Change, Entry, FOR_EVER, Key, List, Scope, table};
+
+/// The largest body of an import: several million addresses.
+pub const IMPORT_BYTES_MAX: usize = 256 << 20;
+/// Entries of a page where nothing is said.
+const PAGE_DEFAULT: usize = 100;
+/// Addresses of one request that are not imported.
+const ADDRESSES_MAX: usize = 200;
+
+/// Which entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listed {
+    /// Of this list: `global`, `relay` or `account:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// Of this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Pages: the `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Pages: entries per page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// What is to be put on a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Added {
+    /// The addresses.
+    pub addresses: Vec<String>,
+    /// The list; absent: everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// Why; absent: an operator wants it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Until when; absent: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// What is to be taken off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Removed {
+    /// The addresses; every one of the list where `all` says so.
+    pub addresses: Vec<String>,
+    /// The list; absent: every one that has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// The whole of the list, which must be named.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Refusal {
+        let status = match refused {
+            Refused::Off | Refused::Full(..) => StatusCode::CONFLICT,
+            Refused::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Refused::NotEverywhere => StatusCode::GATEWAY_TIMEOUT,
+            Refused::Defect(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refusal(status, refused.to_string())
+    }
+}
+
+fn bad(text: impl Into<String>) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, text.into())
+}
+
+fn scope(name: Option<&str>) -> Result<Option<Scope>, Refusal> {
+    let named = |name: &str| {
+        table::scope_named(name)
+            .ok_or_else(|| bad(format!("list: `{name}` must be `global`, `relay` or `account:NAME`")))
+    };
+    name.map(named).transpose()
+}
+
+fn key(address: &str) -> Result<Key, Refusal> {
+    Key::parse(address).map_err(|why| bad(format!("`{address}`: {why}")))
+}
+
+fn now_s() -> u32 {
+    u32::try_from(clock::now().as_secs()).unwrap_or(FOR_EVER)
+}
+
+pub(super) async fn list(
+    State(keeper): State<Keeper>,
+    asked: Result<Query<Listed>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(listed) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let limit = listed.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(bad(format!("limit: must be between 1 and {PAGE_MAX}")));
+    }
+    let wanted = scope(listed.list.as_deref())?;
+    let after = match listed.after.as_deref().map(|after| after.rsplit_once(' ')) {
+        None => None,
+        Some(Some((list, address))) => scope(Some(list))?.map(|scope| (scope, address)),
+        Some(None) => return Err(bad("after: must be the `next` of the page before")),
+    };
+    let address = listed.address.as_deref().map(key).transpose()?;
+    let (lists, now_s) = (keeper.lists(), now_s());
+    let mut page = Vec::new();
+    let mut next = None;
+    for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope)) {
+        let begin = match &after {
+            Some((last, _)) if scope < *last => continue,
+            Some((last, address)) if scope == *last => Some(*address),
+            _ => None,
+        };
+        for (found, entry) in matching(list, begin, address.as_ref()).filter(|(_, entry)| entry.suppresses(now_s)) {
+            if page.len() == limit {
+                return Ok(Json(json!({ "suppressions": page, "next": next })));
+            }
+            next = Some(format!("{} {found}", table::scope_name(&scope)));
+            page.push(shown(&scope, found, &entry));
+        }
+    }
+    Ok(Json(json!({ "suppressions": page, "next": null })))
+}
+
+/// The entries of a list from the one after `begin` on, or of one address alone.
+fn matching<'a>(
+    list: &'a List,
+    begin: Option<&'a str>,
+    address: Option<&'a Key>,
+) -> Box<dyn Iterator<Item = (&'a str, Entry)> + 'a> {
+    match address {
+        None => Box::new(list.after(begin)),
+        Some(key) => {
+            let is_ahead = begin.is_none_or(|begin| begin < key.as_str());
+            Box::new(list.get(key.as_str()).filter(|_| is_ahead).map(|entry| (key.as_str(), entry)).into_iter())
+        }
+    }
+}
+
+fn shown(scope: &Scope, address: &str, entry: &Entry) -> Value {
+    let mut shown = json!({
+        "address": address,
+        "list": table::scope_name(scope),
+        "cause": entry.cause.name(),
+        "since": table::time(entry.since_s),
+    });
+    if entry.until_s != FOR_EVER {
+        shown["until"] = table::time(entry.until_s).into();
+    }
+    shown
+}
+
+/// A list, where one is meant.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct OfList {
+    list: Option<String>,
+}
+
+pub(super) async fn export(
+    State(keeper): State<Keeper>,
+    asked: Result<Query<OfList>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(OfList { list }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let wanted = scope(list.as_deref())?;
+    let lists = keeper.lists();
+    let written = tokio::task::spawn_blocking(move || {
+        let now_s = now_s();
+        let mut text = String::from(table::HEADING);
+        for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope)) {
+            let entries = list.after(None).filter(|(_, entry)| entry.suppresses(now_s));
+            entries.for_each(|(address, entry)| table::put_line(&mut text, &scope, address, &entry));
+        }
+        text
+    });
+    let text = written.await.map_err(|defect| Refused::Defect(defect.to_string()))?;
+    Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response())
+}
+
+pub(super) async fn add(
+    State(keeper): State<Keeper>,
+    ordered: Result<Json<Added>, JsonRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Json(added) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
+    some(&added.addresses)?;
+    let scope = scope(added.list.as_deref())?.unwrap_or(Scope::Everyone);
+    let cause = match added.cause.as_deref() {
+        None => Cause::Operator,
+        Some(name) => Cause::named(name).ok_or_else(|| bad(format!("cause: `{name}` is not known")))?,
+    };
+    let until_s = added.until.as_deref().map_or(Ok(FOR_EVER), table::seconds).map_err(bad)?;
+    let entry = Entry { cause, since_s: now_s(), until_s, strikes: 0 };
+    if !entry.is_current(entry.since_s) {
+        return Err(bad("until: is over already"));
+    }
+    let change =
+        |address: &String| Ok(Change { scope: scope.clone(), address: key(address)?.into(), entry: Some(entry) });
+    let changes = added.addresses.iter().map(change).collect::<Result<Vec<_>, Refusal>>()?;
+    Ok(Json(json!({ "added": keeper.change(changes).await? })))
+}
+
+fn some(addresses: &[String]) -> Result<(), Refusal> {
+    match addresses.len() {
+        0 => Err(bad("addresses: name at least one")),
+        1..=ADDRESSES_MAX => Ok(()),
+        _ => Err(bad(format!("addresses: at most {ADDRESSES_MAX}; import more"))),
+    }
+}
+
+pub(super) async fn remove(
+    State(keeper): State<Keeper>,
+    ordered: Result<Json<Removed>, JsonRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Json(removed) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
+    let wanted = scope(removed.list.as_deref())?;
+    let lists = keeper.lists();
+    let off = |scope: &Scope, address: &str| Change { scope: scope.clone(), address: address.into(), entry: None };
+    let changes: Vec<Change> = match (&wanted, removed.all) {
+        (Some(scope), true) if removed.addresses.is_empty() => {
+            lists.of(scope).after(None).map(|(address, _)| off(scope, address)).collect()
+        }
+        (_, true) => return Err(bad("all: is about a list that is named, and no address")),
+        (_, false) => {
+            some(&removed.addresses)?;
+            let keys = removed.addresses.iter().map(|address| key(address)).collect::<Result<Vec<_>, _>>()?;
+            let scopes = lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope));
+            scopes.flat_map(|(scope, _)| keys.iter().map(move |key| off(&scope.clone(), key.as_str()))).collect()
+        }
+    };
+    Ok(Json(json!({ "removed": keeper.change(changes).await? })))
+}
+
+pub(super) async fn import(
+    State(keeper): State<Keeper>,
+    asked: Result<Query<OfList>, QueryRejection>,
+    body: Result<String, StringRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(OfList { list }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let text = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    let scope = scope(list.as_deref())?.unwrap_or(Scope::Everyone);
+    let read = tokio::task::spawn_blocking(move || table::read(&text, &scope, now_s()));
+    let read = read.await.map_err(|defect| Refused::Defect(defect.to_string()))?;
+    let changes = read.map_err(|mistakes| bad(format!("nothing was imported: {}", mistakes.join("; "))))?;
+    Ok(Json(json!({ "imported": keeper.change(changes).await? })))
+}
