@@ -3,16 +3,15 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::harness::mailbox::{Effect, Mailbox};
 use crate::harness::postfix::Postfix;
-use crate::harness::server::{PASSWORD, Server, Setup, password_hash};
+use crate::harness::server::{Server, Setup, password_hash};
 use crate::harness::smtp::{Client, queue_id};
 use crate::harness::webhook::Receiver;
-use crate::harness::{PATIENCE, free_address, output, wait_for};
+use crate::harness::{PATIENCE, free_address, wait_for};
 
 const SENDER: &str = "news@return.test";
 const DOMAIN: &str = "bounces.return.test";
@@ -28,16 +27,9 @@ fn setup(next_hop: SocketAddr, bounces: SocketAddr) -> Setup {
     Setup { more, ..Setup::relay_to(next_hop) }
 }
 
-/// Submits a message by curl.
 fn submit(server: &Server, message_id: &str, to: &[&str]) {
-    let file = server.folder.path().join("message");
-    fs::write(&file, format!("From: {SENDER}\r\nMessage-ID: {message_id}\r\nSubject: news\r\n\r\nbody\r\n"))
-        .expect("written");
-    let mut curl = Command::new("curl");
-    curl.args(["--silent", "--show-error", "--insecure", "--ssl-reqd", "--upload-file"]).arg(&file);
-    curl.args(["--user", &format!("{SENDER}:{PASSWORD}"), "--mail-from", SENDER]);
-    to.iter().for_each(|to| _ = curl.args(["--mail-rcpt", to]));
-    output(curl.arg(format!("smtp://{}/story.test", server.submission)));
+    let content = format!("From: {SENDER}\r\nMessage-ID: {message_id}\r\nSubject: news\r\n\r\nbody\r\n");
+    server.submit(SENDER, to, &content);
 }
 
 fn shown(server: &Server, message_id: &str) -> Value {

@@ -1,13 +1,13 @@
 //! Mail leaves from the sources of its pool, each by its weight, under the source's own name; the pool is that of the message,
-//! of its recipient's domain, or the usual one. A source that is blocked at a destination, or cannot be used at all, leaves its
+//! of its account, of its recipient's domain, or the usual one, and the address that of the destination's family. A source that is blocked at a destination, or cannot be used at all, leaves its
 //! messages to the others.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use crate::harness::mailbox::{Effect, Mailbox};
-use crate::harness::server::{Server, Setup};
+use crate::harness::server::{Server, Setup, password_hash};
 use crate::harness::smtp::Client;
 use crate::harness::{PATIENCE, free_address};
 
@@ -80,6 +80,40 @@ fn the_message_chooses_where_it_may_and_the_domain_otherwise() {
     }
     let refused = Client::greet(trusting).submit("a@sender.test", &["d@x.test"], "X-Virtual-MTA: s9\r\n\r\n");
     assert!(refused.starts_with("550 5.6.0") && refused.contains("`s9`"), "{refused}");
+}
+
+#[test]
+fn an_account_sends_from_its_own() {
+    let mailbox = Mailbox::open();
+    let account = |name: &str, more: &str| {
+        format!("[[account]]\nname = \"{name}\"\npassword = \"{}\"\nsenders = [\"{name}\"]\n{more}\n", password_hash())
+    };
+    let accounts = [account("bulk@pool.test", "pool = \"s3\""), account("rest@pool.test", "")].concat();
+    let server = start(&mailbox, &[source(2), source(3), "[delivery]\npool = \"s2\"\n".into(), accounts].concat());
+    for (count, (name, number)) in (1..).zip([("bulk@pool.test", 3), ("rest@pool.test", 2)]) {
+        server.submit(name, &["a@sink.test"], &format!("From: {name}\r\n{CONTENT}"));
+        assert_eq!(mailbox.wait(count).pop().expect("it arrived").client, from(number), "{name}");
+    }
+}
+
+#[test]
+fn from_the_address_of_the_destinations_family() {
+    let (four, six) = (Mailbox::open(), Mailbox::open_at("[::1]:0".parse().expect("an address")));
+    let routes = vec![("four.test".into(), four.address.to_string()), ("six.test".into(), six.address.to_string())];
+    let both = "[[source]]\nname = \"both\"\naddresses = [\"127.0.0.2\", \"::1\"]\nehlo = \"both.test\"\n";
+    let foreign = "[[source]]\nname = \"foreign\"\naddresses = [\"2001:db8::77\"]\n";
+    let elsewhere = format!("[[route]]\ndomains = [\"*\"]\nnext_hop = \"{}\"\npool = \"foreign\"\n", six.address);
+    let more = [&elsewhere, both, foreign, "[delivery]\npool = \"both\"\n"].concat();
+    let server = Server::start(&Setup { routes, more, ..Setup::default() });
+    let mut client = Client::greet(server.relay);
+    client.submit("a@sender.test", &["a@four.test"], CONTENT);
+    client.submit("a@sender.test", &["a@six.test"], CONTENT);
+    assert_eq!(four.wait(1)[0].client, (IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)), "both.test".into()));
+    assert_eq!(six.wait(1)[0].client, (IpAddr::from(Ipv6Addr::LOCALHOST), "both.test".into()));
+    // An address that the host does not have shows that the address is really asked for.
+    client.submit("a@sender.test", &["a@elsewhere.test"], CONTENT);
+    let deferred = server.wait_log(&["event=deferred", "a@elsewhere.test", "status=4.3.5"]);
+    assert!(deferred.contains("2001:db8::77") && deferred.contains("source=foreign"), "{deferred}");
 }
 
 #[test]

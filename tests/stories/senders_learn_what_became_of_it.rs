@@ -2,13 +2,11 @@
 //! where they want none; what they asked for is handed on to a next hop that can do it.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::process::Command;
 
 use crate::harness::mailbox::{Effect, Mailbox, Received};
-use crate::harness::server::{PASSWORD, Server, Setup, password_hash};
+use crate::harness::server::{Server, Setup, password_hash};
 use crate::harness::smtp::{Client, queue_id};
-use crate::harness::{PATIENCE, free_address, output};
+use crate::harness::{PATIENCE, free_address};
 
 const CONTENT: &str = "Subject: hi\r\nMessage-ID: <1@sender.test>\r\n\r\nthe body\r\n";
 
@@ -189,18 +187,13 @@ fn an_account_says_what_it_wants_to_know() {
         ..Setup::default()
     };
     let server = Server::start(&setup);
-    let file = server.folder.path().join("message");
     for name in ["curious", "silent"] {
         let address = format!("{name}@accept.test");
-        fs::write(&file, format!("From: {address}\r\n{CONTENT}")).expect("written");
         for (refused, to) in [(false, "good@hop.test"), (true, "bad@hop.test")] {
             if refused {
                 hop.fault("RCPT TO:<bad@", Effect::Reply("550 5.1.1 no such user here"));
             }
-            let mut curl = Command::new("curl");
-            curl.args(["--silent", "--show-error", "--insecure", "--ssl-reqd", "--upload-file"]).arg(&file);
-            curl.args(["--user", &format!("{address}:{PASSWORD}"), "--mail-from", &address, "--mail-rcpt", to]);
-            output(curl.arg(format!("smtp://{}/story.test", server.submission)));
+            server.submit(&address, &[to], &format!("From: {address}\r\n{CONTENT}"));
             server.wait_empty(PATIENCE);
         }
     }

@@ -208,6 +208,17 @@ impl Server {
         self.process.as_ref().expect("it runs").signal("-HUP");
     }
 
+    /// Submits a message by curl, over STARTTLS, as `account` with [`PASSWORD`].
+    pub fn submit(&self, account: &str, recipients: &[&str], content: &str) {
+        let file = self.folder.path().join("message");
+        fs::write(&file, content).expect("written");
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--insecure", "--ssl-reqd", "--upload-file"]).arg(&file);
+        curl.args(["--user", &format!("{account}:{PASSWORD}"), "--mail-from", account]);
+        recipients.iter().for_each(|to| _ = curl.args(["--mail-rcpt", to]));
+        super::output(curl.arg(format!("smtp://{}/story.test", self.submission)));
+    }
+
     /// `ringpost queue …` against it.
     pub fn queue(&self, arguments: &[&str]) -> String {
         super::output(Command::new(binary("ringpost")).arg("queue").args(arguments).arg("-c").arg(self.config()))
