@@ -13,7 +13,9 @@ use shards::journal::Position;
 
 use super::retention::expiry_key;
 use super::row;
-use super::rows::{self, DONE, EVENTS, EXPIRY, MESSAGE_IDS, META, QUEUED, RETURNED, SEGMENTS, SUBMITTED, Slot};
+use super::rows::{
+    self, DONE, EVENTS, EXPIRY, LEARNED, MESSAGE_IDS, META, QUEUED, RETURNED, SEGMENTS, SUBMITTED, Slot,
+};
 use super::submitted::Change;
 use super::{Error, Life, Queue, find, returned};
 use crate::events::Event;
@@ -71,6 +73,7 @@ struct Taken {
     rows: Rc<rows::Batch>,
     segments: Vec<(u32, Option<Vec<u8>>)>,
     submitted: Vec<Change>,
+    learned: Vec<Change>,
     expired: Vec<[u8; 12]>,
     events: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     returned: Vec<returned::Stored>,
@@ -154,7 +157,7 @@ impl Queue {
         let position = self.core.journal.tail();
         let dead = state.segments.dead(&self.core.journal.segments(), position);
         let is_dirty = state.rows.is_dirty() || state.segments.is_dirty() || state.submitted.is_dirty();
-        let is_dirty = is_dirty || state.returned.is_dirty();
+        let is_dirty = is_dirty || state.returned.is_dirty() || state.learned.is_dirty();
         if !is_dirty && !state.webhooks.is_dirty() && state.expired.is_empty() && dead.is_empty() {
             return Ok(None);
         }
@@ -163,6 +166,7 @@ impl Queue {
             rows: state.rows.begin_checkpoint(),
             segments: state.segments.begin_checkpoint(position),
             submitted: state.submitted.begin_checkpoint(),
+            learned: state.learned.begin_checkpoint(),
             returned: state.returned.begin_checkpoint(),
             expired: std::mem::take(&mut state.expired),
             dead,
@@ -209,6 +213,8 @@ impl Queue {
         batch.changes.extend(taken.segments.iter().map(segment));
         let submitted = |(account, value): &Change| (SUBMITTED, account.as_bytes().to_vec(), value.clone());
         batch.changes.extend(taken.submitted.iter().map(submitted));
+        let learned = |(path, value): &Change| (LEARNED, path.as_bytes().to_vec(), value.clone());
+        batch.changes.extend(taken.learned.iter().map(learned));
         batch.changes.extend(taken.events.iter().map(|(key, value)| (EVENTS, key.clone(), value.clone())));
         let returned = |(key, value): &returned::Stored| (RETURNED, key.to_vec(), value.clone());
         batch.changes.extend(taken.returned.iter().map(returned));
@@ -223,6 +229,7 @@ impl Queue {
             state.segments.end_checkpoint();
             state.webhooks.end_checkpoint();
             state.returned.end_checkpoint();
+            state.learned.end_checkpoint();
             state.tally.checkpoints += 1;
         }
         for segment in taken.dead {
@@ -241,6 +248,7 @@ impl Queue {
         state.webhooks.abandon_checkpoint();
         state.returned.abandon_checkpoint();
         state.submitted.abandon_checkpoint(taken.submitted);
+        state.learned.abandon_checkpoint(taken.learned);
         state.expired.extend(taken.expired);
     }
 

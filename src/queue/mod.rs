@@ -44,6 +44,7 @@ mod expiry;
 mod find;
 pub mod format;
 pub mod lane;
+mod learned;
 pub mod lease;
 mod notice;
 mod open;

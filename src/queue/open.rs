@@ -15,7 +15,7 @@ use shards::{Reactor, Timestamp};
 use super::checkpoint::{META_KEY, Meta};
 use super::format;
 use super::row;
-use super::rows::{META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
+use super::rows::{LEARNED, META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
 use super::state::State;
 use super::{Core, Error, Life, MessageId, Queue};
@@ -229,6 +229,12 @@ fn load_index(index: &Index, state: &mut State, now_s: u32) -> Result<Position, 
     let mut result = Ok(());
     index.scan(SUBMITTED, &[], &mut |account, value| {
         result = state.submitted.load(account, value).map_err(damaged);
+        result.is_ok()
+    })?;
+    result?;
+    let mut result = Ok(());
+    index.scan(LEARNED, &[], &mut |path, value| {
+        result = state.learned.load(path, value, now_s.into()).map_err(damaged);
         result.is_ok()
     })?;
     result?;

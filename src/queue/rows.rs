@@ -14,7 +14,7 @@ use super::{Error, MessageId, find};
 
 /// The index's tables, in the order of the constants below.
 pub const TABLES: &[&str] =
-    &["meta", "queued", "done", "expiry", "segments", "submitted", "message_ids", "events", "returned"];
+    &["meta", "queued", "done", "expiry", "segments", "submitted", "message_ids", "events", "returned", "learned"];
 /// One value: format, position, next number.
 pub const META: Table = Table(0);
 /// Message → row, while a recipient is queued.
@@ -33,6 +33,8 @@ pub const MESSAGE_IDS: Table = Table(6);
 pub const EVENTS: Table = Table(7);
 /// Message, recipient and kind → what came back, see [`super::returned`].
 pub const RETURNED: Table = Table(8);
+/// Egress path → what was learned of it, see [`super::learned`].
+pub const LEARNED: Table = Table(9);
 
 /// Bytes of rows that each of the three places gives to a page, about: the last one may exceed it.
 const PAGE_BYTES_MAX: usize = 4 << 20;

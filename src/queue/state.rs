@@ -9,6 +9,7 @@ use shards::journal::Position;
 
 use super::contents::Contents;
 use super::lane::{self, Scope};
+use super::learned::Learned;
 use super::ready::{Ready, Slice};
 use super::returned::Returned;
 use super::row::{self, Content, Row, domain_of, seconds};
@@ -131,6 +132,8 @@ pub struct State {
     pub segments: Segments,
     /// What accounts have submitted today.
     pub submitted: Submitted,
+    /// What was learned of egress paths.
+    pub learned: Learned,
     /// What webhooks have yet to be told.
     pub webhooks: Webhooks,
     /// What came back about recipients after their delivery.
@@ -162,6 +165,7 @@ impl State {
             contents,
             segments: Segments::default(),
             submitted: Submitted::default(),
+            learned: Learned::default(),
             webhooks: Webhooks::new(config),
             returned: Returned::default(),
             tally: Tally::default(),
