@@ -137,7 +137,17 @@ impl Shard {
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
-        let pool = Pool::new(reactor.clone(), config.clone(), &trust, dns, timing, metrics.clone(), log.clone(), reply);
+        let pool = Pool::new(
+            reactor.clone(),
+            config.clone(),
+            &trust,
+            dns,
+            timing,
+            metrics.clone(),
+            log.clone(),
+            Some(queue.clone()),
+            reply,
+        );
         let returns = way_to_owners(&port);
         let inbound = Inbound::new(
             &reactor,
@@ -192,6 +202,11 @@ impl Shard {
     }
 
     async fn obey(self: Rc<Self>, order: Order, answer: oneshot::Sender<Report>) {
+        if let Order::Adjusted(destination) = &order {
+            // Whoever asked may have gone away.
+            let _ = answer.send(Report::Adjusted(self.pool.adjusted(destination.as_deref())));
+            return;
+        }
         let counts_here = matches!(order, Order::Metrics);
         let mut report = self.queue.order(order).await;
         if let (true, Report::Metrics(metrics)) = (counts_here, &mut report) {

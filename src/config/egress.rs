@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::read::{Placed, Reading, Section, number, text, truth};
-use super::{Config, units};
+use super::{Config, WarmUp, shaping, units};
 
 /// Sources of one configuration: more addresses than a host has.
 const SOURCES_MAX: usize = 1024;
@@ -31,6 +31,8 @@ pub struct Source {
     pub ehlo: Option<Box<str>>,
     /// `proxy`: connections go through this HAProxy, which is told the address by its PROXY protocol, version 2.
     pub proxy: Option<SocketAddr>,
+    /// `warm_up_from` and `warm_up_plan`.
+    pub warm_up: Option<WarmUp>,
 }
 
 impl Source {
@@ -162,6 +164,7 @@ fn source(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Sour
     let addresses = section.required_list("addresses", reading, text(address));
     let ehlo = section.optional("ehlo", reading, text(units::hostname));
     let proxy = section.optional("proxy", reading, text(units::socket_address));
+    let warm_up = shaping::warm_up(&mut section, reading);
     section.end(reading);
     let addresses = addresses?;
     for (n, address) in addresses.iter().enumerate() {
@@ -176,6 +179,7 @@ fn source(mut section: Section<'_>, reading: &mut Reading) -> Option<Placed<Sour
         addresses: addresses.into_iter().map(|address| address.value).collect(),
         ehlo: ehlo.map(|ehlo| ehlo.value),
         proxy: proxy.map(|proxy| proxy.value),
+        warm_up,
     };
     Some(Placed { value, line: name.line })
 }

@@ -28,6 +28,13 @@ pub struct Rate {
     pub per: Duration,
 }
 
+impl Rate {
+    /// The same a second.
+    pub fn per_s(self) -> f64 {
+        f64::from(self.number) / self.per.as_secs_f64()
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}s", self.number, self.per.as_secs())
@@ -233,7 +240,7 @@ fn limits(section: &mut Section<'_>, reading: &mut Reading) -> Limits {
 }
 
 /// `100/1s`, `10/1h`.
-fn rate(text: &str) -> Result<Rate, String> {
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
     let wanted = || {
         format!("`{text}` is not a rate: write how many and in how long, such as \"100/1s\", \"10/1m\" or \"500/1h\"")
     };

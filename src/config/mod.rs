@@ -19,6 +19,7 @@ mod read;
 mod retry;
 mod return_path;
 pub mod screening;
+pub mod shaping;
 pub mod suppression;
 mod units;
 mod validate;
@@ -37,6 +38,7 @@ pub use log::Log;
 pub use machine::unreadable;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
+pub use shaping::{Shaping, WarmUp};
 pub use suppression::Suppression;
 pub use webhook::Webhook;
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// `[[limit]]`; of several that say the same the first one counts.
     pub path_limits: Vec<Limit>,
+    /// `[shaping]`.
+    pub shaping: Shaping,
     /// `[delivery]`.
     pub delivery: Delivery,
     /// `[retry]`.

@@ -17,7 +17,8 @@ use super::{
     TlsFiles, Uncertain,
 };
 use super::{
-    assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, suppression, units, webhook,
+    assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, shaping, suppression, units,
+    webhook,
 };
 
 /// More shards than any machine has cores.
@@ -81,6 +82,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let accounts = accounts(document, &pools, return_path.is_some(), reading);
     let (dns_servers, dns_trust_anchor) = dns(document, base_dir, reading);
     let routes = routes(document, &pools, base_dir, reading);
+    let shaping = shaping::shaping(document, reading);
     let delivery = delivery(document, &pools, base_dir, reading);
     let retry = retry::retry(document, reading);
     let retention = retention(document, reading);
@@ -106,6 +108,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         host_pool: Arc::new(Pool::host()),
         providers,
         path_limits,
+        shaping,
         delivery,
         retry,
         retention,

@@ -232,6 +232,18 @@ impl Desk {
         futures::future::try_join_all(answers).await
     }
 
+    /// What replies and plans have made of the limits at a destination, or everywhere.
+    pub async fn adjusted(&self, destination: Option<&str>) -> Result<Vec<Value>, Trouble> {
+        let _turn = self.turn().await?;
+        let answers = (0..self.shards()).map(|shard| async move {
+            match self.ask(shard, Order::Adjusted(destination.map(Into::into))).await? {
+                Report::Adjusted(paths) => Ok(paths),
+                other => Err(unexpected(shard, other)),
+            }
+        });
+        Ok(futures::future::try_join_all(answers).await?.into_iter().flatten().collect())
+    }
+
     /// The next events of a shard that a webhook is to be told, once there are any; none after a while. It takes no turn:
     /// it waits most of the time.
     pub async fn take_events(

@@ -237,6 +237,24 @@ pub enum Event<'a> {
     },
     /// `source_back`: connections can be made from it again.
     SourceBack(&'a str),
+    /// `limit_lowered` and `limit_raised`: what replies make of a limit from one source to one destination; without `to`
+    /// what is configured holds again.
+    LimitAdjusted {
+        /// The source; empty: the host as it is.
+        source: &'a str,
+        /// The provider, or the hosts.
+        destination: &'a str,
+        /// `message_rate` (a second) or `connections_max`.
+        limit: &'static str,
+        /// Whether less is allowed than before.
+        lowered: bool,
+        /// What was allowed, if it was adjusted before.
+        from: Option<f64>,
+        /// What is allowed now, if it is adjusted.
+        to: Option<f64>,
+        /// What was said, or how much went well.
+        why: &'a str,
+    },
     /// `trouble`: something else that an administrator should know.
     Trouble(&'a dyn fmt::Display),
     /// `suppressed`: so many more events of a kind that others cause were counted, and not written, for their number.
@@ -288,6 +306,8 @@ impl Event<'_> {
             Event::Stopped => "stopped",
             Event::SourceFailed { .. } => "source_failed",
             Event::SourceBack(_) => "source_back",
+            Event::LimitAdjusted { lowered: true, .. } => "limit_lowered",
+            Event::LimitAdjusted { lowered: false, .. } => "limit_raised",
             Event::Trouble(_) => "trouble",
             Event::Suppressed { .. } => "suppressed",
             Event::LogOverflow { .. } => "log_overflow",
@@ -312,6 +332,7 @@ impl Event<'_> {
             | Event::WebhookOverflow { .. }
             | Event::WebhookFailing { .. }
             | Event::SuppressionFull(_)
+            | Event::LimitAdjusted { lowered: true, .. }
             | Event::Suppressed { .. }
             | Event::LogOverflow { .. }
             | Event::Uncertain { .. } => Level::Warn,
@@ -327,6 +348,7 @@ impl Event<'_> {
             | Event::Space { accepting: true }
             | Event::WebhookBack { .. }
             | Event::SourceBack(_)
+            | Event::LimitAdjusted { lowered: false, .. }
             | Event::Reloaded
             | Event::Ready { .. }
             | Event::Draining(_)
@@ -345,6 +367,7 @@ impl Event<'_> {
             Event::SessionPanicked { .. } => Some(Kind::Panics),
             Event::ScannerFailed { .. } => Some(Kind::Scanners),
             Event::ReturnIgnored { .. } => Some(Kind::Returns),
+            Event::LimitAdjusted { .. } => Some(Kind::Limits),
             _ => None,
         }
     }
@@ -413,6 +436,16 @@ impl Event<'_> {
             Event::CheckpointFailed(why) | Event::ReloadRefused(why) | Event::Trouble(why) => _ = line.put("why", why),
             Event::SourceFailed { source, why } => _ = line.put("source", source).put("why", why),
             Event::SourceBack(source) => _ = line.put("source", source),
+            Event::LimitAdjusted { source, destination, limit, from, to, why, .. } => {
+                line.put_some("source", Some(*source).filter(|source| !source.is_empty()));
+                line.put("destination", destination).put("limit", limit);
+                for (key, value) in [("from", from), ("to", to)] {
+                    if let Some(value) = value {
+                        line.put(key, format_args!("{value:.2}"));
+                    }
+                }
+                line.put("why", why);
+            }
             Event::Ready { shards } => _ = line.put("shards", shards),
             Event::Draining(seconds) => _ = line.put("patience_s", seconds),
             Event::Suppressed { kind, lines } => {

@@ -28,10 +28,12 @@ pub enum Kind {
     Scanners,
     /// What comes to return paths and changes nothing.
     Returns,
+    /// What replies make of limits.
+    Limits,
 }
 
 /// Every kind, in the order of its number.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Connections,
     Kind::Logins,
     Kind::Refusals,
@@ -40,6 +42,7 @@ pub const KINDS: [Kind; 8] = [
     Kind::Panics,
     Kind::Scanners,
     Kind::Returns,
+    Kind::Limits,
 ];
 
 impl Kind {
@@ -54,6 +57,7 @@ impl Kind {
             Kind::Panics => "panics",
             Kind::Scanners => "scanners",
             Kind::Returns => "returns",
+            Kind::Limits => "limits",
         }
     }
 
@@ -68,6 +72,7 @@ impl Kind {
             Kind::Panics => "log_lines_suppressed_total{kind=\"panics\"}",
             Kind::Scanners => "log_lines_suppressed_total{kind=\"scanners\"}",
             Kind::Returns => "log_lines_suppressed_total{kind=\"returns\"}",
+            Kind::Limits => "log_lines_suppressed_total{kind=\"limits\"}",
         }
     }
 }

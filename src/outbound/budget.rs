@@ -3,6 +3,7 @@
 //!
 //! Owns: the counts of a group, on the one shard that is the home of its paths, so that no two shards exceed them together.
 //! After a restart rates begin as if they had just been used up: what the process before did still counts at the peer.
+//! What replies have made of them ([`Throttle`]) and the plan of a source that warms up ([`Warming`]) hold besides.
 //! Limits: a rate is kept in every stretch of its length, by tokens that come evenly; of these [`BURST_SHARE`] may be saved.
 
 use std::cell::RefCell;
@@ -12,8 +13,14 @@ use std::time::Duration;
 
 use shards::{Instant, Reactor};
 
+use super::known::Known;
+use super::lately::Lately;
 use super::path::Path;
+use super::throttle::{Bounds, Change, Signal, Throttle, Use};
+use super::warm_up::{self, Warming};
+use crate::config::Shaping;
 use crate::config::limit::Rate;
+use crate::queue::Queue;
 use crate::route::{Effective, Said};
 
 /// One in so many of a rate's number may be used at once; the others come evenly.
@@ -44,6 +51,13 @@ impl Tokens {
         let interval = rate.per / evenly;
         let interval = interval + interval / MARGIN_SHARE;
         Tokens { interval, saved_max, full_at: empty_at + interval * saved_max }
+    }
+
+    /// Those of what replies allow, so many a second; one is there at first: the probe.
+    fn adjusted(rate: f64, now: Instant) -> Tokens {
+        let interval = Duration::from_secs_f64(1.0 / rate);
+        let saved_max = (rate as u32 / BURST_SHARE).max(1);
+        Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1) }
     }
 
     /// How long until a token is there.
@@ -92,6 +106,40 @@ pub(super) struct Budget {
     line: VecDeque<Weak<RefCell<Path>>>,
     new_connections: Option<Limited>,
     messages: Option<Limited>,
+    /// Messages that were accepted lately.
+    pub lately: Lately,
+    /// What replies have made of the limits, if anything.
+    adjusted: Option<Box<Adjusted>>,
+    /// The plan that the source warms up by, if it does.
+    pub warming: Option<Box<Warming>>,
+    /// Where what is learned is kept, and as what.
+    pub kept: Option<(Queue, Box<str>)>,
+    /// Until when the peer wants nothing of the source, in seconds since the epoch.
+    pub blocked_until_s: u64,
+}
+
+/// What replies allow.
+pub(super) struct Adjusted {
+    pub throttle: Throttle,
+    messages: Option<Tokens>,
+}
+
+impl Adjusted {
+    fn new(throttle: Throttle, now: Instant) -> Box<Adjusted> {
+        let messages = throttle.rate().map(|rate| Tokens::adjusted(rate, now));
+        Box::new(Adjusted { throttle, messages })
+    }
+
+    /// Follows what the throttle allows now; tokens that are used stay used.
+    fn follow(&mut self, now: Instant) {
+        let tokens = self.throttle.rate().map(|rate| Tokens::adjusted(rate, now));
+        self.messages = match (self.messages.take(), tokens) {
+            (Some(old), Some(new)) if new.interval <= old.interval => {
+                Some(Tokens { full_at: new.full_at.min(old.full_at), ..new })
+            }
+            (_, tokens) => tokens,
+        };
+    }
 }
 
 impl Budget {
@@ -106,6 +154,11 @@ impl Budget {
             line: VecDeque::new(),
             new_connections: None,
             messages: None,
+            lately: Lately::default(),
+            adjusted: None,
+            warming: None,
+            kept: None,
+            blocked_until_s: 0,
         };
         budget.configure(limits, empty_at);
         budget
@@ -120,11 +173,114 @@ impl Budget {
         Limited::renew(&mut self.messages, limits.message_rate.as_ref(), empty_at);
     }
 
+    /// What it is of.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What replies have made of the limits.
+    pub fn throttle(&self) -> Option<&Throttle> {
+        self.adjusted.as_ref().map(|adjusted| &adjusted.throttle)
+    }
+
+    /// Goes on with what replies made of the limits before.
+    pub fn resume(&mut self, throttle: Option<Throttle>, now: Instant) {
+        self.adjusted = throttle.map(|throttle| Adjusted::new(throttle, now));
+    }
+
+    /// A reply is a signal; nothing is sent for `pause` because of it.
+    pub fn hear(
+        &mut self,
+        signal: (Signal, &str),
+        pause: Duration,
+        shaping: &Shaping,
+        (now, wall_s): (Instant, u64),
+    ) -> Vec<Change> {
+        let used = Use { rate: self.lately.rate(now), connections: self.connections };
+        let bounds = self.bounds(shaping);
+        let adjusted = self.adjusted.get_or_insert_with(|| Adjusted::new(Throttle::default(), now));
+        // Of a burst of replies only one is heard, also where nothing rests because of them.
+        let pause_s = pause.max(shaping.recovery_step).as_secs();
+        let changes = adjusted.throttle.hear(signal, used, &bounds, pause_s, wall_s);
+        if !changes.is_empty() {
+            adjusted.follow(now);
+        }
+        changes
+    }
+
+    /// So many messages were accepted just now, under limits that are adjusted.
+    pub fn went_well(&mut self, messages: u64, shaping: &Shaping, (now, wall_s): (Instant, u64)) -> Vec<Change> {
+        let bounds = self.bounds(shaping);
+        let Some(adjusted) = &mut self.adjusted else { return Vec::new() };
+        let changes = adjusted.throttle.went_well(messages, self.connections, &bounds, wall_s);
+        if adjusted.throttle.is_idle() {
+            self.adjusted = None;
+        } else if !changes.is_empty() {
+            adjusted.follow(now);
+        }
+        changes
+    }
+
+    fn bounds(&self, shaping: &Shaping) -> Bounds {
+        Bounds {
+            rate_max: self.messages.as_ref().map(|limited| limited.rate.per_s()),
+            rate_min: shaping.message_rate_min.per_s(),
+            connections_max: self.connections_max,
+            step_s: shaping.recovery_step.as_secs().max(1),
+        }
+    }
+
+    /// Connections that are permitted now.
+    fn connections_now_max(&self) -> u32 {
+        let adjusted = self.throttle().and_then(Throttle::connections);
+        adjusted.map_or(self.connections_max, |adjusted| adjusted.min(self.connections_max))
+    }
+
+    fn message_wait(&self, now: Instant) -> Duration {
+        let adjusted = self.adjusted.as_ref().and_then(|adjusted| adjusted.messages.as_ref());
+        let adjusted = adjusted.map_or(Duration::ZERO, |tokens| tokens.wait(now));
+        Limited::wait(self.messages.as_ref(), now).max(adjusted)
+    }
+
+    fn take_message(&mut self, now: Instant) {
+        if let Some(limited) = &mut self.messages {
+            limited.tokens.take(now);
+        }
+        if let Some(tokens) = self.adjusted.as_mut().and_then(|adjusted| adjusted.messages.as_mut()) {
+            tokens.take(now);
+        }
+    }
+
+    /// How long nothing goes, by each of what it is limited by, where that is longer than is waited for in place; and why.
+    fn rests(&self, with_connection: bool, now: Instant) -> Vec<(Duration, String)> {
+        let of = |what: &str, limited: &Option<Limited>| {
+            let Limited { rate, by, tokens } = limited.as_ref()?;
+            let why = || format!("the {what} of {}, {rate} as {by} has it, is used up", self.name);
+            long(tokens.wait(now)).map(|wait| (wait, why()))
+        };
+        let connections = (!with_connection).then(|| of("connection_rate", &self.new_connections)).flatten();
+        let adjusted = self.adjusted.as_ref().and_then(|adjusted| {
+            let wait = long(adjusted.messages.as_ref()?.wait(now))?;
+            let (rate, (_, said, _)) = (adjusted.throttle.rate()?, adjusted.throttle.heard()?);
+            Some((
+                wait,
+                format!("the message_rate of {}, {rate:.2} a second since it said: {said}, is used up", self.name),
+            ))
+        });
+        let plan = self.warming.as_ref().and_then(|warming| warming.rest(&self.name, now));
+        [connections, of("message_rate", &self.messages), adjusted, plan].into_iter().flatten().collect()
+    }
+
     /// Whether nothing would be lost by forgetting it.
     pub fn is_forgettable(&self, now: Instant) -> bool {
         let is_full = |limited: &Option<Limited>| limited.as_ref().is_none_or(|limited| limited.tokens.full_at <= now);
         self.connections == 0 && is_full(&self.new_connections) && is_full(&self.messages)
     }
+}
+
+/// A wait that is longer than what is waited for in place.
+fn long(wait: Duration) -> Option<Duration> {
+    Some(wait).filter(|wait| *wait > WAIT_MAX)
 }
 
 /// What the next connection waits for.
@@ -154,7 +310,7 @@ pub(super) struct Budgets(pub Vec<SharedBudget>);
 impl Budgets {
     /// Whether one more connection may be opened.
     pub fn leave_to_connect(&self, now: Instant) -> Leave {
-        if self.0.iter().any(|budget| budget.borrow().connections >= budget.borrow().connections_max) {
+        if self.0.iter().any(|budget| budget.borrow().connections >= budget.borrow().connections_now_max()) {
             return Leave::WhenOneEnds;
         }
         match self.connection_wait(now).max(self.message_wait(now).saturating_sub(WAIT_MAX)) {
@@ -184,25 +340,24 @@ impl Budgets {
     }
 
     fn message_wait(&self, now: Instant) -> Duration {
-        let waits = self.0.iter().map(|budget| Limited::wait(budget.borrow().messages.as_ref(), now));
-        waits.max().unwrap_or_default()
+        self.0.iter().map(|budget| budget.borrow().message_wait(now)).max().unwrap_or_default()
+    }
+
+    /// The budget of all that goes to the group, which replies adjust.
+    pub fn whole(&self) -> Option<&SharedBudget> {
+        self.0.first()
+    }
+
+    /// Whether there are more connections than are permitted now.
+    pub fn has_too_many(&self) -> bool {
+        self.0.iter().any(|budget| budget.borrow().connections > budget.borrow().connections_now_max())
     }
 
     /// How long nothing goes, where that is longer than anything is waited for in place, and why. `with_connection`: one
     /// stands already.
     pub fn rest(&self, with_connection: bool, now: Instant) -> Option<(Duration, String)> {
-        let budgets = self.0.iter().map(|budget| budget.borrow());
-        let waits = budgets.flat_map(|budget| {
-            let of = |what: &str, limited: &Option<Limited>| {
-                let limited = limited.as_ref()?;
-                let Limited { rate, by, .. } = limited;
-                let why = format!("the {what} of {}, {rate} as {by} has it, is used up", budget.name);
-                Some((limited.tokens.wait(now), why))
-            };
-            let connections = (!with_connection).then(|| of("connection_rate", &budget.new_connections)).flatten();
-            connections.into_iter().chain(of("message_rate", &budget.messages)).collect::<Vec<_>>()
-        });
-        waits.filter(|(wait, _)| *wait > WAIT_MAX).max_by_key(|(wait, _)| *wait)
+        let waits = self.0.iter().flat_map(|budget| budget.borrow().rests(with_connection, now));
+        waits.max_by_key(|(wait, _)| *wait)
     }
 
     /// Waits until one more transaction may begin; `false`: that takes too long.
@@ -220,19 +375,45 @@ impl Budgets {
                 if !wait.is_zero() {
                     reactor.sleep(wait).await;
                 }
-                return true;
+                return self.leave_of_plan(reactor).await;
             }
             reactor.sleep(wait).await;
             now = reactor.now();
         }
     }
 
-    fn take_message(&self, now: Instant) {
-        for budget in &self.0 {
-            if let Some(limited) = &mut budget.borrow_mut().messages {
-                limited.tokens.take(now);
+    /// Waits until the plan that the source warms up by gives leave for one more message; `false`: not today.
+    async fn leave_of_plan(&self, reactor: &Reactor) -> bool {
+        let Some(whole) = self.whole().filter(|whole| whole.borrow().warming.is_some()) else { return true };
+        loop {
+            let (asked, kept) = {
+                let mut budget = whole.borrow_mut();
+                let asked = budget.warming.as_mut().map(|warming| warming.ask(reactor.wall(), reactor.now()));
+                (asked, budget.kept.clone())
+            };
+            let grant = match asked {
+                None | Some(warm_up::Leave::Sent) => return true,
+                Some(warm_up::Leave::UsedUp) => return false,
+                Some(warm_up::Leave::AfterGrant(grant)) => grant,
+            };
+            let is_kept = match kept {
+                Some((queue, path)) => {
+                    let known = Known::of(&whole.borrow()).encode();
+                    queue.learn(&path, known.as_deref()) && queue.learned_for_good().await
+                }
+                None => true,
+            };
+            let warming = &mut whole.borrow_mut().warming;
+            match warming {
+                Some(warming) if is_kept => warming.grant(grant),
+                Some(warming) => warming.stop(),
+                None => return true,
             }
         }
+    }
+
+    fn take_message(&self, now: Instant) {
+        self.0.iter().for_each(|budget| budget.borrow_mut().take_message(now));
     }
 
     /// Transactions that a connection may have, at most.

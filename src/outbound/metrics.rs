@@ -30,6 +30,10 @@ pub struct Metrics {
     pub tls_refusals: Cell<u64>,
     /// Times that a path rested, or a task was given back, because its limits were used up for long.
     pub limits_used_up: Cell<u64>,
+    /// Limits that a signal lowered, by what it was about: connections, rate, reputation.
+    pub limits_lowered: [Cell<u64>; 3],
+    /// Limits that good replies raised.
+    pub limits_raised: Cell<u64>,
     /// Searches for a connection that failed because none can be made from the source.
     pub source_failures: Cell<u64>,
 }
@@ -65,6 +69,10 @@ impl Metrics {
             ("outbound_tls_refusals_total", self.tls_refusals.get()),
             ("outbound_source_failures_total", self.source_failures.get()),
             ("outbound_limits_used_up_total", self.limits_used_up.get()),
+            ("outbound_limits_lowered_total{signal=\"connections\"}", self.limits_lowered[0].get()),
+            ("outbound_limits_lowered_total{signal=\"rate\"}", self.limits_lowered[1].get()),
+            ("outbound_limits_lowered_total{signal=\"reputation\"}", self.limits_lowered[2].get()),
+            ("outbound_limits_raised_total", self.limits_raised.get()),
         ]
     }
 }

@@ -10,6 +10,8 @@ mod budget;
 mod conversation;
 mod dialer;
 pub mod dispatch;
+mod known;
+mod lately;
 mod metrics;
 mod outcome;
 mod path;
@@ -20,10 +22,12 @@ mod remembered;
 mod suppressed;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod timing;
 mod told;
 mod turns;
 mod waiting;
+mod warm_up;
 mod way;
 
 pub use dispatch::Dispatcher;

@@ -18,6 +18,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::throttle::Signal;
+use super::told::told;
 use crate::assurance::{Assurance, Security};
 use crate::bounce::classify::{Action, Category, Context, Reason, classify, names_address};
 use crate::queue::outcome::{Answer, Hop, Outcome};
@@ -74,19 +76,40 @@ pub(super) enum Parking {
 }
 
 impl Parking {
-    /// What an outcome says about the path to a peer that sees us as `ours`. From RCPT on a block may be that of one
-    /// recipient, of one message, or of a domain in it: there it is about us only where our address is named.
+    /// What an outcome says about the path to a peer that sees us as `ours`.
     pub fn of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Parking> {
         let Outcome::Deferred(answer) = outcome else { return None };
-        let is_about_us = || match answer.phase {
-            Phase::Rcpt | Phase::Data | Phase::Content | Phase::Dot => names_address(&answer.text, ours),
-            _ => true,
-        };
         match answer.reason.as_ref()?.category {
-            Category::Blocklist if is_about_us() => Some(Parking::Block),
+            Category::Blocklist if is_about_us(answer, ours) => Some(Parking::Block),
             Category::Rate => Some(Parking::Rate),
             _ => None,
         }
+    }
+}
+
+/// What an outcome at a peer that sees us as `ours` says about how much we send it.
+pub(super) fn signal_of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Signal> {
+    match Parking::of(outcome, ours) {
+        Some(Parking::Block) => return Some(Signal::Reputation),
+        Some(Parking::Rate) => {
+            let text = told(outcome)?.to_lowercase();
+            let is_of_connections = ["connection", "concurrent", "simultaneous"].iter().any(|word| text.contains(word));
+            let is_of_rate = ["rate", "frequen"].iter().any(|word| text.contains(word));
+            return Some(if is_of_connections && !is_of_rate { Signal::Connections } else { Signal::Rate });
+        }
+        None => {}
+    }
+    let (Outcome::Deferred(answer) | Outcome::Failed(answer)) = outcome else { return None };
+    let is_of_us = answer.reason.as_ref()?.category == Category::Reputation && is_about_us(answer, ours);
+    is_of_us.then_some(Signal::Reputation)
+}
+
+/// Whether a refusal can be of us: from RCPT on it may be of one recipient, of one message, or of a domain in it, unless
+/// our address is named.
+fn is_about_us(answer: &Answer, ours: Option<IpAddr>) -> bool {
+    match answer.phase {
+        Phase::Rcpt | Phase::Data | Phase::Content | Phase::Dot => names_address(&answer.text, ours),
+        _ => true,
     }
 }
 
@@ -352,6 +375,26 @@ mod tests {
             assert_eq!(matches!(parked(outcome.clone(), ours, 60), Outcome::Parked(_, 60)), parking.is_some());
             let (Outcome::Deferred(answer) | Outcome::Failed(answer)) = outcome else { panic!("{outcome:?}") };
             assert_eq!(answer.reason.expect("a reason").rule, rule);
+        }
+    }
+
+    #[test]
+    fn replies_are_signals_of_what_they_are_about() {
+        let ours = "192.0.2.1".parse().ok();
+        let cases = [
+            (Phase::Greeting, 421, (4, 3, 2), "too many concurrent connections", Some(Signal::Connections)),
+            (Phase::Mail, 450, (4, 7, 1), "connection rate limit exceeded", Some(Signal::Rate)),
+            (Phase::Rcpt, 451, (4, 7, 1), "too many messages, slow down", Some(Signal::Rate)),
+            (Phase::Mail, 554, (5, 7, 1), "192.0.2.1 is listed at bl.test", Some(Signal::Reputation)),
+            (Phase::Mail, 421, (4, 7, 0), "the reputation of your address is low", Some(Signal::Reputation)),
+            (Phase::Dot, 550, (5, 7, 1), "the sender domain has a low reputation", None),
+            (Phase::Rcpt, 452, (4, 2, 2), "mailbox full", None),
+            (Phase::Rcpt, 450, (4, 2, 0), "greylisted, try again later", None),
+        ];
+        for (phase, code, status, text, signal) in cases {
+            let refused = Result::Refused(phase, Reply { text: text.into(), ..reply(code, Some(status)) });
+            let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn);
+            assert_eq!(signal_of(&outcome, ours), signal, "{text}: {outcome:?}");
         }
     }
 

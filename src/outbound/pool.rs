@@ -1,8 +1,9 @@
 //! The home side: the connections of every egress path whose home this shard is.
 //!
 //! Owns: the paths' waiting tasks, connections, limits and back-off. All of it is this shard's alone: no locks.
-//! Never: knows the queue. It gets a [`Task`] and gives back a [`Done`].
-//! On disk: nothing. After a crash: the owners' leases are due again.
+//! Never: knows what is queued. It gets a [`Task`] and gives back a [`Done`].
+//! On disk: what was learned of limits, by the queue's checkpoints ([`shaping`]). After a crash: the owners' leases are due
+//! again.
 //!
 //! A path opens a connection only while tasks wait, never more than `connections_max`, and a connection takes task after
 //! task until it has had `messages_per_connection_max` or has had none for a while. When no host takes a connection, all
@@ -16,12 +17,13 @@
 //! less for it.
 //! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
 
+mod connection;
+mod shaping;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -29,14 +31,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{Either, Shared, select};
+use futures::future::Shared;
 use shards::{Instant, Reactor};
 
-use super::budget::{Budget, Budgets, Leave, Place, SharedBudget};
-use super::conversation::{Conversation, Delivery};
+use super::budget::{Budget, Budgets, Leave, SharedBudget};
 use super::dialer::Dialer;
 use super::metrics::{Metrics, count};
-use super::outcome::{Parking, Tried, of_no_connection, parked, trouble_of_source};
+use super::outcome::{Parking, Tried, of_no_connection, parked, signal_of, trouble_of_source};
 use super::path::Path;
 use super::told::{USELESS, give_back, said, told, untried, whole_seconds};
 use super::waiting::{Reply, Waiting};
@@ -45,6 +46,7 @@ use crate::assurance::Trust;
 use crate::config::{Config, Source};
 use crate::dns;
 use crate::events::{Event, Log};
+use crate::queue::Queue;
 use crate::queue::outcome::Outcome;
 use crate::route::{Site, effective};
 
@@ -70,6 +72,8 @@ struct Inner {
     paths: RefCell<HashMap<Box<str>, SharedPath>>,
     /// By source and group of sites.
     budgets: RefCell<HashMap<Box<str>, SharedBudget>>,
+    /// Where what is learned is kept.
+    queue: Option<Queue>,
     /// When the shard began: what was used before is not known.
     since: Instant,
     /// Completes when the shard begins to drain.
@@ -82,7 +86,8 @@ struct Inner {
 type SharedPath = Rc<RefCell<Path>>;
 
 impl Pool {
-    /// A pool without connections. `reply` takes every task's end and the shard that it came from.
+    /// A pool without connections. `reply` takes every task's end and the shard that it came from; what is learned of paths
+    /// is kept in `queue`, if there is one.
     #[expect(clippy::too_many_arguments, reason = "each part of the shard that it joins, once")]
     pub fn new(
         reactor: Reactor,
@@ -92,6 +97,7 @@ impl Pool {
         timing: Timing,
         metrics: Rc<Metrics>,
         log: Log,
+        queue: Option<Queue>,
         reply: impl Fn(usize, Done) + 'static,
     ) -> Pool {
         let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config, trust);
@@ -107,6 +113,7 @@ impl Pool {
             reply: Rc::new(reply),
             paths: RefCell::default(),
             budgets: RefCell::default(),
+            queue,
             since,
             draining: draining.shared(),
             begin_draining: RefCell::new(Some(begin_draining)),
@@ -169,6 +176,7 @@ impl Pool {
             Poll::Pending
         })
         .await;
+        self.0.end_plans();
     }
 }
 
@@ -193,6 +201,7 @@ impl Inner {
         }
         let budgets = self.budgets(source, site);
         let path = Rc::new(RefCell::new(Path::new(source.clone(), site.clone(), budgets)));
+        self.resume_block(&path);
         paths.insert(key.into(), path.clone());
         path
     }
@@ -213,7 +222,9 @@ impl Inner {
             budgets.insert(key.into(), budget.clone());
             budget
         });
-        Budgets(counted.collect())
+        let counted = Budgets(counted.collect());
+        self.shape(&counted, source);
+        counted
     }
 
     /// Gives waiting tasks to idle connections, and opens connections for the rest as the limits permit.
@@ -226,7 +237,7 @@ impl Inner {
                 Leave::Now => {
                     let place = budgets.begin_connection(self.reactor.now());
                     let number = path.borrow_mut().opening();
-                    self.reactor.spawn(run(self.clone(), path.clone(), number, place)).detach();
+                    self.reactor.spawn(connection::run(self.clone(), path.clone(), number, place)).detach();
                 }
                 Leave::WhenOneEnds => {
                     if !std::mem::replace(&mut path.borrow_mut().in_line, true) {
@@ -314,7 +325,9 @@ impl Inner {
     fn close(&self, path: &SharedPath, outcome: &Outcome) {
         let now = self.reactor.now();
         if !path.borrow().is_unconnected() {
-            return path.borrow_mut().is_enough(self.dialer.timing().opening_pause, now);
+            let pause = self.dialer.timing().opening_pause;
+            self.hear(path, signal_of(outcome, None), told(outcome), pause);
+            return path.borrow_mut().is_enough(pause, now);
         }
         let config = self.config.borrow().clone();
         // Whoever refuses a session speaks of us.
@@ -322,6 +335,7 @@ impl Inner {
             Some(parking) => path.borrow_mut().park(parking, &config.retry, now),
             None => path.borrow_mut().close(&config.retry.schedule, now),
         };
+        self.hear(path, signal_of(outcome, None), told(outcome), pause);
         let rest = path.borrow_mut().rests(pause, told(outcome).unwrap_or(USELESS));
         let outcome = match outcome {
             Outcome::Untried(_) => untried(pause),
@@ -334,163 +348,20 @@ impl Inner {
     /// Leaves the path alone if an outcome at a peer that sees us as `ours` says so: its rest, which the outcomes then
     /// name too. What waits is given back.
     fn heed(&self, path: &SharedPath, ours: Option<IpAddr>, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
+        let signals = outcomes.iter().filter_map(|(_, outcome)| Some((signal_of(outcome, ours)?, told(outcome)?)));
+        let worst = signals.max_by_key(|(signal, _)| *signal);
         let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome, ours)?, said(outcome)?)));
-        let (parking, why) = parkings.max_by_key(|(parking, _)| *parking)?;
+        let Some((parking, why)) = parkings.max_by_key(|(parking, _)| *parking) else {
+            self.hear(path, worst.map(|(signal, _)| signal), worst.map(|(_, why)| why), Duration::ZERO);
+            return None;
+        };
         let pause = path.borrow_mut().park(parking, &self.config.borrow().retry, self.reactor.now());
+        self.hear(path, worst.map(|(signal, _)| signal), Some(&why), pause);
         let rest = path.borrow_mut().rests(pause, &why);
         for (_, outcome) in outcomes {
             *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));
         }
         give_back(path, &rest);
         Some(rest)
-    }
-}
-
-/// A connection and what its end means for the path.
-async fn run(pool: Rc<Inner>, path: SharedPath, number: u64, place: Place) {
-    let budgets = place.0.clone();
-    // A defect of ours ends this connection only: its task and its place are given back by being dropped.
-    match AssertUnwindSafe(live(&pool, &path, number, place)).catch_unwind().await {
-        Ok(End::NoConnection(tried)) => pool.no_connection(&path, &tried),
-        // Nor is the peer that met the defect spoken to again at once.
-        Ok(End::Useless) | Err(_) => pool.close(&path, &Outcome::Untried(0)),
-        Ok(End::Enough) => {}
-    }
-    pool.serve_line(&budgets);
-    pool.pump(&path);
-}
-
-/// Why a connection's life is over.
-enum End {
-    /// It never began.
-    NoConnection(Tried),
-    /// The peer ended it before it had done anything for us.
-    Useless,
-    /// Enough tasks, none for a while, a loss after good work, or we are draining.
-    Enough,
-}
-
-/// One connection, from its opening to its end.
-async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64, place: Place) -> End {
-    let mut slot = Slot::new(pool, path);
-    let (source, site) = (path.borrow().source.clone(), path.borrow().site.clone());
-    let opening = pin!(pool.dialer.open(&source, &site, &place.0));
-    let mut conversation = match select(opening, pool.draining.clone()).await {
-        Either::Left((Ok(conversation), _)) => conversation,
-        Either::Left((Err(tried), _)) => return End::NoConnection(tried),
-        Either::Right(_) => return End::Enough,
-    };
-    slot.opened();
-    let end = serve(pool, path, number, &mut conversation).await;
-    conversation.quit().await;
-    end
-}
-
-/// Task after task on one connection.
-async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &mut Conversation) -> End {
-    loop {
-        let budgets = path.borrow().budgets.clone();
-        if conversation.transactions() >= budgets.messages_per_connection_max() {
-            return End::Enough;
-        }
-        if !conversation.is_usable() {
-            return if conversation.has_worked() { End::Enough } else { End::Useless };
-        }
-        let Some(mut waiting) = next_task(pool, path, number, conversation).await else { return End::Enough };
-        if !conversation.takes(waiting.task.domain()) {
-            path.borrow_mut().push_back_first(waiting);
-            return End::Enough;
-        }
-        // What still waits may be worth a connection beside this one.
-        pool.pump(path);
-        let begun = conversation.transactions();
-        let delivery = conversation.deliver(&waiting.task, &budgets, !waiting.given_before).await;
-        let transactions = &pool.metrics.transactions;
-        transactions.set(transactions.get() + u64::from(conversation.transactions() - begun));
-        match delivery {
-            Delivery::Outcomes(mut outcomes) => {
-                let rest = pool.heed(path, conversation.ours(), &mut outcomes);
-                let rest = rest.or_else(|| pool.give_back(path, &mut outcomes));
-                let is_over = rest.is_some();
-                waiting.answer(outcomes, rest);
-                if is_over {
-                    return End::Enough;
-                }
-            }
-            Delivery::NotBegun if pool.is_draining() => {
-                waiting.answer_all(&Outcome::Untried(0), None);
-                return End::Enough;
-            }
-            Delivery::NotBegun => {
-                waiting.given_before = true;
-                path.borrow_mut().push_back_first(waiting);
-                return End::Enough;
-            }
-        }
-        if !conversation.has_worked() {
-            return End::Useless;
-        }
-        path.borrow_mut().works(pool.reactor.now());
-    }
-}
-
-/// The next task; none if the peer ends the connection first, none comes for a while, or the shard drains.
-async fn next_task(
-    pool: &Rc<Inner>,
-    path: &SharedPath,
-    number: u64,
-    conversation: &mut Conversation,
-) -> Option<Waiting> {
-    let task = poll_fn(|context| {
-        let mut path = path.borrow_mut();
-        match path.pop() {
-            None if !pool.is_draining() => {
-                path.idles(number, context.waker().clone());
-                Poll::Pending
-            }
-            next => Poll::Ready(next),
-        }
-    });
-    let next = match select(pin!(task), pin!(conversation.idle())).await {
-        Either::Left((next, _)) => next,
-        Either::Right(_) => None,
-    };
-    path.borrow_mut().idles_no_more(number);
-    next
-}
-
-/// A connection's place in the counts of its path and of the shard, given back when it is dropped.
-struct Slot<'a> {
-    pool: &'a Rc<Inner>,
-    path: &'a SharedPath,
-    live: bool,
-}
-
-impl<'a> Slot<'a> {
-    fn new(pool: &'a Rc<Inner>, path: &'a SharedPath) -> Self {
-        let now = &pool.metrics.connections_now;
-        now.set(now.get() + 1);
-        Self { pool, path, live: false }
-    }
-
-    /// The connection is ready.
-    fn opened(&mut self) {
-        self.path.borrow_mut().opened();
-        self.live = true;
-        count(&self.pool.metrics.connections_opened);
-        self.pool.source_works(self.path);
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.path.borrow_mut().ended(self.live);
-        let now = &self.pool.metrics.connections_now;
-        now.set(now.get() - 1);
-        if now.get() == 0
-            && let Some(waker) = self.pool.drained.take()
-        {
-            waker.wake();
-        }
     }
 }

@@ -148,6 +148,9 @@ pub enum Order {
     CountFailure(Box<str>),
     /// How each webhook stands.
     Webhooks,
+    /// What replies and plans have made of the limits to a destination (a provider, or hosts), or to all: answered by the
+    /// shard's outbound side.
+    Adjusted(Option<Box<str>>),
     /// Domains that have queued recipients, by name, after `after`, at most `limit`.
     Domains {
         /// Which.
@@ -201,6 +204,8 @@ pub enum Report {
     Events(Vec<Encoded>),
     /// Webhooks.
     Webhooks(Vec<Counts>),
+    /// Adjusted: one JSON object for each source and destination.
+    Adjusted(Vec<serde_json::Value>),
     /// Domains, by name.
     Domains(Vec<Waiting>),
     /// It could not be done; for people.
@@ -264,6 +269,7 @@ impl Queue {
                 self.core.state.borrow_mut().webhooks.failed(&webhook);
                 Ok(Report::Count(0))
             }
+            Order::Adjusted(_) => Ok(Report::Adjusted(Vec::new())),
             Order::Webhooks => Ok(Report::Webhooks(self.core.state.borrow().webhooks.counts())),
             Order::Domains { domains, after, limit } => {
                 Ok(Report::Domains(self.domains(&domains, after.as_deref(), limit).await))

@@ -1,15 +1,17 @@
-//! `ringpost explain`: the limits that hold for a domain, as the server would apply them.
+//! `ringpost explain`: the limits that hold for a domain, as the server would apply them; and where one is running, what
+//! replies and warm-up plans have made of them.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use clap::Args;
+use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure};
 use crate::assurance::Assurance;
 use crate::config::Config;
-use crate::control::resolver;
+use crate::control::{client, resolver, socket};
 use crate::dns::{Answer, Question};
 use crate::route::{Effective, Missing, NextHop, Said, Site, effective, next_hop, site_of_exchangers};
 
@@ -51,12 +53,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .iter()
         .map(|member| (&*member.source.name, effective(&config, &member.source.name, &site)))
         .collect();
+    let adjusted = adjusted(&config, &site);
     if arguments.json {
-        say(&format!("{:#}\n", in_json(&domain, &site, &of_each)));
+        say(&format!("{:#}\n", in_json(&domain, &site, &of_each, &adjusted)));
     } else {
-        say(&in_words(&domain, &site, &of_each));
+        say(&in_words(&domain, &site, &of_each, &adjusted));
     }
     Ok(())
+}
+
+/// What the running server has made of the limits for each source; nothing if none is running.
+fn adjusted(config: &Config, site: &Site) -> Vec<Value> {
+    let target = format!("/api/v1/paths{}", client::query(&json!({ "destination": site.group() })));
+    let answer = client::request(&socket::path(&config.data_dir), Method::GET, &target, None);
+    let paths = answer.ok().and_then(|mut answer| answer["paths"].as_array_mut().map(std::mem::take));
+    paths.unwrap_or_default()
+}
+
+/// What was made of the limits for `source`.
+fn of_source<'a>(adjusted: &'a [Value], source: &str) -> Option<&'a Value> {
+    adjusted.iter().find(|path| path["source"] == source)
 }
 
 /// Prints; a reader that has seen enough (`| head`) is no error.
@@ -92,10 +108,11 @@ fn provider(site: &Site) -> &str {
     site.shape.provider.as_deref().unwrap_or("none")
 }
 
-fn in_words(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)]) -> String {
+fn in_words(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], adjusted: &[Value]) -> String {
     let hosts: Vec<&str> = site.hosts.iter().map(|host| &*host.name).collect();
     let mut text = format!("{domain}: hosts {}; provider {}\n", hosts.join(" "), provider(site));
     for (source, all) in of_each {
+        let now = of_source(adjusted, source).map(now_in_words).unwrap_or_default();
         let source = if source.is_empty() { "the host itself" } else { source };
         for limits in all {
             _ = writeln!(text, "\nfrom {source}, counted together: {}", limits.name);
@@ -104,6 +121,26 @@ fn in_words(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)]) -> St
             text += &line("connection_rate", limits.connection_rate.as_ref());
             text += &line("message_rate", limits.message_rate.as_ref());
         }
+        text += &now;
+    }
+    text
+}
+
+/// What replies and a plan have made of the limits.
+fn now_in_words(path: &Value) -> String {
+    let mut text = String::new();
+    for key in ["connections_max", "message_rate"] {
+        match &path[key] {
+            Value::Null => {}
+            Value::String(value) => _ = writeln!(text, "  {:<28}  {value}", format!("now: {key}")),
+            value => _ = writeln!(text, "  {:<28}  {value}", format!("now: {key}")),
+        }
+    }
+    if let (Some(why), Some(since)) = (path["why"].as_str(), path["since"].as_str()) {
+        _ = writeln!(text, "  since {since}, when it said: {why}");
+    }
+    if let Some(plan) = path["warm_up"].as_object() {
+        _ = writeln!(text, "  warm-up: {} of {} messages of today", plan["messages_today"], plan["messages_max"]);
     }
     text
 }
@@ -115,7 +152,7 @@ fn line<T: Display>(key: &str, said: Option<&Said<T>>) -> String {
     }
 }
 
-fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)]) -> Value {
+fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], adjusted: &[Value]) -> Value {
     fn said<T: Display>(said: Option<&Said<T>>) -> Value {
         said.map_or(Value::Null, |said| json!({ "value": said.value.to_string(), "from": said.by }))
     }
@@ -130,7 +167,10 @@ fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)]) -> Val
     };
     let sources: Vec<Value> = of_each
         .iter()
-        .map(|(source, all)| json!({ "source": source, "limits": all.iter().map(limits).collect::<Vec<_>>() }))
+        .map(|(source, all)| {
+            let limits: Vec<Value> = all.iter().map(limits).collect();
+            json!({ "source": source, "limits": limits, "now": of_source(adjusted, source) })
+        })
         .collect();
     let hosts: Vec<&str> = site.hosts.iter().map(|host| &*host.name).collect();
     json!({ "domain": domain, "hosts": hosts, "provider": site.shape.provider, "sources": sources })

@@ -8,6 +8,7 @@
 //! | `GET /api/v1/queue?id&domain&recipient&sender&state&destination&after&limit` | a page of messages; `next` is the `after` of the next |
 //! | `GET /api/v1/queue/count?…` | the number of queued recipients |
 //! | `GET /api/v1/queue/domains?domain&destination&resting&after&limit` | what waits for each domain, and which rest, until when and why |
+//! | `GET /api/v1/paths?destination` | what replies and plans have made of the limits from each source to each destination |
 //! | `GET /api/v1/queue/ID` | everything about one message, also after its delivery, as long as its placeholder is kept |
 //! | `GET /api/v1/messages?message_id` | the same about each message of a Message-ID (percent-encoded) |
 //! | `GET /api/v1/suppressions?list&address&after&limit` | a page of suppressed recipients; `next` is the `after` of the next |
@@ -75,6 +76,7 @@ pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, access: Access) -> 
         .route("/api/v1/queue/count", get(queue::count))
         .route("/api/v1/queue/domains", get(queue::domains))
         .route("/api/v1/queue/{id}", get(queue::show))
+        .route("/api/v1/paths", get(queue::paths))
         .route("/api/v1/messages", get(queue::find))
         .route("/api/v1/queue/hold", post(queue::hold))
         .route("/api/v1/queue/release", post(queue::release))

@@ -156,6 +156,21 @@ pub(super) async fn domains(
     Ok(Json(json!({ "domains": domains, "next": last })))
 }
 
+/// Which egress paths.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedPaths {
+    destination: Option<String>,
+}
+
+pub(super) async fn paths(
+    State(desk): State<Desk>,
+    asked: Result<Query<WantedPaths>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    Ok(Json(json!({ "paths": desk.adjusted(wanted.destination.as_deref()).await? })))
+}
+
 fn page_limit(limit: Option<usize>) -> Result<usize, Refusal> {
     match limit.unwrap_or(PAGE_DEFAULT) {
         limit if (1..=PAGE_MAX).contains(&limit) => Ok(limit),

@@ -61,6 +61,7 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Webhooks => {
                 Report::Webhooks(vec![Counts { webhook: "crm".into(), waiting: 2, told: 7, failures: 1, dropped: 0 }])
             }
+            Order::Adjusted(destination) => Report::Adjusted(vec![json!({ "destination": destination })]),
             Order::TakeEvents { .. } | Order::CountFailure(_) => Report::Failed("not asked here".into()),
             Order::Bounce(_) => Report::Failed("the disk is full".into()),
             Order::Count(selection) | Order::Hold(selection) | Order::Release(selection) | Order::Retry(selection) => {

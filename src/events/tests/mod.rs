@@ -105,12 +105,19 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::Stopped,
         Event::SourceFailed { source: "s1", why: said },
         Event::SourceBack("s1"),
+        limit_adjusted(true, said),
+        limit_adjusted(false, said),
         Event::Trouble(&said),
         Event::Suppressed { kind: Kind::Tls, lines: 1 },
         Event::LogOverflow { lost_lines: 1 },
     ] {
         look(&event);
     }
+}
+
+fn limit_adjusted(lowered: bool, why: &str) -> Event<'_> {
+    let (source, destination, limit) = ("s1", "gmail", "message_rate");
+    Event::LimitAdjusted { source, destination, limit, lowered, from: Some(2.0), to: Some(1.0), why }
 }
 
 fn line_of(event: &Event<'_>) -> String {
@@ -217,6 +224,13 @@ fn logged(level: Level, after: Duration, tell: impl Fn(&Log) + 'static) -> (Stri
     result.take()
 }
 
+/// How many of the examples are of that kind.
+fn sharing(kind: Kind) -> u32 {
+    let mut count = 0;
+    each("x", |event| count += u32::from(event.flood() == Some(kind)));
+    count
+}
+
 #[test]
 fn floods_are_told_in_one_line_and_accepted_mail_always() {
     const TIMES: u32 = 3 * LINES_MAX;
@@ -225,8 +239,9 @@ fn floods_are_told_in_one_line_and_accepted_mail_always() {
         let (log, counts) = logged(Level::Info, after, storm);
         let count = |name: &str| log.matches(&format!("event={name} ")).count() as u32;
         each("x", |event| {
-            let written = if event.flood().is_some() { LINES_MAX } else { TIMES };
-            let told = if event.name() == "suppressed" { 5 } else { 0 };
+            // Events of one kind share its lines.
+            let written = event.flood().map_or(TIMES, |kind| LINES_MAX / sharing(kind));
+            let told = if event.name() == "suppressed" { 6 } else { 0 };
             assert_eq!(
                 log.matches(&format!("event={} ", event.name())).count() as u32,
                 written + told,
@@ -235,12 +250,15 @@ fn floods_are_told_in_one_line_and_accepted_mail_always() {
             );
         });
         assert_eq!(count("delivered") + count("accepted") + count("deferred") + count("failed"), 4 * TIMES);
+        let told = "event=suppressed shard=0 kind=limits lines=500 window_s=60\n";
+        assert_eq!(log.matches(told).count(), 1, "after {after:?}");
         for kind in [Kind::Logins, Kind::Tls, Kind::Panics, Kind::Scanners, Kind::Returns] {
             let told = format!("event=suppressed shard=0 kind={} lines={} window_s=60\n", kind.name(), 2 * LINES_MAX);
             assert_eq!(log.matches(&told).count(), 1, "after {after:?}: {told}");
         }
         let suppressed: Vec<u64> = counts.iter().map(|count| count.1).collect();
-        assert_eq!(suppressed, [0, 1, 0, 0, 1, 1, 1, 1].map(|times: u64| times * u64::from(2 * LINES_MAX)));
+        let each_once = u64::from(2 * LINES_MAX);
+        assert_eq!(suppressed, [0, each_once, 0, 0, each_once, each_once, each_once, each_once, 500]);
         assert_eq!(counts.len(), flood::KINDS.len());
     }
 }

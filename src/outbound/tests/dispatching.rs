@@ -52,6 +52,7 @@ impl Mesh {
                 timing(),
                 metrics.clone(),
                 log.clone(),
+                None,
                 reply,
             )
         };

@@ -75,8 +75,8 @@ fn story_with(timing: Timing, delivery: &str, names: &[(&str, Answer)], tell: im
         let reply = move |shard, outcome| _ = done.unbounded_send((shard, outcome));
         let dns = resolver(&reactor, names);
         let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
-        let pool =
-            Pool::new(reactor.clone(), Arc::new(config), &Trust::default(), dns, timing, metrics.clone(), log, reply);
+        let (config, trust) = (Arc::new(config), Trust::default());
+        let pool = Pool::new(reactor.clone(), config, &trust, dns, timing, metrics.clone(), log, None, reply);
         tell(World { reactor, pool, metrics, dones, leases: 0 }).await;
     })
     .expect("a shard");
