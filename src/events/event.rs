@@ -439,11 +439,8 @@ impl Event<'_> {
             Event::LimitAdjusted { source, destination, limit, from, to, why, .. } => {
                 line.put_some("source", Some(*source).filter(|source| !source.is_empty()));
                 line.put("destination", destination).put("limit", limit);
-                for (key, value) in [("from", from), ("to", to)] {
-                    if let Some(value) = value {
-                        line.put(key, format_args!("{value:.2}"));
-                    }
-                }
+                put_number(line, "from", *from);
+                put_number(line, "to", *to);
                 line.put("why", why);
             }
             Event::Ready { shards } => _ = line.put("shards", shards),
@@ -491,4 +488,10 @@ pub(super) fn put_security(line: &mut Line<'_>, security: &Security) {
 
 fn put_owner(line: &mut Line<'_>, origin: &Origin) {
     line.put_some("tenant", origin.tenant.as_deref()).put_some("campaign", origin.campaign.as_deref());
+}
+
+fn put_number(line: &mut Line<'_>, key: &'static str, number: Option<f64>) {
+    if let Some(number) = number {
+        line.put(key, format_args!("{number:.2}"));
+    }
 }

@@ -1,11 +1,15 @@
 //! Messages that can be told apart: who they are for, and what is in them.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use ringpost::smtp::client::{self, Patience, Session, Settings, Step, Tls, Transaction};
 use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
 use ringpost::smtp::path::{Mailbox, ReversePath};
-use shards::Reactor;
+use shards::{Instant, Reactor};
 
 use crate::oracle::IDENTITY_FIELD;
 
@@ -14,6 +18,9 @@ pub const SENDER: &str = "sender@senders.test";
 
 /// The local part of those who do not exist begins so.
 pub const NOBODY: &str = "nobody";
+
+/// For one connection to the server.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How large messages are.
 #[derive(Clone, Copy, Debug)]
@@ -90,4 +97,66 @@ fn content(reactor: &Reactor, number: u32, bytes: usize) -> Vec<u8> {
         content.extend_from_slice(b"\r\n");
     }
     content
+}
+
+/// Submits a message to each of these, one after another, trying again until all are accepted; when each was.
+pub async fn submit(
+    reactor: Reactor,
+    server: SocketAddr,
+    recipients: Vec<String>,
+    accepted: Rc<RefCell<Vec<Instant>>>,
+) {
+    let mut submitted = 0;
+    while submitted < recipients.len() {
+        reactor.sleep(Duration::from_secs(1)).await;
+        let Ok(mut stream) = reactor.connect(server, None, CONNECT_PATIENCE).await else { continue };
+        let patience = Patience::default();
+        let settings = Settings {
+            hostname: "client.test".into(),
+            tls: Tls::Off,
+            credentials: None,
+            pipelining: true,
+            chunking: true,
+            patience,
+        };
+        let mut session = Session::new(Arc::new(settings), false);
+        loop {
+            match session.next() {
+                Step::Send => {
+                    if let Err(error) = stream.send(session.output(), patience.block).await {
+                        session.lost(&error.to_string());
+                    }
+                }
+                Step::Read(patience) => match stream.receive(patience).await {
+                    Ok(chunk) => session.receive(&chunk),
+                    Err(error) => session.lost(&error.to_string()),
+                },
+                Step::Ready if submitted < recipients.len() => session.transact(message(&recipients[submitted])),
+                Step::Ready => session.quit(),
+                Step::Done(outcomes) => {
+                    let is_accepted = matches!(outcomes[..], [client::Result::Accepted(_)]);
+                    if is_accepted {
+                        submitted += 1;
+                        accepted.borrow_mut().push(reactor.now());
+                    }
+                    match session.can_transact() && submitted < recipients.len() {
+                        true => session.transact(message(&recipients[submitted])),
+                        false if session.can_transact() => session.quit(),
+                        false => {}
+                    }
+                }
+                Step::Failed(..) | Step::Closed => break,
+                Step::StartTls => unreachable!("TLS is off"),
+            }
+        }
+    }
+}
+
+fn message(recipient: &str) -> Transaction {
+    let content = format!("From: <{SENDER}>\r\nSubject: {recipient}\r\n\r\nhello\r\n");
+    Transaction {
+        sender: sender(),
+        recipients: vec![Recipient { path: mailbox(recipient), notify: Notify::default(), orcpt: None }],
+        content: Arc::new(content.into_bytes()),
+    }
 }

@@ -18,7 +18,7 @@ use shards::sim::{Node, Simulation};
 
 use crate::resolver::Resolver;
 
-/// Of each pair of shards, and of the way from the control thread.
+/// Of each pair of shards, few so that they run out; and of the way from the control thread.
 const CREDITS: usize = 8;
 const INLET_SLOTS: usize = 64;
 const QUERIES: usize = 16;
@@ -34,6 +34,7 @@ pub const MESSAGES_PER_CONNECTION_MAX: u32 = 10;
 pub struct Server {
     node: Node,
     config: Arc<Config>,
+    credits: usize,
     resolver: Resolver,
     log: Arc<Channel>,
     inlet: RefCell<Option<Inlet<Crossing>>>,
@@ -46,22 +47,12 @@ pub struct Server {
 impl Server {
     /// A server of `shards` shards on `node`, not yet started.
     pub fn new(node: Node, resolver: Resolver, shards: usize, uncertain: Uncertain) -> Server {
-        let address = node.address();
         let uncertain = match uncertain {
             Uncertain::Retry => "retry",
             Uncertain::Hold => "hold",
         };
         let text = format!(
             r#"
-            [server]
-            hostname = "mta.ringpost.test"
-            data_dir = "data"
-            shards = {shards}
-            [[listener]]
-            kind = "relay"
-            address = "{address}:{PORT}"
-            tls = "off"
-            networks = ["10.0.0.0/8"]
             [[source]]
             name = "a"
             addresses = ["10.77.0.1"]
@@ -85,16 +76,42 @@ impl Server {
             placeholder = "10m"
             "#
         );
+        Server::configured(node, resolver, shards, &text)
+    }
+
+    /// A server of `shards` shards with `more` in its configuration.
+    pub fn configured(node: Node, resolver: Resolver, shards: usize, more: &str) -> Server {
+        let address = node.address();
+        let text = format!(
+            r#"
+            [server]
+            hostname = "mta.ringpost.test"
+            data_dir = "data"
+            shards = {shards}
+            [[listener]]
+            kind = "relay"
+            address = "{address}:{PORT}"
+            tls = "off"
+            networks = ["10.0.0.0/8"]
+            {more}
+            "#
+        );
         let config = Config::parse(&text, Path::new("/")).expect("the configuration is valid");
         Server {
             node,
             config: Arc::new(config),
+            credits: CREDITS,
             resolver,
             log: Channel::new(Style::Logfmt),
             inlet: RefCell::default(),
             ready: Rc::default(),
             has_failed: Rc::default(),
         }
+    }
+
+    /// The same with so many credits of each pair of shards.
+    pub fn with_credits(self, credits: usize) -> Server {
+        Server { credits, ..self }
     }
 
     /// Its node.
@@ -114,7 +131,7 @@ impl Server {
 
     /// Starts every shard.
     pub fn start(&self) {
-        let (ports, inlet) = mesh(self.config.shards, CREDITS, INLET_SLOTS);
+        let (ports, inlet) = mesh(self.config.shards, self.credits, INLET_SLOTS);
         self.inlet.replace(Some(inlet));
         self.ready.set(0);
         self.has_failed.set(false);

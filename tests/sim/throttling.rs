@@ -1,0 +1,149 @@
+//! A provider that counts: a block outlives restarts, and what is configured, and a day's plan, are never exceeded.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use shards::sim::Simulation;
+
+use crate::mail::submit;
+use crate::provider::{self, Provider};
+use crate::resolver::Resolver;
+use crate::seeds;
+use crate::server::Server;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What is configured for every destination: much more than the provider allows.
+const CONNECTIONS_MAX: usize = 10;
+const RATE: (usize, Duration) = (20, Duration::from_secs(10));
+const CONNECTION_RATE: usize = 12;
+
+struct World {
+    simulation: Simulation,
+    server: Server,
+    provider: provider::Shared,
+}
+
+impl World {
+    /// A server with `more` in its configuration and a provider, whom `messages` are for.
+    fn new(seed: u64, provider: provider::Shared, messages: u32, more: &str) -> World {
+        let simulation = Simulation::new(seed);
+        let node = simulation.node("ringpost");
+        let host = simulation.node("provider");
+        let (serving, address) = (provider.clone(), SocketAddr::new(host.address(), 25));
+        host.spawn(|reactor| provider::serve(serving, reactor, address));
+        let hosts = vec![("mx.provider.test".to_owned(), host.address())];
+        let domains = Rc::new([("big.test".to_owned(), hosts)].into());
+        let resolver = Resolver { domains, servfail_percent: Rc::default() };
+        let shards = 1 + simulation.dice().below(3);
+        let (number, per) = (RATE.0, RATE.1.as_secs());
+        let more = format!(
+            "[[limit]]\nconnections_max = {CONNECTIONS_MAX}\nmessage_rate = \"{number}/{per}s\"\n\
+             connection_rate = \"{CONNECTION_RATE}/{per}s\"\n\
+             [retention]\ncontent = \"0s\"\nplaceholder = \"10m\"\n{more}"
+        );
+        let server = Server::configured(node, resolver, shards, &more);
+        simulation.node("console").spawn(|_| seeds::show(server.log()));
+        let world = World { simulation, server, provider };
+        world.server.start();
+        let address = world.server.address();
+        let recipients: Vec<String> = (0..messages).map(|number| format!("r{number}@big.test")).collect();
+        world.simulation.node("client").spawn(|reactor| submit(reactor, address, recipients, Rc::default()));
+        world
+    }
+
+    fn check_limits(&self) {
+        let provider = self.provider.borrow();
+        assert!(provider.open_most <= CONNECTIONS_MAX, "{} connections", provider.open_most);
+        let most = |times| provider::most(times, RATE.1);
+        let (asked, opened) = (most(&provider.asked), most(&provider.opened));
+        assert!(asked <= RATE.0, "{asked} messages within {:?}", RATE.1);
+        assert!(opened <= CONNECTION_RATE, "{opened} connections within {:?}", RATE.1);
+    }
+
+    /// The server's power fails, or its process is killed, and it is started again.
+    fn restart(&self) {
+        match self.simulation.dice().below(2) {
+            0 => self.server.kill(),
+            _ => self.server.crash(),
+        }
+        self.provider.borrow_mut().died();
+        self.server.start();
+    }
+}
+
+const ONE_SOURCE: &str = "[[source]]\nname = \"a\"\naddresses = [\"10.77.0.1\"]\n[delivery]\npool = \"a\"\n";
+
+#[test]
+fn a_block_is_remembered_over_a_restart() {
+    let provider = Provider::new(100.0, 1000.0, 10);
+    let blocked = IpAddr::from([10, 77, 0, 1]);
+    provider.borrow_mut().blocks = Some(blocked);
+    let world = World::new(1, provider.clone(), 50, ONE_SOURCE);
+    world.simulation.run_for(MINUTE);
+    let asked = provider.borrow().asked.len();
+    assert!(asked > 0 && provider.borrow().taken.is_empty());
+    world.restart();
+    world.simulation.run_for(HOUR / 2);
+    assert_eq!(provider.borrow().asked.len(), asked, "it is left alone for the whole pause");
+    provider.borrow_mut().blocks = None;
+    world.simulation.run_for(HOUR);
+    assert_eq!(provider.borrow().taken.len(), 50, "then it is asked again");
+}
+
+#[test]
+fn a_source_that_warms_up_keeps_to_its_plan_over_crashes_and_the_rest_overflows_to_a_warm_one() {
+    seeds::each(&[], |seed| {
+        let provider = Provider::new(1000.0, 1000.0, 100);
+        let began = Simulation::new(seed).wall();
+        let more = |plan: &str| {
+            format!(
+                "[[source]]\nname = \"cold\"\naddresses = [\"10.77.0.1\"]\nwarm_up_from = \"{}\"\nwarm_up_plan = {plan}\n\
+                 [[source]]\nname = \"warm\"\naddresses = [\"10.77.0.2\"]\n[[pool]]\nname = \"both\"\n\
+                 sources = [{{ source = \"cold\", weight = 3 }}, {{ source = \"warm\" }}]\n[delivery]\npool = \"both\"\n",
+                day(began)
+            )
+        };
+        let world = World::new(seed, provider.clone(), 300, &more("[20, 40]"));
+        for _ in 0..world.simulation.dice().below(4) {
+            let millis = world.simulation.dice().below(120_000) as u64;
+            world.simulation.run_for(Duration::from_millis(millis));
+            world.restart();
+        }
+        world.simulation.run_for(HOUR);
+        world.check_limits();
+        let provider = provider.borrow();
+        let cold = IpAddr::from([10, 77, 0, 1]);
+        let asked = provider.asked.iter().filter(|(client, _)| *client == cold).count();
+        assert!((1..=20).contains(&asked), "{asked} from the source that warms up");
+        assert!(provider.taken.len() >= 300, "{} of 300", provider.taken.len());
+        assert_eq!(world.server.queued(&world.simulation), 0);
+    });
+}
+
+#[test]
+fn without_a_warm_source_what_is_beyond_the_plan_waits_for_the_next_day() {
+    let provider = Provider::new(1000.0, 1000.0, 100);
+    let began = Simulation::new(1).wall();
+    let source = format!(
+        "[[source]]\nname = \"cold\"\naddresses = [\"10.77.0.1\"]\nwarm_up_from = \"{}\"\nwarm_up_plan = [20, 40]\n\
+         [delivery]\npool = \"cold\"\n",
+        day(began)
+    );
+    let world = World::new(1, provider.clone(), 100, &source);
+    let day_left = DAY - Duration::from_millis(began.as_millis() % DAY.as_millis() as u64);
+    world.simulation.run_for(day_left - MINUTE);
+    assert_eq!(provider.borrow().asked.len(), 20);
+    world.simulation.run_for(DAY);
+    assert_eq!(provider.borrow().asked.len(), 60);
+    world.simulation.run_for(HOUR);
+    assert_eq!((provider.borrow().taken.len(), world.server.queued(&world.simulation)), (100, 0), "then it is warm");
+}
+
+/// The UTC day, as the configuration has it.
+fn day(time: shards::Timestamp) -> String {
+    ringpost::message::date::rfc3339(time)[..10].to_owned()
+}
