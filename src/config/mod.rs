@@ -288,7 +288,8 @@ pub struct Retry {
     pub mailbox_full: Vec<Duration>,
     /// How long a destination that has us on a block list is left alone.
     pub block_pause: Duration,
-    /// How long a destination is left alone to which we sent too much: the first time, and each time that follows soon.
+    /// How long a destination is left alone to which we sent too much: the first time, and each time that follows before
+    /// anything was taken (soon, where replies adjust no limits).
     pub rate_pause: Vec<Duration>,
 }
 

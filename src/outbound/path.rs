@@ -234,11 +234,13 @@ impl Path {
     }
 
     /// The peer wants nothing of us, whatever the message: for how long the path is left alone. A connection that works
-    /// does not end it. Being told of too much again soon after the last pause makes the next one longer.
-    pub fn park(&mut self, parking: Parking, retry: &Retry, now: Instant) -> Duration {
+    /// does not end it. Being told of too much again soon after the last pause makes the next one longer; where limits
+    /// follow replies (`is_adaptive`) only if nothing was taken in between, as they keep from sending too much then.
+    pub fn park(&mut self, parking: Parking, retry: &Retry, is_adaptive: bool, now: Instant) -> Duration {
         let last = self.parked.as_ref().filter(|last| now < last.until + last.pause);
         let resting = self.parked_for(now);
         let rate_steps = match (parking, last) {
+            (Parking::Rate, Some(_)) if resting.is_none() && is_adaptive && self.trusted > 1 => 0,
             // Other connections hear the same.
             (Parking::Rate, Some(last)) if resting.is_none() => last.rate_steps + 1,
             (_, Some(last)) => last.rate_steps,
@@ -300,16 +302,28 @@ mod tests {
     fn a_rate_that_is_too_high_again_soon_rests_longer() {
         let (mut path, retry) = (path(), Retry::default());
         let start = Instant::default();
-        assert_eq!(path.park(Parking::Rate, &retry, start), MINUTE);
+        assert_eq!(path.park(Parking::Rate, &retry, false, start), MINUTE);
         let meanwhile = start + MINUTE / 2;
-        assert_eq!(path.park(Parking::Rate, &retry, meanwhile), MINUTE / 2, "another connection hears the same");
+        assert_eq!(path.park(Parking::Rate, &retry, false, meanwhile), MINUTE / 2, "another connection hears the same");
         path.works(meanwhile);
         assert_eq!(path.closed_for(meanwhile), Some(MINUTE / 2), "a connection that works does not end it");
         let again = start + MINUTE + MINUTE / 2;
         assert_eq!(path.closed_for(again), None);
-        assert_eq!(path.park(Parking::Rate, &retry, again), 5 * MINUTE);
+        assert_eq!(path.park(Parking::Rate, &retry, false, again), 5 * MINUTE);
         let much_later = again + 11 * MINUTE;
-        assert_eq!(path.park(Parking::Rate, &retry, much_later), MINUTE);
+        assert_eq!(path.park(Parking::Rate, &retry, false, much_later), MINUTE);
+    }
+
+    #[test]
+    fn where_limits_follow_replies_a_rest_is_longer_only_if_nothing_was_taken_since_the_last() {
+        let (mut path, retry) = (path(), Retry::default());
+        let start = Instant::default();
+        assert_eq!(path.park(Parking::Rate, &retry, true, start), MINUTE);
+        let again = start + MINUTE;
+        assert_eq!(path.park(Parking::Rate, &retry, true, again), 5 * MINUTE);
+        let taken = again + 5 * MINUTE;
+        path.works(taken);
+        assert_eq!(path.park(Parking::Rate, &retry, true, taken), MINUTE);
     }
 
     /// Connections that are opened now.
@@ -335,7 +349,7 @@ mod tests {
         path.opened();
         assert_eq!(opened(&mut path, start), 19);
         (0..19).for_each(|_| path.opened());
-        path.park(Parking::Rate, &retry, start);
+        path.park(Parking::Rate, &retry, true, start);
         path.works(start);
         let numbers: Vec<u64> = (1..=20).collect();
         numbers.iter().for_each(|number| path.idles(*number, Waker::noop().clone()));
@@ -366,7 +380,7 @@ mod tests {
         let now = Instant::default();
         let first = path.close(&[MINUTE, 5 * MINUTE], now);
         path.rests(first, "refused");
-        path.park(Parking::Block, &retry, now);
+        path.park(Parking::Block, &retry, true, now);
         assert_eq!(path.rest(now).map(|rest| (rest.pause, &*rest.why == "refused")), Some((60 * MINUTE, true)));
         path.reopen(now);
         assert_eq!(path.rest(now), None);
@@ -377,9 +391,9 @@ mod tests {
     fn a_block_outlasts_a_rate_and_is_not_forgotten() {
         let (mut path, retry) = (path(), Retry::default());
         let start = Instant::default();
-        path.park(Parking::Rate, &retry, start);
-        assert_eq!(path.park(Parking::Block, &retry, start), 60 * MINUTE);
-        assert_eq!(path.park(Parking::Rate, &retry, start + MINUTE), 59 * MINUTE);
+        path.park(Parking::Rate, &retry, true, start);
+        assert_eq!(path.park(Parking::Block, &retry, true, start), 60 * MINUTE);
+        assert_eq!(path.park(Parking::Rate, &retry, true, start + MINUTE), 59 * MINUTE);
         assert!(!path.is_forgettable(start + 61 * MINUTE) && path.is_forgettable(start + 120 * MINUTE));
         assert!(!path.wants_connection(start));
     }

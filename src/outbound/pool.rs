@@ -332,7 +332,7 @@ impl Inner {
         let config = self.config.borrow().clone();
         // Whoever refuses a session speaks of us.
         let pause = match Parking::of(outcome, None) {
-            Some(parking) => path.borrow_mut().park(parking, &config.retry, now),
+            Some(parking) => path.borrow_mut().park(parking, &config.retry, config.shaping.adaptive, now),
             None => path.borrow_mut().close(&config.retry.schedule, now),
         };
         self.hear(path, signal_of(outcome, None), told(outcome), pause);
@@ -355,7 +355,8 @@ impl Inner {
             self.hear(path, worst.map(|(signal, _)| signal), worst.map(|(_, why)| why), Duration::ZERO);
             return None;
         };
-        let pause = path.borrow_mut().park(parking, &self.config.borrow().retry, self.reactor.now());
+        let config = self.config.borrow().clone();
+        let pause = path.borrow_mut().park(parking, &config.retry, config.shaping.adaptive, self.reactor.now());
         self.hear(path, worst.map(|(signal, _)| signal), Some(&why), pause);
         let rest = path.borrow_mut().rests(pause, &why);
         for (_, outcome) in outcomes {

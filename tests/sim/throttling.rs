@@ -1,9 +1,11 @@
-//! A provider that counts: a block outlives restarts, and what is configured, and a day's plan, are never exceeded.
+//! A provider that allows less than is configured, and says so: nearly all that it allows is sent, it is not asked for much
+//! more, and what was learned outlives restarts and blocks. What is configured, and a day's plan, are never exceeded.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use shards::Instant;
 use shards::sim::Simulation;
 
 use crate::mail::submit;
@@ -15,6 +17,9 @@ use crate::server::Server;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Runs that take long.
+const RUNS_MAX: u64 = 2;
 
 /// What is configured for every destination: much more than the provider allows.
 const CONNECTIONS_MAX: usize = 10;
@@ -43,7 +48,7 @@ impl World {
         let more = format!(
             "[[limit]]\nconnections_max = {CONNECTIONS_MAX}\nmessage_rate = \"{number}/{per}s\"\n\
              connection_rate = \"{CONNECTION_RATE}/{per}s\"\n\
-             [retention]\ncontent = \"0s\"\nplaceholder = \"10m\"\n{more}"
+             [retry]\ndelay_notice_after = \"5d\"\n[retention]\ncontent = \"0s\"\nplaceholder = \"10m\"\n{more}"
         );
         let server = Server::configured(node, resolver, shards, &more);
         simulation.node("console").spawn(|_| seeds::show(server.log()));
@@ -53,6 +58,20 @@ impl World {
         let recipients: Vec<String> = (0..messages).map(|number| format!("r{number}@big.test")).collect();
         world.simulation.node("client").spawn(|reactor| submit(reactor, address, recipients, Rc::default()));
         world
+    }
+
+    fn now(&self) -> Instant {
+        self.simulation.now()
+    }
+
+    /// The share that was taken of what the provider allows from then on until now.
+    fn share(&self, from: Instant) -> f64 {
+        let provider = self.provider.borrow();
+        let allowed = provider.rate * self.now().since(from).as_secs_f64();
+        let taken = provider.taken.iter().filter(|(_, at)| *at >= from).count();
+        let share = taken as f64 / allowed;
+        seeds::say(&format!("{share:.3} of what is allowed"));
+        share
     }
 
     fn check_limits(&self) {
@@ -76,6 +95,37 @@ impl World {
 }
 
 const ONE_SOURCE: &str = "[[source]]\nname = \"a\"\naddresses = [\"10.77.0.1\"]\n[delivery]\npool = \"a\"\n";
+
+#[test]
+fn nearly_all_that_a_provider_allows_is_sent_also_after_a_restart_and_a_block() {
+    seeds::some(RUNS_MAX, &[], |seed| {
+        let provider = Provider::new(0.4, 12.0, 4);
+        let world = World::new(seed, provider.clone(), 10_500, ONE_SOURCE);
+        world.simulation.run_for(2 * HOUR);
+        let converged = world.now();
+        world.simulation.run_for(HOUR);
+        assert!(world.share(converged) >= 0.9, "after two hours: {}", world.share(converged));
+        let refused = |provider: &Provider| provider.asked.len() - provider.taken.len();
+        let before = refused(&provider.borrow());
+        assert!(before < 200, "{before} were refused: each says once more what is known");
+
+        world.restart();
+        let restarted = world.now();
+        world.simulation.run_for(HOUR / 2);
+        assert!(world.share(restarted) >= 0.8, "after a crash: {}", world.share(restarted));
+        let after = refused(&provider.borrow()) - before;
+        assert!(after < 15, "{after} were refused after the crash: what was learned is lost");
+
+        provider.borrow_mut().blocks = Some(IpAddr::from([10, 77, 0, 1]));
+        world.simulation.run_for(HOUR / 2);
+        provider.borrow_mut().blocks = None;
+        world.simulation.run_for(2 * HOUR);
+        let recovered = world.now();
+        world.simulation.run_for(HOUR);
+        assert!(world.share(recovered) >= 0.9, "two hours after a block: {}", world.share(recovered));
+        world.check_limits();
+    });
+}
 
 #[test]
 fn a_block_is_remembered_over_a_restart() {

@@ -60,7 +60,7 @@ impl Inner {
         let blocked_until_s = path.borrow().budgets.whole().map_or(0, |whole| whole.borrow().blocked_until_s);
         let Some(left_s) = blocked_until_s.checked_sub(self.wall_s()).filter(|left_s| *left_s > 0) else { return };
         let retry = Retry { block_pause: Duration::from_secs(left_s), ..self.config.borrow().retry.clone() };
-        let pause = path.borrow_mut().park(Parking::Block, &retry, self.reactor.now());
+        let pause = path.borrow_mut().park(Parking::Block, &retry, false, self.reactor.now());
         let said = path.borrow().budgets.whole().and_then(|whole| {
             whole.borrow().throttle().and_then(|throttle| throttle.heard().map(|(_, why, _)| why.to_owned()))
         });
