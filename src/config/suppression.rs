@@ -111,9 +111,10 @@ const ANSWERS: &[(&str, Answer)] = &[("refuse", Answer::Refuse), ("report", Answ
 const REACHES: &[(&str, Reach)] = &[("account", Reach::Account), ("global", Reach::Everyone)];
 
 /// Where nothing is said: what certainly lasts counts at once, what may pass only if it happens again; addresses come back
-/// into use, so a failure is forgotten some day, and a complaint is not.
+/// into use, so a failure is forgotten some day, and a complaint is not. What expired is not counted: that nobody took it may
+/// be our own doing, such as a source that is blocked or a queue that is held.
 fn rules_by_default() -> Vec<Rule> {
-    let often = [Cause::RecipientInactive, Cause::MailboxFull, Cause::DomainUnknown, Cause::Expired];
+    let often = [Cause::RecipientInactive, Cause::MailboxFull, Cause::DomainUnknown];
     vec![
         Rule { on: vec![Cause::Complaint], after: 1, within: WITHIN, ttl: None },
         Rule { on: vec![Cause::RecipientUnknown], after: 1, within: WITHIN, ttl: Some(90 * DAY) },

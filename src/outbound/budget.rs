@@ -399,7 +399,7 @@ impl Budgets {
             let is_kept = match kept {
                 Some((queue, path)) => {
                     let known = Known::of(&whole.borrow()).encode();
-                    queue.learn(&path, known.as_deref()) && queue.learned_for_good().await
+                    queue.learn_for_good(&path, known.as_deref()).await
                 }
                 None => true,
             };

@@ -393,7 +393,8 @@ impl Inner {
             Ok(content) => content,
             // The queue reports what is wrong with its storage; this message is tried again.
             Err(_) => {
-                let outcomes = lease.recipients.iter().map(|(index, _)| (*index, Outcome::Untried(UNREADABLE_S)));
+                let untried = lease.recipients.iter().map(|(index, _)| (*index, Outcome::Untried(UNREADABLE_S)));
+                let outcomes = std::mem::take(&mut out.suppressed).into_iter().chain(untried);
                 self.queue.settle(number, outcomes.collect()).await;
                 return self.finish(out);
             }
@@ -418,7 +419,7 @@ impl Inner {
     /// Reads the content, and notes that only its next hop's reply will tell whether it went.
     async fn prepare(&self, lease: &Lease) -> Result<Arc<Vec<u8>>, queue::Error> {
         let content = self.queue.content(lease).await?;
-        self.queue.note_uncertain(lease.number).await?;
+        self.queue.note_uncertain(lease).await?;
         Ok(content)
     }
 

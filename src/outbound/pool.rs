@@ -148,11 +148,17 @@ impl Pool {
             // Its owner has not heard of the trouble yet.
             return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
+        let is_as_before = Arc::ptr_eq(&path.borrow().source, &source);
+        if !is_as_before {
+            // A reload may have changed what the source warms up by.
+            let budgets = inner.budgets(&source, &site);
+            let mut path = path.borrow_mut();
+            (path.source, path.budgets) = (source, budgets);
+        }
         if let Some(rest) = inner.used_up(&path) {
             return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
         path.borrow_mut().site = site;
-        path.borrow_mut().source = source;
         path.borrow_mut().push(waiting);
         inner.pump(&path);
     }

@@ -214,6 +214,7 @@ impl Throttle {
         pause_s: u64,
         now_s: u64,
     ) -> Vec<Change> {
+        self.mend_clock(now_s);
         let same = self.heard.as_ref().filter(|_| now_s < self.calm_s).map(|(signal, _)| *signal);
         if same.is_some_and(|heard| signal <= heard) {
             return Vec::new();
@@ -254,12 +255,23 @@ impl Throttle {
         changes
     }
 
+    /// A wall clock that was ahead when something was heard must not keep the limits as they were until then.
+    fn mend_clock(&mut self, now_s: u64) {
+        if self.heard_s > now_s {
+            (self.heard_s, self.calm_s, self.looked_s) = (now_s, now_s, now_s);
+            for level in [&mut self.rate, &mut self.connections].into_iter().flatten() {
+                (level.lowered_s, level.raised_s) = (level.lowered_s.min(now_s), level.raised_s.min(now_s));
+            }
+        }
+    }
+
     fn shown(&self) -> Option<f64> {
         self.connections().map(f64::from)
     }
 
     /// So many messages were accepted, over so many connections.
     pub fn went_well(&mut self, messages: u64, connections: u32, bounds: &Bounds, now_s: u64) -> Vec<Change> {
+        self.mend_clock(now_s);
         let Some(elapsed_s) = now_s.checked_sub(self.looked_s) else { return Vec::new() };
         self.accepted += messages;
         if elapsed_s < bounds.step_s {
@@ -364,6 +376,16 @@ mod tests {
             "{rates:?}"
         );
         assert!(throttle.is_idle());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_holds_up_nothing() {
+        let mut throttle = Throttle::default();
+        heard(&mut throttle, Signal::Rate, 10.0, 1_000_000);
+        let rates = goes_well(&mut throttle, &FREE, 0, 3);
+        assert!(rates[2] > rates[0] && rates[0] >= 5.0, "{rates:?}");
+        heard(&mut throttle, Signal::Rate, 10.0, 1_000_000);
+        assert_eq!(heard(&mut throttle, Signal::Rate, 10.0, 500).len(), 1, "it is heard again");
     }
 
     #[test]

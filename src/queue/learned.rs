@@ -14,6 +14,10 @@ use crate::spool::encode::{Corrupt, Reader, put_number};
 
 /// Entries of a shard.
 const ENTRIES_MAX: usize = 65_536;
+/// … of which so many are for what somebody waits for to be on disk.
+const AWAITED_MIN: usize = ENTRIES_MAX / 2;
+/// Seconds between two searches of a full table for what may go.
+const SEARCH_PAUSE_S: u64 = 60;
 /// Seconds that an entry is of use.
 const KEPT_FOR_S: u64 = 2 * 24 * 60 * 60;
 /// Octets of a key in the index; of a longer one its begin and its checksum stand for it.
@@ -28,6 +32,8 @@ pub struct Learned {
     values: HashMap<Box<str>, Value>,
     /// Those that the index does not have like this.
     changed: HashSet<Box<str>>,
+    /// When a full table was last searched for what may go, in seconds since the epoch.
+    searched_s: u64,
     /// Counts what was learned: so far, up to the checkpoint that runs, and up to the last one.
     count: u64,
     taken: u64,
@@ -40,13 +46,13 @@ impl Learned {
     }
 
     /// Learns, or forgets. False: there is no room.
-    fn put(&mut self, path: &str, value: Option<&[u8]>, now_s: u64) -> bool {
+    fn put(&mut self, path: &str, value: Option<&[u8]>, is_awaited: bool, now_s: u64) -> bool {
         let path = short(path);
         match value {
             None if self.values.remove(&*path).is_none() => return true,
             None => {}
             Some(value) => {
-                if !self.values.contains_key(&*path) && !self.has_room(now_s) {
+                if !self.values.contains_key(&*path) && !self.has_room(is_awaited, now_s) {
                     return false;
                 }
                 self.values.insert((*path).into(), (now_s, value.into()));
@@ -58,8 +64,10 @@ impl Learned {
     }
 
     /// Whether there is room for one more, once what is of no use is gone.
-    fn has_room(&mut self, now_s: u64) -> bool {
-        if self.values.len() >= ENTRIES_MAX {
+    fn has_room(&mut self, is_awaited: bool, now_s: u64) -> bool {
+        let entries_max = if is_awaited { ENTRIES_MAX } else { ENTRIES_MAX - AWAITED_MIN };
+        if self.values.len() >= entries_max && now_s.abs_diff(self.searched_s) >= SEARCH_PAUSE_S {
+            self.searched_s = now_s;
             let changed = &mut self.changed;
             self.values.retain(|path, (at_s, _)| {
                 let is_of_use = is_of_use(*at_s, now_s);
@@ -69,7 +77,7 @@ impl Learned {
                 is_of_use
             });
         }
-        self.values.len() < ENTRIES_MAX
+        self.values.len() < entries_max
     }
 
     /// Whether something changed since the last checkpoint began.
@@ -120,7 +128,8 @@ impl Learned {
 }
 
 fn is_of_use(at_s: u64, now_s: u64) -> bool {
-    now_s.saturating_sub(at_s) < KEPT_FOR_S
+    // What a clock that was far ahead has written would never grow old.
+    now_s.abs_diff(at_s) < KEPT_FOR_S
 }
 
 fn short(path: &str) -> Cow<'_, str> {
@@ -147,11 +156,18 @@ impl Queue {
     /// Keeps what was learned of a path from the next checkpoint on; `None`: nothing. False: there is no room for it.
     pub fn learn(&self, path: &str, value: Option<&[u8]>) -> bool {
         let now_s = self.now_s().into();
-        self.core.state.borrow_mut().learned.put(path, value, now_s)
+        self.core.state.borrow_mut().learned.put(path, value, false, now_s)
+    }
+
+    /// As [`Queue::learn`]; returns when it is on disk. False: it will not be.
+    pub async fn learn_for_good(&self, path: &str, value: Option<&[u8]>) -> bool {
+        let now_s = self.now_s().into();
+        let has_room = self.core.state.borrow_mut().learned.put(path, value, true, now_s);
+        has_room && self.learned_for_good().await
     }
 
     /// Waits until all that was learned up to now is on disk. False: that does not happen any more.
-    pub async fn learned_for_good(&self) -> bool {
+    async fn learned_for_good(&self) -> bool {
         let wanted = self.core.state.borrow().learned.count;
         loop {
             let round = self.core.kept.round();
@@ -183,7 +199,7 @@ mod tests {
     #[test]
     fn what_was_learned_is_there_again_and_what_is_old_is_not() {
         let mut learned = Learned::default();
-        assert!(learned.put("a", Some(b"1"), 10) && learned.put("b", Some(b"2"), 20));
+        assert!(learned.put("a", Some(b"1"), true, 10) && learned.put("b", Some(b"2"), true, 20));
         let changes = learned.begin_checkpoint();
         assert!(!learned.is_dirty() && learned.durable == 0);
         learned.abandon_checkpoint(changes);
@@ -193,7 +209,7 @@ mod tests {
         let again = reloaded(&changes, 10 + KEPT_FOR_S);
         assert_eq!((again.get("a"), again.get("b")), (None, Some(&b"2"[..])));
         assert!(again.is_dirty(), "the old one is deleted");
-        assert!(learned.put("b", None, 30));
+        assert!(learned.put("b", None, true, 30));
         assert_eq!(learned.begin_checkpoint(), [("b".into(), None)]);
     }
 
@@ -201,10 +217,14 @@ mod tests {
     fn it_is_bounded_and_long_names_are_told_apart() {
         let mut learned = Learned::default();
         for n in 0..ENTRIES_MAX {
-            assert!(learned.put(&n.to_string(), Some(b""), 10));
+            assert!(learned.put(&n.to_string(), Some(b""), true, 10));
         }
-        assert!(!learned.put("one more", Some(b""), 20) && learned.put("7", Some(b"new"), 20));
-        assert!(learned.put("one more", Some(b""), 10 + KEPT_FOR_S));
+        let mut half = Learned::default();
+        let taken = (0..ENTRIES_MAX).filter(|n| half.put(&n.to_string(), Some(b""), false, 10)).count();
+        assert_eq!(taken, ENTRIES_MAX - AWAITED_MIN, "what replies taught leaves room for plans");
+        assert!(half.put("a plan's", Some(b""), true, 10));
+        assert!(!learned.put("one more", Some(b""), true, 20) && learned.put("7", Some(b"new"), true, 20));
+        assert!(learned.put("one more", Some(b""), true, 10 + KEPT_FOR_S));
         assert_eq!(learned.values.len(), 2);
         let long = |end: &str| format!("{}{end}", "ä".repeat(KEY_BYTES_MAX));
         assert!(short(&long("a")).len() <= KEY_BYTES_MAX && short(&long("a")) != short(&long("b")));

@@ -220,7 +220,7 @@ impl Queue {
     /// Notes, before the final dot of a delivery, that from now on only the reply tells whether the next hop has the
     /// message. Returns once the note is flushed, with whatever else the batch holds; at once where the message's own
     /// record was the note.
-    pub async fn note_uncertain(&self, lease: u64) -> Result<(), Error> {
+    pub async fn note_uncertain(&self, lease: &Lease) -> Result<(), Error> {
         loop {
             match self.append_note(lease)? {
                 None => return Ok(()),
@@ -233,10 +233,13 @@ impl Queue {
     }
 
     /// Appends the note of a lease, if there is such a lease and it needs one.
-    fn append_note(&self, lease: u64) -> Result<Option<Result<Commit, Full>>, Error> {
+    fn append_note(&self, lease: &Lease) -> Result<Option<Result<Commit, Full>>, Error> {
         let state = &mut *self.core.state.borrow_mut();
-        let Some(Leased { message, indices, .. }) = state.leases.get(lease) else { return Ok(None) };
-        let (message, indices) = (*message, indices.clone());
+        if state.leases.get(lease.number).is_none() {
+            return Ok(None);
+        }
+        // Those alone to whom it is sent.
+        let (message, indices) = (lease.message, lease.recipients.iter().map(|(index, _)| *index).collect::<Vec<_>>());
         let is_noted = |index: &u16, row: &Row| row.recipients.get(usize::from(*index)).is_none_or(|entry| entry.noted);
         if state.rows.read(message, |row| indices.iter().all(|index| is_noted(index, row)))? != Some(false) {
             return Ok(None);

@@ -55,7 +55,7 @@ pub fn put_line(out: &mut String, scope: &Scope, address: &str, entry: &Entry) {
 }
 
 fn put_field(out: &mut String, text: &str) {
-    if text.contains([',', '"', '\r', '\n']) {
+    if text.contains([',', ';', '\t', '"', '\r', '\n']) {
         let _ = write!(out, "\"{}\"", text.replace('"', "\"\""));
     } else {
         out.push_str(text);
@@ -82,14 +82,16 @@ pub fn read(text: &str, scope: &Scope, now_s: u32) -> Result<Vec<Change>, Vec<St
     let mut columns = Columns { address: 0, list: None, cause: None, since: None, until: None };
     for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1..) {
         let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
         // An address with a comma or a quote in its local part is written alone as it is.
         let cells = match Key::parse(line) {
             Ok(_) if columns.list.is_none() => vec![line.to_owned()],
             _ => cells(line),
         };
+        // An address may begin like a remark.
+        let is_remark = line.starts_with('#') && cells.first().is_none_or(|cell| Key::parse(cell).is_err());
+        if line.is_empty() || is_remark {
+            continue;
+        }
         if number == 1 && cells.iter().any(|cell| cell == "address") {
             columns = named(&cells);
             continue;

@@ -231,7 +231,8 @@ fn what_is_exported_is_imported_again() {
     let lists = Lists::default().with(&pending([
         (Scope::Everyone, odd.into(), Some(entry(FOR_EVER))),
         (Scope::account("a,\"b"), "jo@x.test".into(), Some(Entry { cause: Cause::Spam, ..entry(1_800_000_000) })),
-        (Scope::Relayed, "ann@x.test".into(), Some(entry(FOR_EVER))),
+        (Scope::Relayed, "#ann@x.test".into(), Some(entry(FOR_EVER))),
+        (Scope::account("a;b"), "jo@x.test".into(), Some(entry(FOR_EVER))),
     ]));
     let mut text = String::from(table::HEADING);
     for (scope, list) in lists.scopes() {

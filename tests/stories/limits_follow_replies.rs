@@ -2,6 +2,7 @@
 //! outlives a restart. A source that it blocks leaves its mail to another of the pool at once, and is tried again after its
 //! time. A source that warms up sends its day's plan, and the rest goes from a warm one, or waits and says why.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -104,4 +105,11 @@ fn a_source_that_warms_up_sends_its_plan_and_the_rest_goes_from_a_warm_one_or_wa
     let shown = server.queue(&["show", &id]);
     assert!(shown.contains("3 messages on day 1 of 1, which are used up until 00:00 UTC"), "{shown}");
     assert_eq!(from(&mailbox, 2), 3, "not after a kill either");
+    let toml = fs::read_to_string(server.config()).expect("read");
+    fs::write(server.config(), toml.replace("warm_up_plan = [3]", "warm_up_plan = [4]")).expect("written");
+    server.reload();
+    server.wait_log(&["event=reloaded"]);
+    server.queue(&["retry", &id]);
+    server.wait_empty(PATIENCE);
+    assert_eq!(from(&mailbox, 2), 4, "a changed plan holds from its reload on");
 }

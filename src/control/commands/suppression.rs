@@ -152,7 +152,7 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
     }
     print(table::of_suppressions(page["suppressions"].as_array().map_or(&[], Vec::as_slice)).as_bytes());
     if let Some(next) = page["next"].as_str() {
-        eprintln!("There are more: add --after '{next}'");
+        eprintln!("There are more: add --after $'{}'", next.replace('\t', "\\t"));
     }
     Ok(())
 }

@@ -114,7 +114,7 @@ pub(super) async fn list(
         return Err(bad(format!("limit: must be between 1 and {PAGE_MAX}")));
     }
     let wanted = scope(listed.list.as_deref())?;
-    let after = match listed.after.as_deref().map(|after| after.rsplit_once(' ')) {
+    let after = match listed.after.as_deref().map(|after| after.split_once('\t')) {
         None => None,
         Some(Some((list, address))) => scope(Some(list))?.map(|scope| (scope, address)),
         Some(None) => return Err(bad("after: must be the `next` of the page before")),
@@ -133,7 +133,7 @@ pub(super) async fn list(
             if page.len() == limit {
                 return Ok(Json(json!({ "suppressions": page, "next": next })));
             }
-            next = Some(format!("{} {found}", table::scope_name(&scope)));
+            next = Some(format!("{}\t{found}", table::scope_name(&scope)));
             page.push(shown(&scope, found, &entry));
         }
     }

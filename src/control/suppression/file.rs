@@ -51,7 +51,7 @@ impl File {
     /// Reads the file of a data directory; there need not be one.
     ///
     /// # Errors
-    /// It cannot be read, or damage cannot be put aside.
+    /// It cannot be read.
     pub fn open(data_dir: &Path, now_s: u32) -> io::Result<Found> {
         let path = data_dir.join("suppression");
         let octets = match fs::read(&path) {
@@ -67,12 +67,14 @@ impl File {
         let mut trouble = None;
         if read.damaged_bytes > 0 {
             let aside = data_dir.join("suppression.damaged");
-            fs::copy(&path, &aside)?;
+            let kept = match fs::copy(&path, &aside) {
+                Ok(_) => format!("the file is kept as {}", aside.display()),
+                Err(error) => format!("the file could not be kept as {}: {error}", aside.display()),
+            };
             trouble = Some(format!(
-                "{}: {} octets are damaged, and the suppressions in them are lost; the file is kept as {}",
+                "{}: {} octets are damaged, and the suppressions in them are lost; {kept}",
                 path.display(),
-                read.damaged_bytes,
-                aside.display()
+                read.damaged_bytes
             ));
         }
         let unfinished = octets.len() - read.end;
@@ -89,8 +91,9 @@ impl File {
             opened.set_len(file.bytes)?;
             opened.sync_all()?;
             file.file = Some(opened);
-        } else {
-            file.rewrite(&lists)?;
+        } else if file.rewrite(&lists).is_err() {
+            // A full disk is no reason not to start: it is written anew with the next change.
+            file.file = None;
         }
         Ok(Found { file, lists, trouble })
     }

@@ -123,7 +123,7 @@ impl Keeper {
 
     /// Gives new lists to the shards, and sweeps old ones, until the shards end.
     pub fn start(&self, desk: &Desk) {
-        vital::spawn("the suppressions' publisher", self.clone().publish(desk.clone()));
+        vital::spawn("the suppressions' publisher", self.clone().publish(self.0.newest.subscribe(), desk.clone()));
         vital::spawn("the suppressions' sweeper", self.clone().sweep());
     }
 
@@ -177,8 +177,7 @@ impl Keeper {
         }
     }
 
-    async fn publish(self, desk: Desk) {
-        let mut newest = self.0.newest.subscribe();
+    async fn publish(self, mut newest: watch::Receiver<(u64, Arc<Lists>)>, desk: Desk) {
         while newest.changed().await.is_ok() {
             let (number, lists) = newest.borrow_and_update().clone();
             loop {

@@ -59,7 +59,10 @@ impl Inner {
     pub(super) fn resume_block(&self, path: &SharedPath) {
         let blocked_until_s = path.borrow().budgets.whole().map_or(0, |whole| whole.borrow().blocked_until_s);
         let Some(left_s) = blocked_until_s.checked_sub(self.wall_s()).filter(|left_s| *left_s > 0) else { return };
-        let retry = Retry { block_pause: Duration::from_secs(left_s), ..self.config.borrow().retry.clone() };
+        let retry = self.config.borrow().retry.clone();
+        // No longer than it is now, also where the clock was ahead, or the pause was longer.
+        let block_pause = retry.block_pause.min(Duration::from_secs(left_s));
+        let retry = Retry { block_pause, ..retry };
         let pause = path.borrow_mut().park(Parking::Block, &retry, false, self.reactor.now());
         let said = path.borrow().budgets.whole().and_then(|whole| {
             whole.borrow().throttle().and_then(|throttle| throttle.heard().map(|(_, why, _)| why.to_owned()))

@@ -79,7 +79,7 @@ fn an_untried_recipient_is_due_again_and_no_attempt_is_counted() {
         let first = lease(&queue).await;
         settle(&queue, &first, &Outcome::Untried(0)).await;
         let second = lease(&queue).await;
-        queue.note_uncertain(second.number).await.expect("a note");
+        queue.note_uncertain(&second).await.expect("a note");
         queue.settle(second.number, Vec::new()).await;
         let third = lease(&queue).await;
         assert_eq!(third.message, first.message);

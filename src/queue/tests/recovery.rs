@@ -152,7 +152,7 @@ fn an_interrupted_delivery_is_retried_or_held() {
         world.run(move |reactor, queue| async move {
             accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
             let lease = lease(&queue).await;
-            queue.note_uncertain(lease.number).await.expect("a note");
+            queue.note_uncertain(&lease).await.expect("a note");
             if checkpointed {
                 checkpoint(&queue).await;
             }
@@ -194,7 +194,7 @@ fn a_first_attempt_needs_no_note_of_its_own() {
             let frames = queue.core.journal.statistics().frames;
             if leased {
                 let lease = lease(&queue).await;
-                queue.note_uncertain(lease.number).now_or_never().expect("at once").expect("a note");
+                queue.note_uncertain(&lease).now_or_never().expect("at once").expect("a note");
             }
             assert_eq!(queue.core.journal.statistics().frames, frames);
             if clean {
