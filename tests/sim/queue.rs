@@ -179,7 +179,7 @@ impl Run {
         let content = queue.content(lease).await.expect("the content of a queued message is there");
         assert_eq!(content.len(), lease.content_bytes);
         reactor.sleep(Duration::from_millis(reactor.random() % 500)).await;
-        queue.note_uncertain(&lease).await.expect("the disk is good");
+        queue.note_uncertain(lease).await.expect("the disk is good");
         let mut outcomes = Vec::new();
         for (index, recipient) in &lease.recipients {
             let path = recipient.path.as_str();
