@@ -4,7 +4,7 @@
 use crate::harness::mailbox::{Effect, Mailbox};
 use crate::harness::server::{Server, Setup};
 use crate::harness::smtp::Client;
-use crate::harness::{PATIENCE, free_address};
+use crate::harness::{PATIENCE, free_address, wait_for};
 
 const CONTENT: &str = "Subject: hi\r\n\r\nbody\r\n";
 
@@ -210,4 +210,19 @@ fn a_dead_host_does_not_hold_the_others_up() {
     client.submit("a@sender.test", &["b@sink.test"], CONTENT);
     assert_eq!(alive.wait(1).len(), 1);
     assert_eq!(server.queued(), 200);
+}
+
+#[test]
+fn a_stop_waits_for_a_silent_destination_no_longer_than_it_says() {
+    let mailbox = Mailbox::open();
+    mailbox.fault(".", Effect::Silence);
+    let (mut server, mut client) = setup(&mailbox);
+    client.submit("a@sender.test", &["b@sink.test"], CONTENT);
+    wait_for("the final dot", PATIENCE, || (mailbox.faults_left() == 0).then_some(()));
+    // In order and within a minute, while systemd waits for a minute and a half.
+    server.stop();
+    assert!(server.log().contains("event=draining"), "{}", server.log());
+    server.launch();
+    server.wait_empty(PATIENCE);
+    assert_eq!(mailbox.received().len(), 1, "nothing is lost by it");
 }
