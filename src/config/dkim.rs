@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::read::{Placed, Reading, Section, text, truth};
-use super::units;
-use super::validate::path;
+use super::{machine, units};
 
 /// Keys of a domain: two kinds, each with the next one published ahead of its use.
 const KEYS_MAX: usize = 4;
@@ -52,7 +51,7 @@ pub(super) fn keys(document: &mut Section<'_>, base_dir: &Path, reading: &mut Re
 fn key(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> Option<Placed<Dkim>> {
     let domain = section.required("domain", reading, text(domain));
     let selector = section.required("selector", reading, text(selector));
-    let private_key = section.required("private_key", reading, path(base_dir));
+    let private_key = section.required("private_key", reading, machine::secret(base_dir));
     let subdomains = section.optional("subdomains", reading, truth);
     section.end(reading);
     let (selector, private_key) = (selector?, private_key?);

@@ -190,7 +190,7 @@ fn complain_of_unused(passed: &[Passed], config: &Config, log: &Channel) {
         if config.listeners.iter().all(|listener| listener.address != address) {
             let why = format!(
                 "a socket for {address} was passed by the service manager, and no [[listener]] has that address: \
-                 add one, or disable the socket unit"
+                 add one, or mask the socket unit"
             );
             log.say(clock::now(), &Event::Trouble(&why));
         }
