@@ -36,7 +36,10 @@ pub(super) fn listeners(
         }
         match listeners.iter().find(|other| address.port() != 0 && other.value.address == address) {
             Some(other) => {
-                let text = format!("listener.address: {address} is used already in line {}", other.line);
+                let text = format!(
+                    "listener.address: {address} is used already in line {}: give this one another",
+                    other.line
+                );
                 reading.mistake(new.line, text);
             }
             None => listeners.push(new),

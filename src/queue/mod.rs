@@ -128,8 +128,11 @@ impl std::str::FromStr for MessageId {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process works on this directory.
-    #[error("{0} is in use by another ringpost")]
+    #[error("{0} is in use by another ringpost: stop that one, or name another `[server] data_dir` here")]
     Locked(PathBuf),
+    /// The directory cannot be made, or not be written in.
+    #[error("`[server] data_dir` {0}: {1}: it must be a folder that the user who runs ringpost may make and write in")]
+    Unusable(PathBuf, std::io::Error),
     /// There are queued messages, or untold events, of more shards than are configured.
     #[error(
         "{directory} holds queued mail, or events for webhooks, of {shards} shards: set `[server] shards` to {shards} or more"

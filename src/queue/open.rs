@@ -43,8 +43,10 @@ impl Claim {
         let directory = &*config.data_dir;
         let io = |why| Error::Io(directory.to_path_buf(), why);
         // What is queued is for nobody else on this host.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(io)?;
+        let unusable = |why| Error::Unusable(directory.to_path_buf(), why);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(directory.join("lock"));
+        let lock = lock.map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Locked(directory.to_path_buf())),

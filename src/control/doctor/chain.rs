@@ -88,6 +88,14 @@ fn trust(leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], roots: RootC
                 "put the certificates of its issuers behind it, each signed by the next, up to one of a public authority",
             )
         }
+        Err(rustls::Error::InvalidCertificate(CertificateError::Other(why)))
+            if why.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            warning(
+                "the certificate is one for authorities (CA:TRUE), not for servers: clients that do not know it refuse it",
+                "get one from a public authority",
+            )
+        }
         Err(why) => warning(
             format!("clients refuse the certificate: {why}"),
             "get one from a public authority, for servers (extended key usage serverAuth)",
@@ -140,6 +148,8 @@ mod tests {
         let [foreign, ..] = issued();
         let unknown = trust(&leaf, whole, roots(&foreign), now);
         assert!(matches!(&unknown, Finding::Warning(what, _) if what.contains("leads to no authority")), "{unknown}");
+        let authority = trust(&between, &[], roots(&root), now);
+        assert!(matches!(&authority, Finding::Warning(what, _) if what.contains("for authorities")), "{authority}");
         let far = Timestamp::from_millis(now.as_millis() + 4_000 * 365 * 86_400_000);
         assert!(matches!(trust(&leaf, whole, roots(&root), far), Finding::Warning(..)), "it is too old by then");
         let none = trust(&leaf, whole, RootCertStore::empty(), now);
