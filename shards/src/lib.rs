@@ -18,8 +18,8 @@ pub mod reactor;
 mod ring;
 #[cfg(feature = "sim")]
 pub mod sim;
-#[cfg(test)]
-mod small_disk;
+#[cfg(any(test, feature = "sim"))]
+pub mod small_disk;
 pub mod terminal;
 pub mod time;
 pub mod tls;

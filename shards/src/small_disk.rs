@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 /// A tmpfs that is mounted for the length of a test.
-pub(crate) struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// Mounts a file system of `mebibytes`. A test that cannot is a test that fails: there is no other way to know.
-    pub(crate) fn new(mebibytes: u32) -> SmallDisk {
+    pub fn new(mebibytes: u32) -> SmallDisk {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let size = format!("size={mebibytes}m");
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).status();
@@ -18,7 +18,7 @@ impl SmallDisk {
     }
 
     /// Where it is mounted.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.0.path().to_path_buf()
     }
 }

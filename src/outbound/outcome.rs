@@ -87,8 +87,12 @@ impl Parking {
     }
 }
 
-/// What an outcome at a peer that sees us as `ours` says about how much we send it.
-pub(super) fn signal_of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Signal> {
+/// What an outcome at a peer that sees us as `ours` says about how much we send it, and in which words.
+pub(super) fn heard(outcome: &Outcome, ours: Option<IpAddr>) -> Option<(Signal, &str)> {
+    signal_of(outcome, ours).zip(told(outcome))
+}
+
+fn signal_of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Signal> {
     match Parking::of(outcome, ours) {
         Some(Parking::Block) => return Some(Signal::Reputation),
         Some(Parking::Rate) => {

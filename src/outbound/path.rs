@@ -256,11 +256,16 @@ impl Path {
         match resting {
             Some(rest) if rest >= pause || parking == Parking::Rate => rest,
             _ => {
-                self.parked = Some(Parked { until: now + pause, pause, rate_steps });
-                self.trusted = 1;
+                self.parks(pause, rate_steps, now);
                 pause
             }
         }
+    }
+
+    /// The path is left alone for `pause`, the `rate_steps`th of those that grow.
+    pub fn parks(&mut self, pause: Duration, rate_steps: usize, now: Instant) {
+        self.parked = Some(Parked { until: now + pause, pause, rate_steps });
+        self.trusted = 1;
     }
 
     /// The path is in trouble: for how long it is left alone, by `schedule` and the number of failures in a row.

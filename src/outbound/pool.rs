@@ -37,7 +37,7 @@ use shards::{Instant, Reactor};
 use super::budget::{Budget, Budgets, Leave, SharedBudget};
 use super::dialer::Dialer;
 use super::metrics::{Metrics, count};
-use super::outcome::{Parking, Tried, of_no_connection, parked, signal_of, trouble_of_source};
+use super::outcome::{Parking, Tried, heard, of_no_connection, parked, trouble_of_source};
 use super::path::Path;
 use super::told::{USELESS, give_back, said, told, untried, whole_seconds};
 use super::waiting::{Reply, Waiting};
@@ -332,7 +332,7 @@ impl Inner {
         let now = self.reactor.now();
         if !path.borrow().is_unconnected() {
             let pause = self.dialer.timing().opening_pause;
-            self.hear(path, signal_of(outcome, None), told(outcome), pause);
+            self.hear(path, heard(outcome, None), pause);
             return path.borrow_mut().is_enough(pause, now);
         }
         let config = self.config.borrow().clone();
@@ -341,7 +341,7 @@ impl Inner {
             Some(parking) => path.borrow_mut().park(parking, &config.retry, config.shaping.adaptive, now),
             None => path.borrow_mut().close(&config.retry.schedule, now),
         };
-        self.hear(path, signal_of(outcome, None), told(outcome), pause);
+        self.hear(path, heard(outcome, None), pause);
         let rest = path.borrow_mut().rests(pause, told(outcome).unwrap_or(USELESS));
         let outcome = match outcome {
             Outcome::Untried(_) => untried(pause),
@@ -354,16 +354,16 @@ impl Inner {
     /// Leaves the path alone if an outcome at a peer that sees us as `ours` says so: its rest, which the outcomes then
     /// name too. What waits is given back.
     fn heed(&self, path: &SharedPath, ours: Option<IpAddr>, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
-        let signals = outcomes.iter().filter_map(|(_, outcome)| Some((signal_of(outcome, ours)?, told(outcome)?)));
+        let signals = outcomes.iter().filter_map(|(_, outcome)| heard(outcome, ours));
         let worst = signals.max_by_key(|(signal, _)| *signal);
         let parkings = outcomes.iter().filter_map(|(_, outcome)| Some((Parking::of(outcome, ours)?, said(outcome)?)));
         let Some((parking, why)) = parkings.max_by_key(|(parking, _)| *parking) else {
-            self.hear(path, worst.map(|(signal, _)| signal), worst.map(|(_, why)| why), Duration::ZERO);
+            self.hear(path, worst, Duration::ZERO);
             return None;
         };
         let config = self.config.borrow().clone();
         let pause = path.borrow_mut().park(parking, &config.retry, config.shaping.adaptive, self.reactor.now());
-        self.hear(path, worst.map(|(signal, _)| signal), Some(&why), pause);
+        self.hear(path, worst.map(|(signal, _)| (signal, &*why)), pause);
         let rest = path.borrow_mut().rests(pause, &why);
         for (_, outcome) in outcomes {
             *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));

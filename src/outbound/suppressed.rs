@@ -16,10 +16,12 @@ pub(super) fn take_suppressed(lease: &mut Lease, queue: &Queue, gate: &Gate, now
         Submitter::Ourselves => Whose::Notice,
     };
     let mut suppressed = Vec::new();
-    lease.recipients.retain(|(index, recipient)| {
-        let why = gate.failure(whose, &recipient.path, now);
-        suppressed.extend(why.map(|why| (*index, of_suppressed(why))));
-        suppressed.last().is_none_or(|(last, _)| last != index)
+    lease.recipients.retain(|(index, recipient)| match gate.failure(whose, &recipient.path, now) {
+        Some(why) => {
+            suppressed.push((*index, of_suppressed(why)));
+            false
+        }
+        None => true,
     });
     suppressed
 }

@@ -39,7 +39,7 @@ pub struct Wanted {
     /// Of which campaign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
-    /// `due`, and of these `new` and `deferred`; or `held`.
+    /// `due`, and of these `new` and `deferred`; `held`; or `uncertain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Because of which destination the recipient's domain rests now.

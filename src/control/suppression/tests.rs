@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use shards::Timestamp;
+use shards::small_disk::SmallDisk;
 
 use super::*;
 use crate::bounce::classify::{Category, Reason};
@@ -41,21 +41,27 @@ fn open(folder: &Path) -> Found {
     File::open(folder, 1).expect("readable")
 }
 
+const THREE: [&str; 3] = ["a@x.test", "b@x.test", "c@x.test"];
+
+/// The octets of the file in `folder` after each of [`THREE`] was appended by itself.
+fn three_frames(folder: &Path) -> Vec<u8> {
+    let Found { mut file, mut lists, .. } = open(folder);
+    for address in THREE {
+        lists = append(&mut file, &lists, &[address.to_owned()]).expect("appended");
+    }
+    fs::read(folder.join("suppression")).expect("the file")
+}
+
 #[test]
 fn what_was_appended_is_there_again_and_a_torn_tail_is_cut_off() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Found { mut file, mut lists, .. } = open(folder.path());
-    for address in ["a@x.test", "b@x.test", "c@x.test"] {
-        lists = append(&mut file, &lists, &[address.to_owned()]).expect("appended");
-    }
-    drop(file);
     let path = folder.path().join("suppression");
-    let whole = fs::read(&path).expect("the file");
-    let frame = whole.len() / 3;
+    let whole = three_frames(folder.path());
+    let frame = whole.len() / THREE.len();
     for cut in 0..=whole.len() {
         fs::write(&path, &whole[..cut]).expect("written");
         let Found { mut file, lists, trouble } = open(folder.path());
-        assert_eq!(held(&lists), ["a@x.test", "b@x.test", "c@x.test"][..cut / frame], "cut at {cut}");
+        assert_eq!(held(&lists), THREE[..cut / frame], "cut at {cut}");
         assert_eq!(trouble.is_some(), cut % frame != 0, "cut at {cut}: {trouble:?}");
         append(&mut file, &lists, &["d@x.test".to_owned()]).expect("appended");
         drop(file);
@@ -67,14 +73,9 @@ fn what_was_appended_is_there_again_and_a_torn_tail_is_cut_off() {
 #[test]
 fn damage_costs_what_it_touches_and_is_kept_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Found { mut file, mut lists, .. } = open(folder.path());
-    for address in ["a@x.test", "b@x.test", "c@x.test"] {
-        lists = append(&mut file, &lists, &[address.to_owned()]).expect("appended");
-    }
-    drop(file);
     let path = folder.path().join("suppression");
-    let whole = fs::read(&path).expect("the file");
-    let frame = whole.len() / 3;
+    let whole = three_frames(folder.path());
+    let frame = whole.len() / THREE.len();
     for at in frame..2 * frame {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x40;
@@ -104,28 +105,10 @@ fn a_file_of_much_that_is_over_is_written_anew() {
     assert_eq!(held(&open(folder.path()).lists), addresses);
 }
 
-/// A tmpfs of one MiB, for the length of a test.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn new() -> SmallDisk {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "this test must mount a tmpfs, which takes root");
-        SmallDisk(folder)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_takes_nothing_and_loses_nothing() {
-    let disk = SmallDisk::new();
-    let Found { mut file, mut lists, .. } = open(disk.0.path());
+    let disk = SmallDisk::new(1);
+    let Found { mut file, mut lists, .. } = open(&disk.path());
     let mut batch = 0..;
     let mut next = || -> Vec<String> {
         let batch = batch.next().expect("endless");
@@ -140,15 +123,15 @@ fn a_full_disk_takes_nothing_and_loses_nothing() {
     };
     assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
     assert!(!lists.is_empty());
-    let Found { lists: again, trouble, .. } = open(disk.0.path());
+    let Found { lists: again, trouble, .. } = open(&disk.path());
     assert_eq!((held(&again), trouble), (held(&lists), None), "nothing of what was refused is there");
     let mut pending = Pending::default();
     for address in held(&lists) {
         pending.add(Change { scope: Scope::Everyone, address: address.into(), entry: None });
     }
     drop(file);
-    fs::remove_file(disk.0.path().join("suppression")).expect("room");
-    let Found { mut file, lists, .. } = open(disk.0.path());
+    fs::remove_file(disk.path().join("suppression")).expect("room");
+    let Found { mut file, lists, .. } = open(&disk.path());
     append(&mut file, &lists, &next()).expect("there is room again");
 }
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Inner, Pool, SharedPath};
-use crate::config::{Retry, Source};
+use crate::config::Source;
 use crate::events::Event;
 use crate::message::date::rfc3339;
 use crate::outbound::budget::{Budget, Budgets};
 use crate::outbound::known::Known;
 use crate::outbound::metrics::count;
-use crate::outbound::outcome::Parking;
 use crate::outbound::throttle::{Change, Signal};
 use crate::outbound::warm_up::Warming;
 
@@ -59,11 +58,9 @@ impl Inner {
     pub(super) fn resume_block(&self, path: &SharedPath) {
         let blocked_until_s = path.borrow().budgets.whole().map_or(0, |whole| whole.borrow().blocked_until_s);
         let Some(left_s) = blocked_until_s.checked_sub(self.wall_s()).filter(|left_s| *left_s > 0) else { return };
-        let retry = self.config.borrow().retry.clone();
         // No longer than it is now, also where the clock was ahead, or the pause was longer.
-        let block_pause = retry.block_pause.min(Duration::from_secs(left_s));
-        let retry = Retry { block_pause, ..retry };
-        let pause = path.borrow_mut().park(Parking::Block, &retry, false, self.reactor.now());
+        let pause = self.config.borrow().retry.block_pause.min(Duration::from_secs(left_s));
+        path.borrow_mut().parks(pause, 0, self.reactor.now());
         let said = path.borrow().budgets.whole().and_then(|whole| {
             whole.borrow().throttle().and_then(|throttle| throttle.heard().map(|(_, why, _)| why.to_owned()))
         });
@@ -72,8 +69,8 @@ impl Inner {
     }
 
     /// The peer has said how it finds what it is sent; nothing is sent for `pause` because of it.
-    pub(super) fn hear(&self, path: &SharedPath, signal: Option<Signal>, why: Option<&str>, pause: Duration) {
-        let Some((signal, why)) = signal.zip(why) else { return };
+    pub(super) fn hear(&self, path: &SharedPath, heard: Option<(Signal, &str)>, pause: Duration) {
+        let Some((signal, why)) = heard else { return };
         let (config, wall_s) = (self.config.borrow().clone(), self.wall_s());
         let Some(whole) = path.borrow().budgets.whole().cloned() else { return };
         let mut budget = whole.borrow_mut();
