@@ -18,21 +18,21 @@ pub(super) struct Lately {
 impl Lately {
     /// So many were accepted.
     pub fn add(&mut self, messages: u64, now: Instant) {
-        if now.since(self.since) >= SPAN {
-            self.turn(now);
-        }
+        self.turn(now);
         self.count += messages;
     }
 
     /// Messages a second.
     pub fn rate(&mut self, now: Instant) -> f64 {
-        if now.since(self.since) >= SPAN {
-            self.turn(now);
-        }
+        self.turn(now);
         (self.before + self.count) as f64 / (SPAN + now.since(self.since)).as_secs_f64()
     }
 
+    /// Begins a new span where one is over.
     fn turn(&mut self, now: Instant) {
+        if now.since(self.since) < SPAN {
+            return;
+        }
         let follows = now.since(self.since) < 2 * SPAN;
         self.before = if follows { self.count } else { 0 };
         self.since = if follows { self.since + SPAN } else { now };

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 
 use super::Refusal;
 use crate::config::suppression::Cause;
-use crate::control::clock;
 use crate::control::desk::PAGE_MAX;
-use crate::control::suppression::{Keeper, Refused};
+use crate::control::suppression::{Keeper, Refused, now_s};
 use crate::suppression::{Change, Entry, FOR_EVER, Key, List, Scope, table};
 
 /// The largest body of an import: several million addresses.
@@ -98,10 +97,6 @@ fn scope(name: Option<&str>) -> Result<Option<Scope>, Refusal> {
 
 fn key(address: &str) -> Result<Key, Refusal> {
     Key::parse(address).map_err(|why| bad(format!("`{address}`: {why}")))
-}
-
-fn now_s() -> u32 {
-    u32::try_from(clock::now().as_secs()).unwrap_or(FOR_EVER)
 }
 
 pub(super) async fn list(

@@ -294,7 +294,8 @@ async fn off_the_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     tokio::task::spawn_blocking(work).await.map_err(|defect| Refused::Defect(defect.to_string()))
 }
 
-fn now_s() -> u32 {
+/// The time, as entries have it.
+pub fn now_s() -> u32 {
     u32::try_from(clock::now().as_secs()).unwrap_or(FOR_EVER)
 }
 
