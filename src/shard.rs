@@ -123,6 +123,7 @@ impl Shard {
         let gate = Gate::new(&config, suppressed);
         let dns = dns::Cache::new(reactor.clone(), dns);
         let metrics = Rc::new(Metrics::default());
+        metrics.reporting.want(config.tls_reports.is_some());
         let dispatcher = Dispatcher::new(
             reactor.clone(),
             config.clone(),
@@ -216,6 +217,9 @@ impl Shard {
             metrics.extend(self.gate.counts());
             metrics.extend(self.log.counts());
         }
+        if let Report::TlsSessions(counts) = &mut report {
+            **counts = self.metrics.reporting.take();
+        }
         // Whoever asked may have gone away.
         let _ = answer.send(report);
     }
@@ -233,6 +237,7 @@ impl Shard {
             Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
         }
         self.gate.configure(&config);
+        self.metrics.reporting.want(config.tls_reports.is_some());
         self.queue.configure(config.clone());
         self.dispatcher.configure(config.clone(), return_path);
         self.pool.configure(config, &trust);

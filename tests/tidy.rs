@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("smtp", &[]),
     ("config", &[]),
     ("message", &[]),
-    ("assurance", &["config"]),
+    ("assurance", &["config", "message"]),
     ("route", &["assurance", "config", "dns", "smtp"]),
     ("authentication", &["message"]),
     ("policy", &["config", "message", "smtp"]),

@@ -19,6 +19,8 @@
 //! | nothing | nothing; what is offered is used | plain text |
 
 pub mod dane;
+mod observer;
+pub mod report;
 mod session;
 pub mod sts;
 mod verifier;
@@ -31,6 +33,7 @@ use rustls::RootCertStore;
 
 use crate::config::TlsLevel;
 
+pub use observer::Observer;
 pub use session::{Channel, Plain, Security};
 pub use verifier::DaneVerifier;
 
@@ -45,12 +48,14 @@ pub struct Assurance {
     pub asked_by: AskedBy,
     /// Whom certificates are trusted by; `None`: the usual authorities.
     pub ca_file: Option<Arc<Path>>,
+    /// The policy of the domain, where its sessions are reported (RFC 8460).
+    pub sts: Option<Arc<sts::Policy>>,
 }
 
 impl Assurance {
     /// What `[delivery.tls] mode` says.
     pub fn usual(level: TlsLevel) -> Assurance {
-        Assurance { level, policy: Policy::of(level), asked_by: AskedBy::Configuration, ca_file: None }
+        Assurance { level, policy: Policy::of(level), asked_by: AskedBy::Configuration, ca_file: None, sts: None }
     }
 
     /// What a route says.
@@ -61,12 +66,12 @@ impl Assurance {
     /// What a recipient domain's MTA-STS policy enforces.
     pub fn enforced() -> Assurance {
         let (policy, asked_by) = (Policy::MtaSts, AskedBy::Domain);
-        Assurance { level: TlsLevel::Verified, policy, asked_by, ca_file: None }
+        Assurance { level: TlsLevel::Verified, policy, asked_by, ca_file: None, sts: None }
     }
 
     /// Whether a session that serves one serves the other, wherever they stand.
     pub fn asks_the_same_as(&self, other: &Assurance) -> bool {
-        (self.level, self.policy, &self.ca_file) == (other.level, other.policy, &other.ca_file)
+        (self.level, self.policy, &self.ca_file, &self.sts) == (other.level, other.policy, &other.ca_file, &other.sts)
     }
 
     /// Whether a host's TLSA records have a say.

@@ -15,7 +15,7 @@ const MAX_AGE_MAX: Duration = Duration::from_secs(31_557_600);
 const ID_CHARACTERS_MAX: usize = 32;
 
 /// What a policy asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// No mail where it does not hold.
     Enforce,
@@ -26,7 +26,7 @@ pub enum Mode {
 }
 
 /// A domain's policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// What it asks for.
     pub mode: Mode,

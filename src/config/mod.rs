@@ -21,6 +21,7 @@ mod return_path;
 pub mod screening;
 pub mod shaping;
 pub mod suppression;
+mod tls_reports;
 mod units;
 mod validate;
 pub mod webhook;
@@ -40,6 +41,7 @@ pub use return_path::ReturnPath;
 pub use screening::Screening;
 pub use shaping::{Shaping, WarmUp};
 pub use suppression::Suppression;
+pub use tls_reports::TlsReports;
 pub use webhook::Webhook;
 
 /// The reference configuration: every key, with its default and what it means.
@@ -96,6 +98,8 @@ pub struct Config {
     pub log: Log,
     /// `[return_path]`.
     pub return_path: Option<ReturnPath>,
+    /// `[tls_reports]`.
+    pub tls_reports: Option<TlsReports>,
     /// `[http]`.
     pub http: Option<Http>,
 }

@@ -17,8 +17,8 @@ use super::{
     TlsFiles, Uncertain,
 };
 use super::{
-    assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, shaping, suppression, units,
-    webhook,
+    assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, shaping, suppression,
+    tls_reports, units, webhook,
 };
 
 /// More shards than any machine has cores.
@@ -92,6 +92,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let webhooks = webhook::webhooks(document, &accounts, base_dir, reading);
     let dkim = dkim::keys(document, base_dir, reading);
     let log = log::log(document, reading);
+    let tls_reports = tls_reports::tls_reports(document, reading);
     let http = http(document, &listeners, base_dir, reading);
     let server = server?;
     Some(Config {
@@ -119,6 +120,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         dkim,
         log,
         return_path: return_path.and_then(|section| section.value),
+        tls_reports,
         http,
     })
 }

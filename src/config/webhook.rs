@@ -187,7 +187,7 @@ fn waiting_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// `http://HOST/PATH` or `https://HOST:PORT/PATH?QUERY`. The mistakes do not repeat what may be a secret.
-fn url(text: &str) -> Result<Url, String> {
+pub fn url(text: &str) -> Result<Url, String> {
     let wanted = || "must be a URL such as \"https://hooks.example.org/mail\"".to_owned();
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),

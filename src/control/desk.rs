@@ -26,7 +26,7 @@ const ORDERS_MAX: usize = 8;
 /// Looks at the counters under way at once; more wait for their turn.
 const LOOKS_MAX: usize = 8;
 /// How long a shard may take to give its counters.
-const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a shard may take for its part of an order: bouncing a million recipients takes a while.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long to wait between two looks at a shard's full inlet, and how many looks there are.
@@ -302,11 +302,13 @@ impl Desk {
         self.turns.acquire().await.map_err(|_| Trouble::Stopping)
     }
 
-    async fn ask(&self, shard: usize, order: Order) -> Result<Report, Trouble> {
+    /// Asks a shard, with patience.
+    pub(super) async fn ask(&self, shard: usize, order: Order) -> Result<Report, Trouble> {
         self.exchange(shard, order, PATIENCE).await
     }
 
-    async fn exchange(&self, shard: usize, order: Order, patience: Duration) -> Result<Report, Trouble> {
+    /// Asks a shard, as patiently as is said.
+    pub(super) async fn exchange(&self, shard: usize, order: Order, patience: Duration) -> Result<Report, Trouble> {
         let (answer, answered) = oneshot::channel();
         self.send(shard, Crossing::Order(Box::new(order), answer)).await?;
         match tokio::time::timeout(patience, answered).await {
@@ -330,7 +332,7 @@ impl Desk {
 }
 
 /// A shard that answers another question than the one it was asked.
-fn unexpected(shard: usize, report: Report) -> Trouble {
+pub(super) fn unexpected(shard: usize, report: Report) -> Trouble {
     Trouble::Failed(shard, format!("gave an answer that does not fit the order: {report:?}"))
 }
 

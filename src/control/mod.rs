@@ -31,6 +31,7 @@ pub mod signing;
 pub mod socket;
 pub mod sts;
 pub mod suppression;
+pub mod tls_reports;
 pub mod trust;
 mod vital;
 pub mod webhook;

@@ -28,7 +28,7 @@ use super::signals::{self, Request, Signals};
 use super::suppression::{Feeds, Keeper};
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, ports, reload, resolver, return_path, signing, socket, sts, vital};
+use super::{certificate, clock, ports, reload, resolver, return_path, signing, socket, sts, tls_reports, vital};
 use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
@@ -153,6 +153,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         notifier: Notifier::from_environment(),
         lanes: Lanes::default(),
         feeds: Feeds::default(),
+        reporting: None,
     };
     let result = runtime.block_on(control.run(plane, (questions, policies), endpoints, when_ready));
     if result.is_ok() {
@@ -309,6 +310,8 @@ struct Control {
     notifier: Notifier,
     lanes: Lanes,
     feeds: Feeds,
+    /// The way to change how reports are made.
+    reporting: Option<watch::Sender<tls_reports::Settings>>,
 }
 
 impl Control {
@@ -325,7 +328,9 @@ impl Control {
         if !self.wait_until_ready(&mut signals).await? {
             return self.drain(&mut signals).await;
         }
-        let socket = http::router(self.desk.clone(), self.keeper.clone(), self.log.clone(), Access::Socket);
+        let asking = self.start_reporter()?;
+        let (keeper, log) = (self.keeper.clone(), self.log.clone());
+        let socket = http::router(self.desk.clone(), keeper.clone(), log.clone(), asking.clone(), Access::Socket);
         vital::spawn("the control socket", async move { axum::serve(Bounded::new(plane.socket), socket).await });
         self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
         self.keeper.start(&self.desk);
@@ -333,7 +338,7 @@ impl Control {
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
             let access = Access::Bearer(its_token.clone());
-            let router = http::router(self.desk.clone(), self.keeper.clone(), self.log.clone(), access);
+            let router = http::router(self.desk.clone(), keeper, log, asking, access);
             vital::spawn("the HTTP server", async move { axum::serve(Bounded::new(listener), router).await });
             token = Some(its_token);
         }
@@ -406,6 +411,9 @@ impl Control {
                 self.log.set_level(self.config.log.level);
                 let _ = resolving.send(resolver::Settings::of(&self.config, &self.trusted));
                 self.keeper.configure(&self.config).await;
+                if let Some(reporting) = &self.reporting {
+                    let _ = reporting.send(self.report_settings());
+                }
                 self.tell_config(self.all_shards()).await;
                 self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
                 self.feeds = Feeds::start(&self.config, &self.keeper, &self.desk, &self.log);
@@ -416,6 +424,22 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Starts what adds up and sends TLS reports; the way to ask it.
+    fn start_reporter(&mut self) -> Result<http::Asking, Failure> {
+        let (asking, asks) = mpsc::channel(tls_reports::ASKS_MAX);
+        let (reporting, settings) = watch::channel(self.report_settings());
+        let data_dir = &self.config.data_dir;
+        let reporter = tls_reports::Reporter::open(data_dir, self.desk.clone(), self.log.clone(), settings)
+            .map_err(|error| failed("tls-reports", &error))?;
+        vital::spawn("the reporter", reporter.run(asks));
+        self.reporting = Some(reporting);
+        Ok(asking)
+    }
+
+    fn report_settings(&self) -> tls_reports::Settings {
+        tls_reports::Settings::of(&self.config, &self.signers, &self.trusted.trust)
     }
 
     fn all_shards(&self) -> Vec<usize> {

@@ -255,6 +255,22 @@ pub enum Event<'a> {
         /// What was said, or how much went well.
         why: &'a str,
     },
+    /// `tls_report_sent`: a domain was told how TLS with its hosts went (RFC 8460).
+    TlsReportSent {
+        /// Of what.
+        domain: &'a str,
+        /// To which address or URL.
+        to: &'a str,
+    },
+    /// `tls_report_failed`: it could not be told; it is tried again in an hour, within two days.
+    TlsReportFailed {
+        /// Of what.
+        domain: &'a str,
+        /// To which address or URL; empty where that is not known.
+        to: &'a str,
+        /// Why.
+        why: &'a str,
+    },
     /// `trouble`: something else that an administrator should know.
     Trouble(&'a dyn fmt::Display),
     /// `suppressed`: so many more events of a kind that others cause were counted, and not written, for their number.
@@ -308,6 +324,8 @@ impl Event<'_> {
             Event::SourceBack(_) => "source_back",
             Event::LimitAdjusted { lowered: true, .. } => "limit_lowered",
             Event::LimitAdjusted { lowered: false, .. } => "limit_raised",
+            Event::TlsReportSent { .. } => "tls_report_sent",
+            Event::TlsReportFailed { .. } => "tls_report_failed",
             Event::Trouble(_) => "trouble",
             Event::Suppressed { .. } => "suppressed",
             Event::LogOverflow { .. } => "log_overflow",
@@ -333,6 +351,7 @@ impl Event<'_> {
             | Event::WebhookFailing { .. }
             | Event::SuppressionFull(_)
             | Event::LimitAdjusted { lowered: true, .. }
+            | Event::TlsReportFailed { .. }
             | Event::Suppressed { .. }
             | Event::LogOverflow { .. }
             | Event::Uncertain { .. } => Level::Warn,
@@ -349,6 +368,7 @@ impl Event<'_> {
             | Event::WebhookBack { .. }
             | Event::SourceBack(_)
             | Event::LimitAdjusted { lowered: false, .. }
+            | Event::TlsReportSent { .. }
             | Event::Reloaded
             | Event::Ready { .. }
             | Event::Draining(_)
@@ -442,6 +462,10 @@ impl Event<'_> {
                 put_number(line, "from", *from);
                 put_number(line, "to", *to);
                 line.put("why", why);
+            }
+            Event::TlsReportSent { domain, to } => _ = line.put("domain", domain).put("to", to),
+            Event::TlsReportFailed { domain, to, why } => {
+                line.put("domain", domain).put("to", to).put("why", why);
             }
             Event::Ready { shards } => _ = line.put("shards", shards),
             Event::Draining(seconds) => _ = line.put("patience_s", seconds),

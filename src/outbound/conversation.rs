@@ -14,7 +14,7 @@ use super::budget::Budgets;
 use super::outcome::of_result;
 use super::protection::Protection;
 use super::timing::Timing;
-use crate::assurance::Security;
+use crate::assurance::{Channel, Security};
 use crate::message::seven_bit;
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
@@ -110,6 +110,11 @@ impl Conversation {
     pub fn protected_by(mut self, protection: &Protection) -> Self {
         self.security.get_or_insert_with(|| Arc::new(protection.plain()));
         self
+    }
+
+    /// What protects the session, or why nothing does.
+    pub fn channel(&self) -> Option<&Channel> {
+        self.security.as_ref().map(|security| &security.channel)
     }
 
     /// Transactions that were begun on this connection.

@@ -22,9 +22,10 @@ use super::outcome::{Obstacle, Tried};
 use super::protection::{Protection, Protections};
 use super::proxy;
 use super::remembered::Remembered;
+use super::reporting::With;
 use super::timing::Timing;
-use crate::assurance::Trust;
 use crate::assurance::dane::Tlsa;
+use crate::assurance::{Assurance, Trust};
 use crate::config::{Config, Source};
 use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
@@ -58,11 +59,26 @@ pub(super) struct Dialer {
     silent: Remembered<SocketAddr>,
 }
 
+/// A connection that is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// From where.
+    pub source: &'a Source,
+    /// Where to.
+    pub site: &'a Site,
+    /// The limits that hold.
+    pub budgets: &'a Budgets,
+    /// The domain for which the session counts in reports.
+    pub domain: Option<&'a str>,
+}
+
 /// A search for a connection.
 struct Search<'a> {
     source: &'a Source,
     site: &'a Site,
     budgets: &'a Budgets,
+    /// The domain for which the session counts in reports.
+    domain: Option<&'a str>,
     /// The first connection has its leave already.
     has_leave: bool,
     deadline: Instant,
@@ -71,9 +87,10 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(source: &'a Source, site: &'a Site, budgets: &'a Budgets, deadline: Instant) -> Self {
+    fn new(to: &Wanted<'a>, deadline: Instant) -> Self {
+        let Wanted { source, site, budgets, domain } = *to;
         let (addresses_left, tried) = (ADDRESSES_MAX, Tried::new());
-        Self { source, site, budgets, has_leave: true, deadline, addresses_left, tried }
+        Self { source, site, budgets, domain, has_leave: true, deadline, addresses_left, tried }
     }
 }
 
@@ -113,14 +130,15 @@ impl Dialer {
         self.timing.get()
     }
 
-    /// A session from `source` that is ready for its first transaction, or what was tried and why it did not come about.
+    /// A session that is ready for its first transaction, or what was tried and why it did not come about.
     /// Addresses at which nobody answered lately come last: while the first host is down, the second one's connections do
-    /// not wait for it. The caller has the leave of `budgets` to connect once.
-    pub async fn open(&self, source: &Source, site: &Site, budgets: &Budgets) -> Result<Conversation, Tried> {
-        let mut search = Search::new(source, site, budgets, self.reactor.now() + self.timing().open);
+    /// not wait for it. The caller has the budgets' leave to connect once.
+    pub async fn open(&self, wanted: &Wanted<'_>) -> Result<Conversation, Tried> {
+        let site = wanted.site;
+        let mut search = Search::new(wanted, self.reactor.now() + self.timing().open);
         let mut silent = Vec::new();
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
-            let (addresses, tlsa) = match self.look_up(site, host).await {
+            let (addresses, tlsa) = match self.look_up(wanted, host).await {
                 Ok(found) => found,
                 Err(obstacle) => {
                     search.tried.push((host.name.clone(), obstacle));
@@ -164,7 +182,8 @@ impl Dialer {
         search.addresses_left -= 1;
         let remote: Box<str> = format!("{}[{}]:{}", host.name, address.ip(), address.port()).into();
         let protection = self.protections.borrow().of(&search.site.assurance, &host.name, address.ip(), tlsa);
-        let to = Remote { host, address, name: &remote, budgets: search.budgets };
+        let (assurance, domain) = (&search.site.assurance, search.domain);
+        let to = Remote { host, address, name: &remote, budgets: search.budgets, assurance, tlsa, domain };
         let obstacle = match self.open_one(search.source, &to, &protection).await {
             Ok(conversation) => {
                 self.silent.forget(&address);
@@ -185,7 +204,8 @@ impl Dialer {
     }
 
     /// The addresses of a host, and its TLSA records where they have a say.
-    async fn look_up(&self, site: &Site, host: &Host) -> Result<(Vec<IpAddr>, Option<Tlsa>), Obstacle> {
+    async fn look_up(&self, wanted: &Wanted<'_>, host: &Host) -> Result<(Vec<IpAddr>, Option<Tlsa>), Obstacle> {
+        let site = wanted.site;
         let addresses = self.addresses(&host.name).await?;
         let is_named = host.name.parse::<IpAddr>().is_err();
         if !self.dane.get() || !is_named || !site.assurance.heeds_dane() {
@@ -193,7 +213,13 @@ impl Dialer {
         }
         match &*self.dns.ask(Question::Tlsa(host.name.clone(), site.port)).await {
             Answer::Tlsa(tlsa, _) => Ok((addresses, Some(tlsa.clone()))),
-            Answer::Trouble(why) => Err(Obstacle::Dns(format!("TLSA look-up: {why}").into())),
+            Answer::Trouble(why) => {
+                if let Some(domain) = wanted.domain {
+                    let with = With { domain, host: &host.name, address: None, assurance: &site.assurance, tlsa: None };
+                    self.metrics.reporting.note_dnssec(&with, why);
+                }
+                Err(Obstacle::Dns(format!("TLSA look-up: {why}").into()))
+            }
             _ => Ok((addresses, None)),
         }
     }
@@ -221,9 +247,9 @@ impl Dialer {
         let may_fall_back = protection.config.is_some() && !protection.demanded;
         let known = if may_fall_back { self.plain_hosts.of(&**host, self.reactor.now()) } else { None };
         if let Some(why) = known {
-            return self.greet(source, to, &protection.given_up(why)).await;
+            return self.greet_and_count(source, to, &protection.given_up(why)).await;
         }
-        match self.greet(source, to, protection).await {
+        match self.greet_and_count(source, to, protection).await {
             Err(Obstacle::Lost(Phase::StartTls, why)) if may_fall_back => {
                 if !to.budgets.leave_to_connect_again(&self.reactor, WAIT_MAX).await {
                     return Err(Obstacle::Lost(Phase::StartTls, why));
@@ -242,6 +268,22 @@ impl Dialer {
             }
             Ok(conversation) => Ok(conversation),
         }
+    }
+
+    /// [`Dialer::greet`], which counts in reports.
+    async fn greet_and_count(
+        &self,
+        source: &Source,
+        to: &Remote<'_>,
+        protection: &Protection,
+    ) -> Result<Conversation, Obstacle> {
+        let result = self.greet(source, to, protection).await;
+        if let Some(domain) = to.domain {
+            let (host, address) = (&*to.host.name, Some(to.address.ip()));
+            let with = With { domain, host, address, assurance: to.assurance, tlsa: to.tlsa };
+            self.metrics.reporting.note(&with, protection, &result);
+        }
+        result
     }
 
     /// A connection from `source`, and its address where a proxy makes the connection from that.
@@ -322,6 +364,10 @@ struct Remote<'a> {
     /// What it is called in answers.
     name: &'a str,
     budgets: &'a Budgets,
+    assurance: &'a Assurance,
+    tlsa: Option<&'a Tlsa>,
+    /// For which the session counts in reports.
+    domain: Option<&'a str>,
 }
 
 /// Why a connection did not come about: an address that is not ours or all ports of which are in use, or the lack of

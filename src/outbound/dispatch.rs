@@ -237,7 +237,13 @@ impl Inner {
         if tls.mta_sts && tls.level != TlsLevel::Off {
             let answer = self.dns.ask(Question::Policy(domain.clone())).await;
             if let Answer::Policy(policy, _) = &*answer {
-                return site.under(policy, &domain, &usual);
+                let reported = config.tls_reports.is_some();
+                let first = site.hosts.first().map(|host| host.name.clone()).unwrap_or_default();
+                return site.under(policy, &domain, &usual, reported).inspect_err(|_| {
+                    if reported {
+                        self.metrics.reporting.note_none_permitted(&domain, policy, &first);
+                    }
+                });
             }
         }
         Ok(site.assured(usual.clone(), &usual))

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::reporting::Reporting;
 use crate::queue::outcome::Outcome;
 
 /// The counters. Recipients are counted where their outcome arose: on the home shard of their egress path, or on the
@@ -36,6 +37,8 @@ pub struct Metrics {
     pub limits_raised: Cell<u64>,
     /// Searches for a connection that failed because none can be made from the source.
     pub source_failures: Cell<u64>,
+    /// What sessions came to, for TLS reports.
+    pub reporting: Reporting,
 }
 
 /// Adds one.

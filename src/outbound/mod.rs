@@ -19,6 +19,7 @@ pub mod pool;
 mod protection;
 mod proxy;
 mod remembered;
+mod reporting;
 mod suppressed;
 #[cfg(test)]
 mod tests;

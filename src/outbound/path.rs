@@ -9,6 +9,7 @@ use std::time::Duration;
 use shards::Instant;
 
 use super::Rest;
+use super::Task;
 use super::budget::Budgets;
 use super::outcome::Parking;
 use super::waiting::Waiting;
@@ -64,6 +65,11 @@ struct Parked {
 }
 
 impl Path {
+    /// The task for which a connection is opened.
+    pub fn first_waiting(&self) -> Option<&Task> {
+        self.waiting.front().map(|waiting| &waiting.task)
+    }
+
     pub fn new(source: Arc<Source>, site: Arc<Site>, budgets: Budgets) -> Self {
         Self {
             site,

@@ -10,7 +10,8 @@ use rustls::{ClientConfig, RootCertStore};
 use shards::tls::{client_config_unverified, client_config_verified_by, client_config_with_roots};
 
 use crate::assurance::dane::Tlsa;
-use crate::assurance::{AskedBy, Assurance, Channel, DaneVerifier, Plain, Policy, Security, Trust, Verified};
+use crate::assurance::sts::Mode;
+use crate::assurance::{AskedBy, Assurance, Channel, DaneVerifier, Observer, Plain, Policy, Security, Trust, Verified};
 use crate::config::TlsLevel;
 
 /// What a session with one host needs for its handshake.
@@ -27,6 +28,8 @@ pub(super) struct Protection {
     verified: Verified,
     /// Why TLS is given up.
     fallback: Option<Arc<str>>,
+    /// Looks at a certificate that nobody demands.
+    observer: Option<Arc<Observer>>,
 }
 
 impl Protection {
@@ -55,6 +58,16 @@ impl Protection {
         self.came_to(Channel::Refused)
     }
 
+    /// What kind of policy asks.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// What is wrong with the certificate of a session whose domain only tests its policy.
+    pub fn observed(&self) -> Option<String> {
+        self.observer.as_ref().and_then(|observer| observer.found()).map(ToString::to_string)
+    }
+
     fn came_to(&self, channel: Channel) -> Security {
         Security { policy: self.policy, asked_by: self.asked_by, channel }
     }
@@ -67,6 +80,7 @@ pub(super) struct Protections {
     usual: Arc<ClientConfig>,
     by_file: BTreeMap<Arc<Path>, Arc<ClientConfig>>,
     nobody: Arc<ClientConfig>,
+    authorities: Arc<RootCertStore>,
 }
 
 impl Protections {
@@ -78,6 +92,7 @@ impl Protections {
             usual: trusting(trust.usual.clone()),
             by_file: by_file.collect(),
             nobody: trusting(Arc::new(RootCertStore::empty())),
+            authorities: trust.usual.clone(),
         }
     }
 
@@ -95,7 +110,16 @@ impl Protections {
                 let name = server_name(&tlsa.base, address);
                 let config = Some(client_config_verified_by(verifier));
                 let ((policy, asked_by), verified) = (by_tlsa, Verified::Dane);
-                return Protection { config, name, demanded: true, policy, asked_by, verified, fallback: None };
+                return Protection {
+                    config,
+                    name,
+                    demanded: true,
+                    policy,
+                    asked_by,
+                    verified,
+                    fallback: None,
+                    observer: None,
+                };
             }
             (TlsLevel::Verified, ..) => (Some(self.of_authorities(assurance)), true, asked, Verified::Authority),
             (TlsLevel::Required, ..) => (Some(self.unverified.clone()), true, asked, Verified::No),
@@ -103,7 +127,11 @@ impl Protections {
             (TlsLevel::Opportunistic, None, _) => (Some(self.unverified.clone()), false, asked, Verified::No),
         };
         let name = server_name(host, address);
-        Protection { config, name, demanded, policy, asked_by, verified, fallback: None }
+        let is_tested = assurance.sts.as_ref().is_some_and(|policy| policy.mode == Mode::Testing);
+        let observer = (is_tested && config.is_some() && verified == Verified::No)
+            .then(|| Arc::new(Observer::new(self.authorities.clone())));
+        let config = observer.clone().map_or(config, |observer| Some(client_config_verified_by(observer)));
+        Protection { config, name, demanded, policy, asked_by, verified, fallback: None, observer }
     }
 
     fn of_authorities(&self, assurance: &Assurance) -> Arc<ClientConfig> {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use shards::journal::{Class, Position};
 
+use super::orders::Report;
 use super::ready::Slice;
 use super::{AcceptError, CONTENT_BYTES_MAX, HEAD_BYTES_MAX, Queue, RECIPIENT_BYTES_MAX};
 use crate::config::Uncertain;
-use crate::spool::record::{Accepted, RECIPIENTS_MAX};
+use crate::smtp::envelope::{Body, Envelope, Notify, Recipient, Sender};
+use crate::smtp::path::{Mailbox, ReversePath};
+use crate::spool::record::{Accepted, RECIPIENTS_MAX, Tagged};
 use crate::spool::{self, Durable, Message, Pending};
 
 /// Bytes of rows in memory beyond which nothing is accepted: the index cannot be written, or not fast enough.
@@ -52,6 +55,28 @@ impl Queue {
             self.fail(why);
             AcceptError::Broken
         })
+    }
+
+    /// Queues a message of our own, of which nobody is to hear again.
+    pub(super) async fn submit(&self, recipient: Mailbox, content: Vec<u8>) -> Report {
+        let (id, arrival) = (self.reserve_id(), self.now());
+        let notify = Notify { never: true, ..Notify::default() };
+        let sender = Sender {
+            path: ReversePath::Null,
+            body: Body::SevenBit,
+            smtputf8: false,
+            size: None,
+            ret: None,
+            envid: None,
+        };
+        let recipients = vec![Recipient { path: recipient, notify, orcpt: None }];
+        let envelope = Envelope { sender, recipients };
+        let message =
+            Message { id, arrival, envelope, account: None, client: None, tagged: Tagged::default(), content };
+        match self.accept(message, "").await {
+            Ok(_) => Report::Count(1),
+            Err(why) => Report::Failed(why.to_string()),
+        }
     }
 
     /// The one synchronous step: the frame is appended, and the message is in memory as the frame says.

@@ -16,8 +16,9 @@ use super::rows::Page;
 use super::state::{HEADER_BYTES_MAX, header_of};
 use super::webhook::{Counts, Encoded, EventId};
 use super::{Error, MessageId, Queue};
+use crate::assurance::report;
 use crate::events::Event;
-use crate::smtp::path::ReversePath;
+use crate::smtp::path::{Mailbox, ReversePath};
 use crate::spool::record::State;
 
 /// Messages that one turn looks at.
@@ -151,6 +152,10 @@ pub enum Order {
     /// What replies and plans have made of the limits to a destination (a provider, or hosts), or to all: answered by the
     /// shard's outbound side.
     Adjusted(Option<Box<str>>),
+    /// What sessions came to since the last time.
+    TlsSessions,
+    /// Queue a message of our own, from the null reverse-path: its recipient and its content.
+    Submit(Mailbox, Vec<u8>),
     /// Domains that have queued recipients, by name, after `after`, at most `limit`.
     Domains {
         /// Which.
@@ -206,6 +211,8 @@ pub enum Report {
     Webhooks(Vec<Counts>),
     /// Adjusted: one JSON object for each source and destination.
     Adjusted(Vec<serde_json::Value>),
+    /// TlsSessions.
+    TlsSessions(Box<report::Counts>),
     /// Domains, by name.
     Domains(Vec<Waiting>),
     /// It could not be done; for people.
@@ -262,6 +269,9 @@ impl Queue {
                 Ok(Report::Count(0))
             }
             Order::Metrics => Ok(Report::Metrics(self.metrics())),
+            // The shard has them.
+            Order::TlsSessions => Ok(Report::TlsSessions(Box::default())),
+            Order::Submit(recipient, content) => Ok(self.submit(recipient, content).await),
             Order::TakeEvents { webhook, told, limit } => {
                 self.take_events(&webhook, told, limit).await.map(Report::Events)
             }

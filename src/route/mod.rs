@@ -22,6 +22,8 @@ mod next_hop;
 mod order;
 mod shape;
 
+use std::sync::Arc;
+
 pub use exchangers::{Missing, site_of_exchangers};
 pub use next_hop::{NextHop, next_hop};
 pub use order::{hosts_in_order, interleaved};
@@ -74,22 +76,35 @@ impl Site {
     #[must_use]
     pub fn assured(mut self, assurance: Assurance, usual: &Assurance) -> Site {
         if !assurance.asks_the_same_as(usual) {
+            let policy = assurance.policy.name();
             self.key = match &assurance.ca_file {
-                Some(file) => format!("{} ({} by {})", self.key, assurance.policy.name(), file.display()).into(),
-                None => format!("{} ({})", self.key, assurance.policy.name()).into(),
+                Some(file) => format!("{} ({policy} by {})", self.key, file.display()).into(),
+                None => format!("{} ({policy})", self.key).into(),
             };
+            // Whose sessions are reported shares them with those of the same policy alone.
+            if let Some(sts) = &assurance.sts {
+                self.key = format!("{} of {:08x}", self.key, crc32fast::hash(format!("{sts:?}").as_bytes())).into();
+            }
         }
         self.assurance = assurance;
         self
     }
 
-    /// The site with the hosts that an MTA-STS policy permits, if it enforces (RFC 8461 §5).
+    /// The site with the hosts that an MTA-STS policy permits, if it enforces (RFC 8461 §5). `reported`: the domain may be
+    /// told how its sessions went.
     ///
     /// # Errors
     /// 4.7.5: it permits none of them.
-    pub fn under(mut self, policy: &sts::Policy, domain: &str, usual: &Assurance) -> Result<Site, Unroutable> {
+    pub fn under(
+        mut self,
+        policy: &Arc<sts::Policy>,
+        domain: &str,
+        usual: &Assurance,
+        reported: bool,
+    ) -> Result<Site, Unroutable> {
+        let sts = reported.then(|| policy.clone());
         if policy.mode != sts::Mode::Enforce {
-            return Ok(self.assured(usual.clone(), usual));
+            return Ok(self.assured(Assurance { sts, ..usual.clone() }, usual));
         }
         self.hosts.retain(|host| policy.permits(&host.name));
         if self.hosts.is_empty() {
@@ -98,9 +113,9 @@ impl Site {
         }
         self.key = key_of(&self.hosts);
         if usual.policy == Policy::Verified {
-            return Ok(self.assured(usual.clone(), usual));
+            return Ok(self.assured(Assurance { sts, ..usual.clone() }, usual));
         }
-        Ok(self.assured(Assurance::enforced(), usual))
+        Ok(self.assured(Assurance { sts, ..Assurance::enforced() }, usual))
     }
 }
 

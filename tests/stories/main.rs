@@ -22,6 +22,7 @@ mod bounces_come_back;
 mod bulk_mail_arrives_once;
 mod configuration_is_reloaded;
 mod content_goes_after_its_retention;
+mod domains_are_told_how_tls_went;
 mod five_days_of_retries;
 mod full_mailbox_is_retried;
 mod greylisting_is_waited_for;

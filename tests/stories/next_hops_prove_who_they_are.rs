@@ -9,13 +9,13 @@ use crate::harness::server::{Server, Setup};
 use crate::harness::smtp::{Client, queue_id};
 
 /// Sends a message to `recipient`; its ID.
-fn send(server: &Server, recipient: &str) -> String {
+pub fn send(server: &Server, recipient: &str) -> String {
     let mut client = Client::greet(server.relay);
     queue_id(&client.submit("a@sender.test", &[recipient], "Subject: hi\r\n\r\nbody\r\n"))
 }
 
 /// A server that looks names up in `dns`, and delivers to the port of `peers`. `tls` is more of `[delivery.tls]`.
-fn server(peers: &Peers, dns: &Dns, tls: &str) -> Server {
+pub fn server(peers: &Peers, dns: &Dns, tls: &str) -> Server {
     let anchor = dns.trust_anchor();
     Server::start(&Setup {
         more: format!(
@@ -129,7 +129,7 @@ fn a_route_that_is_verified_wants_the_host_s_name_from_its_authority() {
 }
 
 /// Records of a domain with one mail exchanger at `destination`, and what `_PORT._tcp` of it holds.
-fn domain(name: &str, destination: &Destination, port: u16, tlsa: &str) -> String {
+pub fn domain(name: &str, destination: &Destination, port: u16, tlsa: &str) -> String {
     let records = format!("{name} MX 10 mx.{name}\nmx.{name} A {}\n", destination.address);
     if tlsa.is_empty() { records } else { records + &format!("_{port}._tcp.mx.{name} {tlsa}\n") }
 }
@@ -198,12 +198,12 @@ fn tlsa_records_that_cannot_be_looked_up_are_not_absent() {
 }
 
 /// The policy of a domain whose mail exchanger is `mx`.
-fn policy(mode: &str, mx: &str) -> String {
+pub fn policy(mode: &str, mx: &str) -> String {
     format!("version: STSv1\r\nmode: {mode}\r\nmx: {mx}\r\nmax_age: 86400\r\n")
 }
 
 /// Records of a domain with a policy, whose host is at `127.0.7.LAST`.
-fn with_policy(name: &str, destination: &Destination, port: u16, tlsa: &str, last: u8) -> String {
+pub fn with_policy(name: &str, destination: &Destination, port: u16, tlsa: &str, last: u8) -> String {
     domain(name, destination, port, tlsa)
         + &format!("_mta-sts.{name} TXT \"v=STSv1; id=1;\"\nmta-sts.{name} A 127.0.7.{last}\n")
 }

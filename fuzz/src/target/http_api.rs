@@ -94,7 +94,7 @@ impl Served {
         let log = Channel::new(Style::Logfmt);
         // Nobody is suppressed by this configuration, so the lists are looked at and never change.
         let keeper = Keeper::open(&config(), &log).expect("nothing is there");
-        let router = router(Desk::new(inlet), keeper, log, Access::Socket);
+        let router = router(Desk::new(inlet), keeper, log, mpsc::channel(1).0, Access::Socket);
         tasks.spawn_local(async { axum::serve(Hatch(receiver), router).await });
         Served { runtime, tasks, hatch }
     }

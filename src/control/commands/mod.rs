@@ -13,6 +13,7 @@ mod preflight;
 mod queue;
 mod suppression;
 mod table;
+mod tls_report;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ enum Command {
     /// See and change whom nothing is sent to any more
     #[command(subcommand)]
     Suppression(suppression::Command),
+    /// See what TLS reports will tell domains, and tell it now
+    #[command(subcommand)]
+    TlsReport(tls_report::Command),
 }
 
 /// Where a configuration is looked for that no `-c` names.
@@ -171,6 +175,7 @@ impl CommandLine {
             Command::Dkim(command) => dkim::run(&command),
             Command::Queue(command) => queue::run(&command),
             Command::Suppression(command) => suppression::run(&command),
+            Command::TlsReport(command) => tls_report::run(&command),
         }
     }
 }

@@ -16,6 +16,8 @@
 //! | `POST /api/v1/suppressions/add`, `remove` | puts addresses on a list, or takes them off |
 //! | `POST /api/v1/suppressions/import?list` | puts those of a CSV body, or of one with an address a line, on lists |
 //! | `POST /api/v1/queue/hold`, `release`, `retry`, `bounce` | changes the recipients that the JSON body selects |
+//! | `GET /api/v1/tls-reports` | what was counted for TLS reports, by day |
+//! | `POST /api/v1/tls-reports/send` | tells a day now: `{"day": "2026-11-25"}`, today without one |
 //!
 //! Over the Unix socket no token is asked for (its mode is 0600); over TCP `/metrics` and `/api` want
 //! `Authorization: Bearer TOKEN`. An error is `{"error": "…"}`.
@@ -29,6 +31,7 @@ mod families;
 mod metrics;
 mod queue;
 mod suppression;
+mod tls_reports;
 mod token;
 
 use std::sync::Arc;
@@ -46,6 +49,7 @@ use crate::events::log::Channel;
 pub use bounded::Bounded;
 pub use queue::{Wanted, WantedDomains, WantedScope};
 pub use suppression::{Added, Listed, Removed};
+pub use tls_reports::Asking;
 pub use token::Token;
 
 /// The largest request body: a selection is far smaller.
@@ -61,7 +65,7 @@ pub enum Access {
 }
 
 /// Everything that is served at one place.
-pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, access: Access) -> Router {
+pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, reporter: Asking, access: Access) -> Router {
     let large = DefaultBodyLimit::max(suppression::IMPORT_BYTES_MAX);
     let suppressions = Router::new()
         .route("/api/v1/suppressions", get(suppression::list))
@@ -70,6 +74,7 @@ pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, access: Access) -> 
         .route("/api/v1/suppressions/remove", post(suppression::remove))
         .route("/api/v1/suppressions/import", post(suppression::import).layer(large))
         .with_state(keeper.clone());
+    let sender = reporter.clone();
     let guarded = Router::new()
         .route("/metrics", get(async move |desk| metrics::all(desk, &keeper, &log).await))
         .route("/api/v1/queue", get(queue::list))
@@ -85,6 +90,8 @@ pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, access: Access) -> 
         .route("/api/v1/queue/suspend", post(queue::suspend))
         .route("/api/v1/queue/resume", post(queue::resume))
         .merge(suppressions)
+        .route("/api/v1/tls-reports", get(async move || tls_reports::show(reporter).await))
+        .route("/api/v1/tls-reports/send", post(async move |body| tls_reports::send(sender, body).await))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let guarded = match access {
         Access::Socket => guarded,

@@ -62,7 +62,9 @@ async fn play_shard(port: Port<Crossing>) {
                 Report::Webhooks(vec![Counts { webhook: "crm".into(), waiting: 2, told: 7, failures: 1, dropped: 0 }])
             }
             Order::Adjusted(destination) => Report::Adjusted(vec![json!({ "destination": destination })]),
-            Order::TakeEvents { .. } | Order::CountFailure(_) => Report::Failed("not asked here".into()),
+            Order::TlsSessions | Order::Submit(..) | Order::TakeEvents { .. } | Order::CountFailure(_) => {
+                Report::Failed("not asked here".into())
+            }
             Order::Bounce(_) => Report::Failed("the disk is full".into()),
             Order::Count(selection) | Order::Hold(selection) | Order::Release(selection) | Order::Retry(selection) => {
                 Report::Count(if selection.domain.as_deref() == Some("example.org") { 1 } else { 3 })
@@ -97,7 +99,8 @@ fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
         let path = socket::path(folder.path());
         let desk = Desk::new(inlet);
         let keeper = keeper(folder.path(), &desk);
-        let router = router(desk, keeper, Channel::new(Style::Logfmt), Access::Socket);
+        let reporter = tokio::sync::mpsc::channel(1).0;
+        let router = router(desk, keeper, Channel::new(Style::Logfmt), reporter, Access::Socket);
         let server = tokio::spawn(async { axum::serve(listener, router).await });
         let ended = tokio::task::spawn_blocking(move || test(path)).await;
         server.abort();
@@ -231,7 +234,8 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
         let address = listener.local_addr().expect("its address");
         let desk = Desk::new(inlet);
         let keeper = keeper(folder.path(), &desk);
-        let router = router(desk, keeper, Channel::new(Style::Logfmt), Access::Bearer(token.clone()));
+        let reporter = tokio::sync::mpsc::channel(1).0;
+        let router = router(desk, keeper, Channel::new(Style::Logfmt), reporter, Access::Bearer(token.clone()));
         tokio::spawn(async { axum::serve(listener, router).await });
         let get = async |path: &str, token: &str| {
             let mut stream = TcpStream::connect(address).await.expect("a connection");

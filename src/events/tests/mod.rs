@@ -107,6 +107,8 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::SourceBack("s1"),
         limit_adjusted(true, said),
         limit_adjusted(false, said),
+        Event::TlsReportSent { domain: said, to: said },
+        Event::TlsReportFailed { domain: said, to: said, why: said },
         Event::Trouble(&said),
         Event::Suppressed { kind: Kind::Tls, lines: 1 },
         Event::LogOverflow { lost_lines: 1 },

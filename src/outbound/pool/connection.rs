@@ -12,6 +12,7 @@ use futures::future::{Either, select};
 use super::{Inner, SharedPath};
 use crate::outbound::budget::Place;
 use crate::outbound::conversation::{Conversation, Delivery};
+use crate::outbound::dialer::Wanted;
 use crate::outbound::metrics::count;
 use crate::outbound::outcome::Tried;
 use crate::outbound::waiting::Waiting;
@@ -45,7 +46,9 @@ enum End {
 async fn live(pool: &Rc<Inner>, path: &SharedPath, number: u64, place: Place) -> End {
     let mut slot = Slot::new(pool, path);
     let (source, site) = (path.borrow().source.clone(), path.borrow().site.clone());
-    let opening = pin!(pool.dialer.open(&source, &site, &place.0));
+    let domain = path.borrow().first_waiting().and_then(|task| pool.metrics.reporting.domain_of(task));
+    let wanted = Wanted { source: &source, site: &site, budgets: &place.0, domain: domain.as_deref() };
+    let opening = pin!(pool.dialer.open(&wanted));
     let mut conversation = match select(opening, pool.draining.clone()).await {
         Either::Left((Ok(conversation), _)) => conversation,
         Either::Left((Err(tried), _)) => return End::NoConnection(tried),

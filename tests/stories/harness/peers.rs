@@ -74,6 +74,17 @@ impl Peers {
         Destination { _process: process, address, record }
     }
 
+    /// A receiver of TLS reports at `127.0.7.LAST`, at the port of policy hosts.
+    pub fn report_receiver(&self, last: u8, certificate: &Certificate) -> ReportReceiver {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 7, last));
+        let record = self.folder.path().join(format!("{address}.reports"));
+        let mut python = python("report_receiver.py");
+        python.args([&address.to_string(), &self.policy_port.to_string()]).arg(&record);
+        python.arg(&certificate.chain).arg(&certificate.key);
+        let process = start(&mut python, SocketAddr::new(address, self.policy_port));
+        ReportReceiver { _process: process, record }
+    }
+
     /// A policy host at `127.0.7.LAST` with this policy.
     pub fn policy_host(&self, last: u8, certificate: &Certificate, policy: &str) -> PolicyHost {
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 7, last));
@@ -85,6 +96,21 @@ impl Peers {
         python.arg(&certificate.chain).arg(&certificate.key).arg(&file);
         let process = start(&mut python, SocketAddr::new(address, self.policy_port));
         PolicyHost { _process: process, record }
+    }
+}
+
+/// A receiver of TLS reports; it ends with the story.
+pub struct ReportReceiver {
+    _process: Process,
+    record: PathBuf,
+}
+
+impl ReportReceiver {
+    /// What was posted.
+    pub fn reports(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.record).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 }
 

@@ -224,6 +224,13 @@ impl Server {
         super::output(Command::new(binary("ringpost")).arg("queue").args(arguments).arg("-c").arg(self.config()))
     }
 
+    /// `ringpost tls-report …` against it.
+    pub fn tls_report(&self, arguments: &[&str]) -> serde_json::Value {
+        let mut command = Command::new(binary("ringpost"));
+        let said = super::output(command.arg("tls-report").args(arguments).arg("-c").arg(self.config()));
+        serde_json::from_str(&said).expect("JSON")
+    }
+
     /// The same where it may fail: its output, or `None`.
     pub fn try_queue(&self, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new(binary("ringpost"));
@@ -234,6 +241,11 @@ impl Server {
     /// Queued recipients.
     pub fn queued(&self) -> u64 {
         self.queue(&["list", "--count"]).trim().parse().expect("a number")
+    }
+
+    /// Waits until so many recipients are left.
+    pub fn wait_empty_but(&self, left: u64) {
+        wait_for("the queue to be nearly empty", PATIENCE, || (self.queued() == left).then_some(()));
     }
 
     /// Waits until the queue is empty.

@@ -1,0 +1,397 @@
+//! TLS reports (RFC 8460): what sessions with the hosts of domains came to in a day, and what those domains are told. Pure.
+//!
+//! Owns: the counts and their bound, their form in JSON (which is also how they are kept), what a `_smtp._tls` record says,
+//! and the message that carries a report.
+//! Never: asks DNS, sends or posts (the control plane does), or looks at a handshake (`outbound` does).
+//! Limits: [`POLICIES_MAX`] policies of a day, [`DETAILS_MAX`] failures of each; [`TEXT_BYTES_MAX`] of a reason.
+//!
+//! | result (§4.3) | what happened |
+//! |---|---|
+//! | `starttls-not-supported` | the host does not offer STARTTLS |
+//! | `certificate-host-mismatch`, `certificate-expired`, `certificate-not-trusted` | what they say |
+//! | `validation-failure` | the handshake failed in another way, or the policy does not permit the host |
+//! | `tlsa-invalid` | the certificate is none that the TLSA records name |
+//! | `dnssec-invalid` | the TLSA records cannot be looked up, or DNSSEC disputes them |
+
+mod letter;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::dane::Tlsa;
+use super::sts;
+use crate::message::scan;
+
+pub use letter::{Letter, gzip};
+
+/// Policies of a day that are counted, at most.
+pub const POLICIES_MAX: usize = 10_000;
+
+/// Failures of a policy that are told apart, at most.
+pub const DETAILS_MAX: usize = 100;
+
+/// Octets of a reason.
+pub const TEXT_BYTES_MAX: usize = 256;
+
+/// Addresses of a record that are heeded.
+const TARGETS_MAX: usize = 4;
+
+/// What was found for a domain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Policy {
+    /// The recipients' domain.
+    pub domain: Box<str>,
+    /// `tlsa`, `sts` or `no-policy-found`.
+    pub kind: Box<str>,
+    /// The policy itself: TLSA records, or the lines of the file.
+    pub strings: Vec<Box<str>>,
+    /// The hosts that an MTA-STS policy permits.
+    pub hosts: Vec<Box<str>>,
+}
+
+impl Policy {
+    /// Nothing was found for `domain`.
+    pub fn none(domain: &str) -> Policy {
+        Policy { domain: domain.into(), kind: "no-policy-found".into(), strings: Vec::new(), hosts: Vec::new() }
+    }
+
+    /// The records of one of its hosts.
+    pub fn tlsa(domain: &str, tlsa: Option<&Tlsa>) -> Policy {
+        let records = tlsa.iter().flat_map(|tlsa| &tlsa.records);
+        let hex = |data: &[u8]| data.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+        let strings = records.map(|record| {
+            let (usage, selector, matching) = (record.usage, record.selector, record.matching);
+            let data = &record.data[..record.data.len().min(TEXT_BYTES_MAX)];
+            format!("{usage} {selector} {matching} {}", hex(data)).into()
+        });
+        Policy { kind: "tlsa".into(), strings: strings.collect(), ..Policy::none(domain) }
+    }
+
+    /// Its MTA-STS policy.
+    pub fn sts(domain: &str, policy: &sts::Policy) -> Policy {
+        let mode = match policy.mode {
+            sts::Mode::Enforce => "enforce",
+            sts::Mode::Testing => "testing",
+            sts::Mode::None => "none",
+        };
+        let mut strings: Vec<Box<str>> = vec!["version: STSv1".into(), format!("mode: {mode}").into()];
+        strings.extend(policy.patterns.iter().map(|pattern| format!("mx: {pattern}").into()));
+        strings.push(format!("max_age: {}", policy.max_age.as_secs()).into());
+        Policy { kind: "sts".into(), strings, hosts: policy.patterns.clone(), ..Policy::none(domain) }
+    }
+
+    fn json(&self) -> Value {
+        let mut object = json!({ "policy-type": self.kind, "policy-domain": self.domain });
+        for (key, list) in [("policy-string", &self.strings), ("mx-host", &self.hosts)] {
+            if !list.is_empty() {
+                object[key] = list.iter().map(|text| Value::from(&**text)).collect();
+            }
+        }
+        object
+    }
+
+    fn of_json(value: &Value) -> Option<Policy> {
+        let list = |key: &str| {
+            let list = value[key].as_array().into_iter().flatten();
+            list.filter_map(Value::as_str).map(Into::into).collect()
+        };
+        let (domain, kind) = (value["policy-domain"].as_str()?.into(), value["policy-type"].as_str()?.into());
+        Some(Policy { domain, kind, strings: list("policy-string"), hosts: list("mx-host") })
+    }
+}
+
+/// How a session failed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Failure {
+    /// The result type.
+    pub result: Box<str>,
+    /// Our address, where it is known.
+    pub ours: Option<IpAddr>,
+    /// The host.
+    pub host: Box<str>,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// For people.
+    pub why: Box<str>,
+}
+
+impl Failure {
+    fn json(&self, sessions: u64) -> Value {
+        let mut object = json!({
+            "result-type": self.result, "receiving-mx-hostname": self.host, "failed-session-count": sessions,
+        });
+        for (key, address) in [("sending-mta-ip", self.ours), ("receiving-ip", self.address)] {
+            if let Some(address) = address {
+                object[key] = address.to_string().into();
+            }
+        }
+        if !self.why.is_empty() {
+            object["failure-reason-code"] = (*self.why).into();
+        }
+        object
+    }
+
+    fn of_json(value: &Value) -> Option<(Failure, u64)> {
+        let address = |key: &str| value[key].as_str().and_then(|text| text.parse().ok());
+        let failure = Failure {
+            result: value["result-type"].as_str()?.into(),
+            ours: address("sending-mta-ip"),
+            host: value["receiving-mx-hostname"].as_str().unwrap_or_default().into(),
+            address: address("receiving-ip"),
+            why: value["failure-reason-code"].as_str().unwrap_or_default().into(),
+        };
+        Some((failure, value["failed-session-count"].as_u64()?))
+    }
+}
+
+/// Sessions under one policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sessions {
+    successful: u64,
+    failed: u64,
+    failures: BTreeMap<Failure, u64>,
+}
+
+/// What sessions came to, by policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    policies: BTreeMap<Policy, Sessions>,
+    /// Sessions that are not counted, as there are too many policies.
+    pub overflow: u64,
+}
+
+impl Counts {
+    /// One more session.
+    pub fn add(&mut self, policy: Policy, failure: Option<Failure>) {
+        let (successful, failed) = if failure.is_some() { (0, 1) } else { (1, 0) };
+        let failures = failure.into_iter().map(|failure| (failure, 1)).collect();
+        self.merge_one(policy, Sessions { successful, failed, failures });
+    }
+
+    fn merge_one(&mut self, policy: Policy, more: Sessions) {
+        if self.policies.len() >= POLICIES_MAX && !self.policies.contains_key(&policy) {
+            self.overflow += more.successful + more.failed;
+            return;
+        }
+        let sessions = self.policies.entry(policy).or_default();
+        sessions.successful += more.successful;
+        sessions.failed += more.failed;
+        for (failure, count) in more.failures {
+            // Failures that find no room are in `failed` alone.
+            if sessions.failures.len() < DETAILS_MAX || sessions.failures.contains_key(&failure) {
+                *sessions.failures.entry(failure).or_default() += count;
+            }
+        }
+    }
+
+    /// Adds all of another's.
+    pub fn merge(&mut self, other: Counts) {
+        self.overflow += other.overflow;
+        other.policies.into_iter().for_each(|(policy, sessions)| self.merge_one(policy, sessions));
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.overflow == 0
+    }
+
+    /// The domains of which something was counted, each once.
+    pub fn domains(&self) -> Vec<Box<str>> {
+        let mut domains: Vec<Box<str>> = self.policies.keys().map(|policy| policy.domain.clone()).collect();
+        domains.dedup();
+        domains
+    }
+
+    /// What was counted of a domain.
+    pub fn of(&self, domain: &str) -> Counts {
+        let wanted = self.policies.iter().filter(|(policy, _)| *policy.domain == *domain);
+        let policies = wanted.map(|(policy, sessions)| (policy.clone(), sessions.clone())).collect();
+        Counts { policies, overflow: 0 }
+    }
+
+    /// Takes out what was counted of a domain.
+    pub fn remove(&mut self, domain: &str) {
+        self.policies.retain(|policy, _| *policy.domain != *domain);
+    }
+
+    /// The `policies` of a report (§4.4), of one domain or of all.
+    pub fn policies(&self, domain: Option<&str>) -> Value {
+        let wanted = self.policies.iter().filter(|(policy, _)| domain.is_none_or(|domain| *policy.domain == *domain));
+        let one = |(policy, sessions): (&Policy, &Sessions)| {
+            let mut object = json!({
+                "policy": policy.json(),
+                "summary": {
+                    "total-successful-session-count": sessions.successful,
+                    "total-failure-session-count": sessions.failed,
+                },
+            });
+            if !sessions.failures.is_empty() {
+                object["failure-details"] =
+                    sessions.failures.iter().map(|(failure, count)| failure.json(*count)).collect();
+            }
+            object
+        };
+        wanted.map(one).collect()
+    }
+
+    /// As it is kept.
+    pub fn to_json(&self) -> Value {
+        json!({ "policies": self.policies(None), "sessions-not-counted": self.overflow })
+    }
+
+    /// Reads what [`Counts::to_json`] gave; what cannot be understood is passed over.
+    pub fn of_json(value: &Value) -> Counts {
+        let mut counts =
+            Counts { overflow: value["sessions-not-counted"].as_u64().unwrap_or_default(), ..Counts::default() };
+        for entry in value["policies"].as_array().into_iter().flatten() {
+            let Some(policy) = Policy::of_json(&entry["policy"]) else { continue };
+            let number = |key: &str| entry["summary"][key].as_u64().unwrap_or_default();
+            let details = entry["failure-details"].as_array().into_iter().flatten();
+            let sessions = Sessions {
+                successful: number("total-successful-session-count"),
+                failed: number("total-failure-session-count"),
+                failures: details.filter_map(Failure::of_json).collect(),
+            };
+            counts.merge_one(policy, sessions);
+        }
+        counts
+    }
+}
+
+/// Whether a message carries a report of somebody's (§5.3).
+pub fn is_report(content: &[u8]) -> bool {
+    scan::fields(header_of(content)).any(|field| field.is("TLS-Report-Domain"))
+}
+
+/// The header of a message, with its last line end.
+pub fn header_of(content: &[u8]) -> &[u8] {
+    let end = content.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(content.len(), |at| at + 2);
+    &content[..end]
+}
+
+/// Where a domain wants its reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To this address.
+    Mail(Box<str>),
+    /// Posted to this URL, whose scheme is `https`.
+    Https(Box<str>),
+}
+
+/// What the TXT records of `_smtp._tls.DOMAIN` say (§3): nothing unless exactly one of them is a record.
+pub fn targets(records: &[Box<str>]) -> Vec<Target> {
+    let is_record = |record: &&str| record.split(';').next().is_some_and(|field| field.trim() == "v=TLSRPTv1");
+    let mut found = records.iter().map(|record| &**record).filter(is_record);
+    let (Some(record), None) = (found.next(), found.next()) else { return Vec::new() };
+    let Some(addresses) = record.split(';').find_map(|field| field.trim().strip_prefix("rua=")) else {
+        return Vec::new();
+    };
+    let target = |uri: &str| {
+        let uri = uri.trim();
+        let (scheme, rest) = uri.split_once(':')?;
+        if scheme.eq_ignore_ascii_case("mailto") {
+            let address = rest.split('?').next().unwrap_or(rest);
+            return Some(Target::Mail(percent_decoded(address).into()));
+        }
+        (scheme.eq_ignore_ascii_case("https") && rest.starts_with("//")).then(|| Target::Https(uri.into()))
+    };
+    addresses.split(',').filter_map(target).take(TARGETS_MAX).collect()
+}
+
+/// `%41` and the like: commas, semicolons and exclamation marks are written so (§3).
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(n: usize) -> Failure {
+        let (ours, address) = ("192.0.2.1".parse().ok(), "192.0.2.25".parse().ok());
+        Failure {
+            result: "certificate-expired".into(),
+            ours,
+            host: format!("mx{n}.test").into(),
+            address,
+            why: "old".into(),
+        }
+    }
+
+    #[test]
+    fn counts_are_kept_as_they_are_and_add_up() {
+        let policy = sts::Policy::parse(b"version: STSv1\nmode: testing\nmx: *.a.test\nmax_age: 86400\n").expect("one");
+        let mut counts = Counts::default();
+        counts.add(Policy::sts("a.test", &policy), None);
+        counts.add(Policy::sts("a.test", &policy), Some(failure(1)));
+        counts.add(Policy::none("b.test"), Some(failure(2)));
+        let read = Counts::of_json(&counts.to_json());
+        assert_eq!(read, counts);
+        let mut twice = read;
+        twice.merge(counts.clone());
+        let report = twice.policies(Some("a.test"));
+        assert_eq!(
+            report,
+            json!([{
+                "policy": { "policy-type": "sts", "policy-domain": "a.test", "mx-host": ["*.a.test"],
+                            "policy-string": ["version: STSv1", "mode: testing", "mx: *.a.test", "max_age: 86400"] },
+                "summary": { "total-successful-session-count": 2, "total-failure-session-count": 2 },
+                "failure-details": [{
+                    "result-type": "certificate-expired", "sending-mta-ip": "192.0.2.1", "receiving-ip": "192.0.2.25",
+                    "receiving-mx-hostname": "mx1.test", "failed-session-count": 2, "failure-reason-code": "old",
+                }],
+            }])
+        );
+        assert_eq!(twice.domains(), ["a.test".into(), "b.test".into()] as [Box<str>; 2]);
+        twice.remove("a.test");
+        assert_eq!(twice.domains(), ["b.test".into()] as [Box<str>; 1]);
+    }
+
+    #[test]
+    fn policies_and_failures_are_bounded_and_nothing_is_lost_silently() {
+        let mut counts = Counts::default();
+        (0..=POLICIES_MAX).for_each(|n| counts.add(Policy::none(&format!("d{n}.test")), None));
+        assert_eq!((counts.policies.len(), counts.overflow), (POLICIES_MAX, 1));
+        let mut counts = Counts::default();
+        (0..2 * DETAILS_MAX).for_each(|n| counts.add(Policy::none("a.test"), Some(failure(n))));
+        let report = counts.policies(None);
+        assert_eq!(report[0]["summary"]["total-failure-session-count"], 2 * DETAILS_MAX);
+        assert_eq!(report[0]["failure-details"].as_array().map(Vec::len), Some(DETAILS_MAX));
+    }
+
+    #[test]
+    fn records_say_where_reports_go() {
+        let of = |records: &[&str]| targets(&records.iter().map(|record| (*record).into()).collect::<Vec<_>>());
+        let mail = |address: &str| Target::Mail(address.into());
+        let post = |url: &str| Target::Https(url.into());
+        assert_eq!(of(&["v=TLSRPTv1; rua=mailto:r@a.test"]), [mail("r@a.test")]);
+        assert_eq!(
+            of(&["v=spf1 -all", "v=TLSRPTv1;rua=https://a.test/x?y=1, MAILTO:a%2Cb@a.test?subject=x;ext=1"]),
+            [post("https://a.test/x?y=1"), mail("a,b@a.test")]
+        );
+        for none in
+            [&[][..], &["v=TLSRPTv1"], &["v=TLSRPTv2; rua=mailto:r@a.test"], &["v=TLSRPTv1; rua=http://a.test/"]]
+        {
+            assert_eq!(of(none), [], "{none:?}");
+        }
+        let two = "v=TLSRPTv1; rua=mailto:r@a.test";
+        assert_eq!(of(&[two, two]), [], "two records are none");
+    }
+}

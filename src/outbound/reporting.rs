@@ -1,0 +1,157 @@
+//! What sessions come to, for TLS reports (RFC 8460): a shard's counts, which the control plane takes.
+//!
+//! A session counts once, when it is opened, for the domain of the task that it is opened for. What carries a report itself
+//! counts nowhere, so no report causes another one.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+
+use super::Task;
+use super::conversation::Conversation;
+use super::outcome::Obstacle;
+use super::protection::Protection;
+use crate::assurance::dane::Tlsa;
+use crate::assurance::report::{Counts, Failure, Policy, is_report};
+use crate::assurance::sts::{self, Mode};
+use crate::assurance::{self, Assurance, Channel, Plain};
+use crate::smtp::client::Phase;
+use crate::smtp::path::ReversePath;
+use crate::smtp::reply::EnhancedCode;
+
+/// Result types (§4.3).
+const NOT_OFFERED: &str = "starttls-not-supported";
+const INVALID: &str = "validation-failure";
+const DNSSEC: &str = "dnssec-invalid";
+
+/// The counts; nothing is counted where nobody reports.
+#[derive(Debug, Default)]
+pub struct Reporting {
+    wanted: Cell<bool>,
+    counts: RefCell<Counts>,
+}
+
+/// With whom a session was tried.
+pub(super) struct With<'a> {
+    /// The recipients' domain.
+    pub domain: &'a str,
+    pub host: &'a str,
+    pub address: Option<IpAddr>,
+    pub assurance: &'a Assurance,
+    pub tlsa: Option<&'a Tlsa>,
+}
+
+impl Reporting {
+    /// Counts from now on, or no longer.
+    pub fn want(&self, wanted: bool) {
+        self.wanted.set(wanted);
+    }
+
+    /// Hands over what was counted since the last time.
+    pub fn take(&self) -> Counts {
+        self.counts.take()
+    }
+
+    /// The domain for which a session that is opened for `task` counts.
+    pub(super) fn domain_of(&self, task: &Task) -> Option<Box<str>> {
+        let is_ours = || task.sender.path == ReversePath::Null && is_report(&task.content);
+        (self.wanted.get() && !is_ours()).then(|| task.domain().into())
+    }
+
+    /// A host was tried: counted if it got as far as TLS.
+    pub(super) fn note(&self, with: &With<'_>, protection: &Protection, result: &Result<Conversation, Obstacle>) {
+        let Some(failed) = came_to(protection, result) else { return };
+        let ours = result.as_ref().ok().and_then(Conversation::ours);
+        let tested = with.assurance.sts.as_deref().filter(|policy| policy.mode == Mode::Testing);
+        let failed = match (failed, tested) {
+            (None, Some(policy)) if !policy.permits(with.host) => Some((INVALID, not_permitted())),
+            (failed, _) => failed,
+        };
+        let failure = failed.map(|(result, why)| failure(result, ours, with, &why));
+        self.counts.borrow_mut().add(policy(with, protection.policy()), failure);
+    }
+
+    /// The TLSA records of a host cannot be looked up, or DNSSEC disputes them.
+    pub(super) fn note_dnssec(&self, with: &With<'_>, why: &str) {
+        self.counts.borrow_mut().add(Policy::tlsa(with.domain, None), Some(failure(DNSSEC, None, with, why)));
+    }
+
+    /// A domain's policy permits none of its hosts.
+    pub(super) fn note_none_permitted(&self, domain: &str, policy: &sts::Policy, host: &str) {
+        let assurance = Assurance::enforced();
+        let with = With { domain, host, address: None, assurance: &assurance, tlsa: None };
+        let failure = failure(INVALID, None, &with, &not_permitted());
+        self.counts.borrow_mut().add(Policy::sts(domain, policy), Some(failure));
+    }
+}
+
+fn not_permitted() -> String {
+    "the policy does not permit the host".into()
+}
+
+fn policy(with: &With<'_>, asked: assurance::Policy) -> Policy {
+    match (asked, &with.assurance.sts) {
+        (assurance::Policy::Dane, _) => Policy::tlsa(with.domain, with.tlsa),
+        (_, Some(policy)) => Policy::sts(with.domain, policy),
+        (_, None) => Policy::none(with.domain),
+    }
+}
+
+fn failure(result: &str, ours: Option<IpAddr>, with: &With<'_>, why: &str) -> Failure {
+    let why = &why[..why.floor_char_boundary(assurance::report::TEXT_BYTES_MAX)];
+    Failure { result: result.into(), ours, host: with.host.into(), address: with.address, why: why.into() }
+}
+
+/// How TLS failed, `Some(None)` if it did not; `None` where it was not tried.
+fn came_to(protection: &Protection, result: &Result<Conversation, Obstacle>) -> Option<Option<(&'static str, String)>> {
+    match result {
+        Ok(conversation) => match conversation.channel()? {
+            Channel::Encrypted { .. } => Some(protection.observed().map(|why| (kind(&why), why))),
+            Channel::Plain(Plain::NotOffered) => Some(Some((NOT_OFFERED, String::new()))),
+            Channel::Plain(Plain::Fallback(why)) => Some(Some((kind(why), why.to_string()))),
+            Channel::Plain(Plain::Off) | Channel::Refused => None,
+        },
+        Err(Obstacle::Insecure(EnhancedCode(4, 7, 4), why, _)) => Some(Some((NOT_OFFERED, why.to_string()))),
+        Err(Obstacle::Insecure(_, why, _) | Obstacle::Lost(Phase::StartTls, why)) => {
+            Some(Some((kind(why), why.to_string())))
+        }
+        Err(_) => None,
+    }
+}
+
+/// The result type of a handshake that failed with these words, which are rustls' and our verifiers'.
+fn kind(why: &str) -> &'static str {
+    let kinds = [
+        ("certificate expired", "certificate-expired"),
+        ("certificate not valid for name", "certificate-host-mismatch"),
+        ("NotValidForName", "certificate-host-mismatch"),
+        ("UnknownIssuer", "certificate-not-trusted"),
+        ("CaUsedAsEndEntity", "certificate-not-trusted"),
+        ("none that the host's TLSA records name", "tlsa-invalid"),
+    ];
+    kinds.iter().find(|(words, _)| why.contains(words)).map_or(INVALID, |(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::{CertificateError, Error};
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_failures_tell_their_result_types() {
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1));
+        let expected = ServerName::try_from("mx.test").expect("a name");
+        let cases = [
+            (CertificateError::ExpiredContext { time, not_after: time }, "certificate-expired"),
+            (CertificateError::NotValidForName, "certificate-host-mismatch"),
+            (CertificateError::NotValidForNameContext { expected, presented: Vec::new() }, "certificate-host-mismatch"),
+            (CertificateError::UnknownIssuer, "certificate-not-trusted"),
+            (CertificateError::BadEncoding, "validation-failure"),
+        ];
+        for (error, result) in cases {
+            assert_eq!(kind(&Error::InvalidCertificate(error).to_string()), result);
+        }
+        assert_eq!(kind("received fatal alert: ProtocolVersion"), "validation-failure");
+    }
+}
