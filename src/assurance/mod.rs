@@ -48,8 +48,8 @@ pub struct Assurance {
     pub asked_by: AskedBy,
     /// Whom certificates are trusted by; `None`: the usual authorities.
     pub ca_file: Option<Arc<Path>>,
-    /// The policy of the domain, where its sessions are reported (RFC 8460).
-    pub sts: Option<Arc<sts::Policy>>,
+    /// The policy that the domain announces, where its sessions are reported (RFC 8460).
+    pub sts: Option<sts::Announced>,
 }
 
 impl Assurance {

@@ -1,5 +1,6 @@
 //! MTA-STS: the record that announces a policy, and the policy (RFC 8461 §3 and §4.1).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Octets of a policy, at most: a hundred times what one needs.
@@ -23,6 +24,37 @@ pub enum Mode {
     Testing,
     /// Nothing: the domain has taken its policy back.
     None,
+}
+
+/// Why a domain announces a policy, and there is none (RFC 8460 §4.3.2.2 has a name for each).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// It cannot be fetched.
+    Unfetched,
+    /// The certificate of its host is not a trusted one for its name.
+    Untrusted,
+    /// What was fetched is no policy.
+    Invalid,
+}
+
+impl Missing {
+    /// What reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Missing::Unfetched => "sts-policy-fetch-error",
+            Missing::Untrusted => "sts-webpki-invalid",
+            Missing::Invalid => "sts-policy-invalid",
+        }
+    }
+}
+
+/// What became of the policy that a domain announces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Announced {
+    /// It is known.
+    Policy(Arc<Policy>),
+    /// It is not.
+    Missing(Missing),
 }
 
 /// A domain's policy.

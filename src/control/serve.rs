@@ -3,20 +3,23 @@
 //! Start: probe the host → claim the data directory → read what is needed from disk → bind the control plane → start the
 //! shards → wait until each listens. Stop: tell the shards to drain → wait until each has flushed.
 
+mod starting;
+
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::atomic::AtomicCell;
 use futures::channel::mpsc as channel;
-use shards::mesh::{Port, mesh};
+use shards::mesh::mesh;
 use shards::passed::{self, Passed};
 use shards::probe::Finding;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+
+use starting::{News, Starting};
 
 use super::commands::Failure;
 use super::desk::Desk;
@@ -29,17 +32,14 @@ use super::suppression::{Feeds, Keeper};
 use super::trust::{self, Trusted};
 use super::webhook::{self, Endpoint, Lanes};
 use super::{certificate, clock, ports, reload, resolver, return_path, signing, socket, sts, tls_reports, vital};
-use crate::assurance::Trust;
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, Mistake};
-use crate::crossing::{Certificate, Crossing, Quotas, Reload};
+use crate::crossing::{Crossing, Quotas, Reload};
 use crate::dns::Query;
 use crate::events::log::Channel;
 use crate::events::{Event, Style};
 use crate::queue::Claim;
-use crate::shard;
-use crate::suppression::Lists;
 
 /// Requests under way from each shard to each other one.
 const CREDITS: usize = 256;
@@ -70,14 +70,6 @@ pub struct Options {
 
 /// The way to change how questions are answered.
 type Resolving = watch::Sender<resolver::Settings>;
-
-/// What a shard tells the control thread about itself.
-enum News {
-    /// It listens.
-    Ready,
-    /// It has ended; the error is for people.
-    Ended(usize, Result<(), String>),
-}
 
 /// `ringpost serve`: runs until it is told to stop.
 pub fn run(file: &Path, config: Arc<Config>, hold: bool) -> Result<(), Failure> {
@@ -212,57 +204,6 @@ fn probe(config: &Config) -> Result<(), Failure> {
         return Err(Failure::Failed("this host cannot run ringpost as it is: see above".into()));
     }
     Ok(())
-}
-
-/// What the shards are started with.
-struct Starting {
-    config: Arc<Config>,
-    passed: Arc<[Passed]>,
-    certificate: Option<Arc<Certificate>>,
-    signers: Arc<Signers>,
-    trust: Arc<Trust>,
-    return_path: Option<Arc<ReturnPath>>,
-    quotas: Arc<Quotas>,
-    suppressed: Arc<Lists>,
-    suspended: bool,
-    log: Arc<Channel>,
-    dns: channel::Sender<Query>,
-    news: mpsc::UnboundedSender<News>,
-}
-
-impl Starting {
-    fn launch(self, ports: Vec<Port<Crossing>>) -> Result<shards::launch::Running, Failure> {
-        let shards = self.config.shards;
-        let ports: Arc<Vec<AtomicCell<Option<Port<Crossing>>>>> =
-            Arc::new(ports.into_iter().map(|port| AtomicCell::new(Some(port))).collect());
-        let starting = Arc::new(self);
-        shards::launch::launch(shards, move |reactor, number| {
-            let port = ports[number].take().expect("a shard starts once");
-            let starting = starting.clone();
-            async move {
-                let news = starting.news.clone();
-                let start = shard::Start {
-                    config: starting.config.clone(),
-                    certificate: starting.certificate.clone(),
-                    signers: starting.signers.clone(),
-                    trust: starting.trust.clone(),
-                    return_path: starting.return_path.clone(),
-                    quotas: starting.quotas.clone(),
-                    port,
-                    dns: starting.dns.clone(),
-                    log: starting.log.clone(),
-                    passed: starting.passed.clone(),
-                    suppressed: starting.suppressed.clone(),
-                    suspended: starting.suspended,
-                };
-                drop(starting);
-                let ready = || _ = news.send(News::Ready);
-                let result = shard::run(reactor, start, ready).await.map_err(|error| error.to_string());
-                let _ = news.send(News::Ended(number, result));
-            }
-        })
-        .map_err(|error| failed("the shards", &error))
-    }
 }
 
 /// Where the control plane listens.

@@ -62,8 +62,10 @@ pub enum Answer {
     Addresses(Vec<IpAddr>, Duration),
     /// TLSA; at least one record.
     Tlsa(Tlsa, Duration),
-    /// A policy; [`Answer::NoData`] where there is none.
+    /// A policy; [`Answer::NoData`] where none is announced.
     Policy(Arc<sts::Policy>, Duration),
+    /// One is announced, and not to be had.
+    NoPolicy(sts::Missing, Duration),
     /// The name exists and has no such record.
     NoData(Duration),
     /// The name does not exist.
@@ -88,6 +90,7 @@ impl Answer {
             | Answer::Addresses(_, ttl)
             | Answer::Tlsa(_, ttl)
             | Answer::Policy(_, ttl)
+            | Answer::NoPolicy(_, ttl)
             | Answer::NoData(ttl)
             | Answer::NoSuchName(ttl) => (*ttl).clamp(TTL_MIN, TTL_MAX),
             Answer::Trouble(_) => TROUBLE_TTL,

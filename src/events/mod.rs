@@ -11,6 +11,7 @@
 //! message is among them.
 
 pub mod event;
+mod fields;
 pub mod flood;
 pub mod line;
 pub mod log;

@@ -29,19 +29,19 @@ use shards::mesh::{Credit, Port};
 
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
+use super::resolve::resolve;
 use super::suppressed::take_suppressed;
 use super::turns::{Choice, SharedTurns, SharedWay, Turn, Turns};
 use super::way::Ways;
 use super::{Done, Rest, Returning, Task};
-use crate::assurance::Assurance;
 use crate::bounce::return_path::ReturnPath;
-use crate::config::{Config, Pool, TlsLevel};
+use crate::config::{Config, Pool};
 use crate::crossing::Crossing;
-use crate::dns::{self, Answer, Question};
+use crate::dns;
 use crate::queue::lane::Lane;
 use crate::queue::outcome::Outcome;
 use crate::queue::{self, Lease, Queue};
-use crate::route::{Missing, NextHop, Site, Unroutable, next_hop, site_of_exchangers};
+use crate::route::{Site, Unroutable};
 use crate::smtp::path::ReversePath;
 use crate::suppression::Gate;
 
@@ -195,7 +195,8 @@ impl Inner {
     async fn place(self: &Rc<Self>, lane: Rc<str>) {
         let insists = self.queue.takes_insistence(&lane);
         let Lane { domain, pool, tenant, .. } = Lane::of(&lane);
-        let site = match self.resolve(domain).await {
+        let config = self.config.borrow().clone();
+        let site = match resolve(&self.dns, &self.metrics.reporting, &config, domain).await {
             Ok(site) => site.shaped(&self.config.borrow(), domain, tenant),
             Err(unroutable) => return self.refuse(&lane, &unroutable).await,
         };
@@ -216,37 +217,6 @@ impl Inner {
                 self.pump(&turns);
             }
         }
-    }
-
-    async fn resolve(&self, domain: &str) -> Result<Site, Unroutable> {
-        let config = self.config.borrow().clone();
-        let (port, tls) = (config.delivery.port, &config.delivery.tls);
-        let usual = Assurance::usual(tls.level);
-        let domain = match next_hop(&config.routes, domain, port, &usual)? {
-            NextHop::Site(site) => return Ok(site),
-            NextHop::AskExchangers(domain) => domain,
-        };
-        let answer = self.dns.ask(Question::Mx(domain.clone())).await;
-        let exchangers = match &*answer {
-            Answer::Mx(list, _) => Ok(list.as_slice()),
-            Answer::NoData(_) | Answer::Addresses(..) | Answer::Tlsa(..) | Answer::Policy(..) => Err(Missing::NoData),
-            Answer::NoSuchName(_) => Err(Missing::NoSuchName),
-            Answer::Trouble(why) => Err(Missing::Trouble(why)),
-        };
-        let site = site_of_exchangers(&domain, exchangers, &config.hostname, port)?;
-        if tls.mta_sts && tls.level != TlsLevel::Off {
-            let answer = self.dns.ask(Question::Policy(domain.clone())).await;
-            if let Answer::Policy(policy, _) = &*answer {
-                let reported = config.tls_reports.is_some();
-                let first = site.hosts.first().map(|host| host.name.clone()).unwrap_or_default();
-                return site.under(policy, &domain, &usual, reported).inspect_err(|_| {
-                    if reported {
-                        self.metrics.reporting.note_none_permitted(&domain, policy, &first);
-                    }
-                });
-            }
-        }
-        Ok(site.assured(usual.clone(), &usual))
     }
 
     /// Settles what is ready at a domain that leads nowhere: all of it for good, or one message while it may change.

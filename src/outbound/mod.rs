@@ -20,6 +20,7 @@ mod protection;
 mod proxy;
 mod remembered;
 mod reporting;
+mod resolve;
 mod suppressed;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use shards::tls::{client_config_unverified, client_config_verified_by, client_config_with_roots};
 
 use crate::assurance::dane::Tlsa;
-use crate::assurance::sts::Mode;
+use crate::assurance::sts::{Announced, Mode};
 use crate::assurance::{AskedBy, Assurance, Channel, DaneVerifier, Observer, Plain, Policy, Security, Trust, Verified};
 use crate::config::TlsLevel;
 
@@ -127,7 +127,7 @@ impl Protections {
             (TlsLevel::Opportunistic, None, _) => (Some(self.unverified.clone()), false, asked, Verified::No),
         };
         let name = server_name(host, address);
-        let is_tested = assurance.sts.as_ref().is_some_and(|policy| policy.mode == Mode::Testing);
+        let is_tested = matches!(&assurance.sts, Some(Announced::Policy(policy)) if policy.mode == Mode::Testing);
         let observer = (is_tested && config.is_some() && verified == Verified::No)
             .then(|| Arc::new(Observer::new(self.authorities.clone())));
         let config = observer.clone().map_or(config, |observer| Some(client_config_verified_by(observer)));

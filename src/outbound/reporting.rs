@@ -12,7 +12,7 @@ use super::outcome::Obstacle;
 use super::protection::Protection;
 use crate::assurance::dane::Tlsa;
 use crate::assurance::report::{Counts, Failure, Policy, is_report};
-use crate::assurance::sts::{self, Mode};
+use crate::assurance::sts::{self, Announced, Mode};
 use crate::assurance::{self, Assurance, Channel, Plain};
 use crate::smtp::client::Phase;
 use crate::smtp::path::ReversePath;
@@ -46,6 +46,11 @@ impl Reporting {
         self.wanted.set(wanted);
     }
 
+    /// Whether sessions are counted.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.get()
+    }
+
     /// Hands over what was counted since the last time.
     pub fn take(&self) -> Counts {
         self.counts.take()
@@ -61,13 +66,19 @@ impl Reporting {
     pub(super) fn note(&self, with: &With<'_>, protection: &Protection, result: &Result<Conversation, Obstacle>) {
         let Some(failed) = came_to(protection, result) else { return };
         let ours = result.as_ref().ok().and_then(Conversation::ours);
-        let tested = with.assurance.sts.as_deref().filter(|policy| policy.mode == Mode::Testing);
-        let failed = match (failed, tested) {
-            (None, Some(policy)) if !policy.permits(with.host) => Some((INVALID, not_permitted())),
+        let policy_kind = protection.policy();
+        let failed = match (failed, &with.assurance.sts) {
+            (None, Some(Announced::Policy(policy))) if policy.mode == Mode::Testing && !policy.permits(with.host) => {
+                Some((INVALID, not_permitted()))
+            }
+            // With TLSA records nobody needs the policy.
+            (None, Some(Announced::Missing(missing))) if policy_kind != assurance::Policy::Dane => {
+                Some((missing.name(), String::new()))
+            }
             (failed, _) => failed,
         };
         let failure = failed.map(|(result, why)| failure(result, ours, with, &why));
-        self.counts.borrow_mut().add(policy(with, protection.policy()), failure);
+        self.counts.borrow_mut().add(policy(with, policy_kind), failure);
     }
 
     /// The TLSA records of a host cannot be looked up, or DNSSEC disputes them.
@@ -91,7 +102,8 @@ fn not_permitted() -> String {
 fn policy(with: &With<'_>, asked: assurance::Policy) -> Policy {
     match (asked, &with.assurance.sts) {
         (assurance::Policy::Dane, _) => Policy::tlsa(with.domain, with.tlsa),
-        (_, Some(policy)) => Policy::sts(with.domain, policy),
+        (_, Some(Announced::Policy(policy))) => Policy::sts(with.domain, policy),
+        (_, Some(Announced::Missing(_))) => Policy::sts_missing(with.domain),
         (_, None) => Policy::none(with.domain),
     }
 }

@@ -22,8 +22,6 @@ mod next_hop;
 mod order;
 mod shape;
 
-use std::sync::Arc;
-
 pub use exchangers::{Missing, site_of_exchangers};
 pub use next_hop::{NextHop, next_hop};
 pub use order::{hosts_in_order, interleaved};
@@ -90,19 +88,18 @@ impl Site {
         self
     }
 
-    /// The site with the hosts that an MTA-STS policy permits, if it enforces (RFC 8461 §5). `reported`: the domain may be
-    /// told how its sessions went.
+    /// The site with the hosts that an MTA-STS policy permits, if it enforces (RFC 8461 §5). `sts` is what the
+    /// domain may be told of it.
     ///
     /// # Errors
     /// 4.7.5: it permits none of them.
     pub fn under(
         mut self,
-        policy: &Arc<sts::Policy>,
+        policy: &sts::Policy,
         domain: &str,
         usual: &Assurance,
-        reported: bool,
+        sts: Option<sts::Announced>,
     ) -> Result<Site, Unroutable> {
-        let sts = reported.then(|| policy.clone());
         if policy.mode != sts::Mode::Enforce {
             return Ok(self.assured(Assurance { sts, ..usual.clone() }, usual));
         }

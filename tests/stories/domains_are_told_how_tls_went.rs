@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -59,16 +60,22 @@ fn sessions_are_counted_by_policy_and_told_by_mail_and_https() {
         peers.policy_host(last, &certificate, &policy(mode, mx))
     });
     let receiver = peers.report_receiver(30, &peers.certificate("collect.test"));
+    // A host of our own network whose certificate is for another name, and one that never says a word.
+    let stranger = peers.report_receiver(31, &peers.certificate("other.test"));
+    let _mute = TcpListener::bind(("127.0.7.32", peers.policy_port)).expect("bound");
     let records = with_policy("good", &right, peers.port, "", 20)
         + &with_policy("tested", &right, peers.port, "", 21)
         + &domain("stripped", &plain, peers.port, &good.tlsa(3, 1))
         + &domain("silent", &plain, peers.port, "")
+        + &with_policy("unfetched", &right, peers.port, "", 40)
         + &domain("reports", &plain, peers.port, "")
         + "_smtp._tls.good TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
         + "_smtp._tls.reports TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
         + &format!("_smtp._tls.tested TXT \"v=TLSRPTv1; rua=https://collect.test:{}/tls\"\n", peers.policy_port)
         + &format!("_smtp._tls.stripped TXT \"v=TLSRPTv1;rua=https://collect.test:{}/tls\"\n", peers.policy_port)
-        + "collect A 127.0.7.30\n";
+        + &format!("_smtp._tls.silent TXT \"v=TLSRPTv1; rua=https://inner.test:{}/tls\"\n", peers.policy_port)
+        + &format!("_smtp._tls.unfetched TXT \"v=TLSRPTv1; rua=https://mute.test:{}/tls\"\n", peers.policy_port)
+        + "collect A 127.0.7.30\ninner A 127.0.7.31\nmute A 127.0.7.32\n";
     let dns = Dns::start_signed(&records, "");
     dkim_key(peers.folder.path(), "sender.test", "s1", "ed25519");
     let key = fs::canonicalize(peers.folder.path().join("s1.sender.test.pem")).expect("the key");
@@ -82,15 +89,17 @@ fn sessions_are_counted_by_policy_and_told_by_mail_and_https() {
             key.display()
         ),
     );
-    for name in ["good", "tested", "silent"] {
+    for name in ["good", "tested", "silent", "unfetched"] {
         let id = send(&server, &format!("b@{name}.test"));
         server.wait_log(&["event=delivered", &id]);
     }
     let id = send(&server, "b@stripped.test");
     server.wait_log(&["event=deferred", &id]);
 
+    let shown = server.tls_report(&["show"]);
+    let day = shown["days"][0]["day"].clone();
     // What was looked at is on disk: a crash takes none of it.
-    let before = counted(&server.tls_report(&["show"]));
+    let before = counted(&shown);
     server.kill();
     server.launch();
     let policies = counted(&server.tls_report(&["show"]));
@@ -106,22 +115,31 @@ fn sessions_are_counted_by_policy_and_told_by_mail_and_https() {
     // It tests its policy: what would have failed is told, and the mail has arrived.
     assert_eq!(summary("tested"), ("sts".into(), 0, 1, "certificate-host-mismatch".into()));
     assert_eq!(summary("stripped"), ("tlsa".into(), 0, 1, "starttls-not-supported".into()));
+    // Nobody is at its policy host: the mail goes as if it had no policy, and it is told why.
+    assert_eq!(summary("unfetched"), ("sts".into(), 0, 1, "sts-policy-fetch-error".into()));
     assert_eq!(summary("silent"), ("no-policy-found".into(), 0, 1, "starttls-not-supported".into()));
 
     let before = plain.messages().len();
-    let told = server.tls_report(&["send"]);
-    let sent: Vec<&Value> = told["reports"].as_array().expect("reports").iter().map(|report| &report["sent"]).collect();
-    assert_eq!(sent, [&json!(true); 3], "{told}");
+    // It waits for all, and one of them never answers; whoever else wants a report has it before.
+    let _telling = server.start_tls_report(&["send"]);
     server.wait_log(&["event=tls_report_sent", "domain=good.test", "to=tls@reports.test"]);
     let message = plain.wait(before + 1)[before].clone();
     assert!(message["mail"].as_str().expect("MAIL").starts_with("MAIL FROM:<>"), "{message}");
-    assert_mailed(&message, &told["day"], of(&policies, "good.test"));
+    assert_mailed(&message, &day, of(&policies, "good.test"));
     let posted = wait_for("two reports", PATIENCE, || Some(receiver.reports()).filter(|posted| posted.len() == 2));
     for (posted, name) in posted.iter().zip(["stripped.test", "tested.test"]) {
         assert_eq!((&posted["path"], &posted["type"]), (&json!("/tls"), &json!("application/tlsrpt+gzip")));
         assert_eq!(posted["report"]["policies"], json!([of(&policies, name)]));
     }
+    for name in ["stripped.test", "tested.test"] {
+        server.wait_log(&["event=tls_report_sent", &format!("domain={name}")]);
+    }
+    // A stranger may name any host, also one of ours; but a report goes to none that is not proven to be the one named.
+    server.wait_log(&["event=tls_report_failed", "domain=silent.test", "certificate"]);
+    assert_eq!(stranger.reports(), [] as [Value; 0]);
     // The report went to a host without TLS, and of that nobody is told: it would never end.
     server.wait_empty_but(1);
-    assert_eq!(counted(&server.tls_report(&["show"])), [] as [Value; 0]);
+    let left = counted(&server.tls_report(&["show"]));
+    let left: Vec<&Value> = left.iter().map(|policy| &policy["policy"]["policy-domain"]).collect();
+    assert_eq!(left, [&json!("silent.test"), &json!("unfetched.test")], "those that could not be told, and no more");
 }

@@ -3,7 +3,8 @@
 //! Owns: the counts and their bound, their form in JSON (which is also how they are kept), what a `_smtp._tls` record says,
 //! and the message that carries a report.
 //! Never: asks DNS, sends or posts (the control plane does), or looks at a handshake (`outbound` does).
-//! Limits: [`POLICIES_MAX`] policies of a day, [`DETAILS_MAX`] failures of each; [`TEXT_BYTES_MAX`] of a reason.
+//! Limits: [`POLICIES_MAX`] policies of a day, [`DETAILS_MAX`] failures of each, and [`COUNTS_BYTES_MAX`] of all of them;
+//! [`TEXT_BYTES_MAX`] of a reason. What is beyond is counted, and reports tell how many.
 //!
 //! | result (§4.3) | what happened |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | `dnssec-invalid` | the TLSA records cannot be looked up, or DNSSEC disputes them |
 
 mod letter;
+mod record;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,6 +27,7 @@ use super::sts;
 use crate::message::scan;
 
 pub use letter::{Letter, gzip};
+pub use record::{Target, targets};
 
 /// Policies of a day that are counted, at most.
 pub const POLICIES_MAX: usize = 10_000;
@@ -32,11 +35,17 @@ pub const POLICIES_MAX: usize = 10_000;
 /// Failures of a policy that are told apart, at most.
 pub const DETAILS_MAX: usize = 100;
 
+/// Octets that the policies and failures of a day take, at most.
+pub const COUNTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What an entry takes beyond its texts, about: its place in a map, the lengths of its texts.
+const ENTRY_BYTES: usize = 256;
+
+/// What stands for the failures of a policy that are not told apart.
+const FURTHER: &str = "further failures, not told apart";
+
 /// Octets of a reason.
 pub const TEXT_BYTES_MAX: usize = 256;
-
-/// Addresses of a record that are heeded.
-const TARGETS_MAX: usize = 4;
 
 /// What was found for a domain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +91,16 @@ impl Policy {
         Policy { kind: "sts".into(), strings, hosts: policy.patterns.clone(), ..Policy::none(domain) }
     }
 
+    /// One that it announces, and that is not to be had.
+    pub fn sts_missing(domain: &str) -> Policy {
+        Policy { kind: "sts".into(), ..Policy::none(domain) }
+    }
+
+    fn bytes(&self) -> usize {
+        let texts = self.strings.iter().chain(&self.hosts).map(|text| text.len() + size_of::<Box<str>>());
+        ENTRY_BYTES + self.domain.len() + texts.sum::<usize>()
+    }
+
     fn json(&self) -> Value {
         let mut object = json!({ "policy-type": self.kind, "policy-domain": self.domain });
         for (key, list) in [("policy-string", &self.strings), ("mx-host", &self.hosts)] {
@@ -118,10 +137,20 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Those of a policy that are not told apart.
+    fn further() -> Failure {
+        Failure { result: "validation-failure".into(), ours: None, host: "".into(), address: None, why: FURTHER.into() }
+    }
+
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.host.len() + self.why.len()
+    }
+
     fn json(&self, sessions: u64) -> Value {
-        let mut object = json!({
-            "result-type": self.result, "receiving-mx-hostname": self.host, "failed-session-count": sessions,
-        });
+        let mut object = json!({ "result-type": self.result, "failed-session-count": sessions });
+        if !self.host.is_empty() {
+            object["receiving-mx-hostname"] = (*self.host).into();
+        }
         for (key, address) in [("sending-mta-ip", self.ours), ("receiving-ip", self.address)] {
             if let Some(address) = address {
                 object[key] = address.to_string().into();
@@ -154,10 +183,39 @@ struct Sessions {
     failures: BTreeMap<Failure, u64>,
 }
 
+impl Sessions {
+    fn bytes(&self) -> usize {
+        self.failures.keys().map(Failure::bytes).sum()
+    }
+
+    fn take_away(&mut self, gone: &Sessions) {
+        self.successful = self.successful.saturating_sub(gone.successful);
+        self.failed = self.failed.saturating_sub(gone.failed);
+        for (failure, count) in &gone.failures {
+            if let Some(left) = self.failures.get_mut(failure) {
+                *left = left.saturating_sub(*count);
+            }
+        }
+        self.failures.retain(|_, left| *left > 0);
+    }
+
+    /// The failures, and how many there are beyond.
+    fn details(&self) -> Vec<Value> {
+        let mut details: Vec<Value> = self.failures.iter().map(|(failure, count)| failure.json(*count)).collect();
+        let further = self.failed.saturating_sub(self.failures.values().sum());
+        if further > 0 {
+            details.push(Failure::further().json(further));
+        }
+        details
+    }
+}
+
 /// What sessions came to, by policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     policies: BTreeMap<Policy, Sessions>,
+    /// What they take.
+    bytes: usize,
     /// Sessions that are not counted, as there are too many policies.
     pub overflow: u64,
 }
@@ -171,18 +229,27 @@ impl Counts {
     }
 
     fn merge_one(&mut self, policy: Policy, more: Sessions) {
-        if self.policies.len() >= POLICIES_MAX && !self.policies.contains_key(&policy) {
-            self.overflow += more.successful + more.failed;
-            return;
+        if !self.policies.contains_key(&policy) {
+            let bytes = self.bytes + policy.bytes();
+            if self.policies.len() >= POLICIES_MAX || bytes > COUNTS_BYTES_MAX {
+                self.overflow += more.successful + more.failed;
+                return;
+            }
+            self.bytes = bytes;
         }
         let sessions = self.policies.entry(policy).or_default();
         sessions.successful += more.successful;
         sessions.failed += more.failed;
         for (failure, count) in more.failures {
-            // Failures that find no room are in `failed` alone.
-            if sessions.failures.len() < DETAILS_MAX || sessions.failures.contains_key(&failure) {
-                *sessions.failures.entry(failure).or_default() += count;
+            if !sessions.failures.contains_key(&failure) {
+                let bytes = self.bytes + failure.bytes();
+                if sessions.failures.len() >= DETAILS_MAX || bytes > COUNTS_BYTES_MAX {
+                    // It is in `failed` alone.
+                    continue;
+                }
+                self.bytes = bytes;
             }
+            *sessions.failures.entry(failure).or_default() += count;
         }
     }
 
@@ -207,13 +274,22 @@ impl Counts {
     /// What was counted of a domain.
     pub fn of(&self, domain: &str) -> Counts {
         let wanted = self.policies.iter().filter(|(policy, _)| *policy.domain == *domain);
-        let policies = wanted.map(|(policy, sessions)| (policy.clone(), sessions.clone())).collect();
-        Counts { policies, overflow: 0 }
+        let policies: BTreeMap<_, _> = wanted.map(|(policy, sessions)| (policy.clone(), sessions.clone())).collect();
+        let bytes = policies.iter().map(|(policy, sessions)| policy.bytes() + sessions.bytes()).sum();
+        Counts { policies, bytes, overflow: 0 }
     }
 
-    /// Takes out what was counted of a domain.
-    pub fn remove(&mut self, domain: &str) {
-        self.policies.retain(|policy, _| *policy.domain != *domain);
+    /// Takes away what was told: what was counted since stays.
+    pub fn take_away(&mut self, told: &Counts) {
+        for (policy, gone) in &told.policies {
+            let Some(sessions) = self.policies.get_mut(policy) else { continue };
+            sessions.take_away(gone);
+            if sessions.successful + sessions.failed == 0 {
+                self.policies.remove(policy);
+            }
+        }
+        let of_all = self.policies.iter().map(|(policy, sessions)| policy.bytes() + sessions.bytes());
+        self.bytes = of_all.sum();
     }
 
     /// The `policies` of a report (§4.4), of one domain or of all.
@@ -227,9 +303,9 @@ impl Counts {
                     "total-failure-session-count": sessions.failed,
                 },
             });
-            if !sessions.failures.is_empty() {
-                object["failure-details"] =
-                    sessions.failures.iter().map(|(failure, count)| failure.json(*count)).collect();
+            let details = sessions.details();
+            if !details.is_empty() {
+                object["failure-details"] = details.into();
             }
             object
         };
@@ -252,7 +328,11 @@ impl Counts {
             let sessions = Sessions {
                 successful: number("total-successful-session-count"),
                 failed: number("total-failure-session-count"),
-                failures: details.filter_map(Failure::of_json).collect(),
+                // The further ones follow from the number of all.
+                failures: details
+                    .filter_map(Failure::of_json)
+                    .filter(|(failure, _)| *failure.why != *FURTHER)
+                    .collect(),
             };
             counts.merge_one(policy, sessions);
         }
@@ -269,55 +349,6 @@ pub fn is_report(content: &[u8]) -> bool {
 pub fn header_of(content: &[u8]) -> &[u8] {
     let end = content.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(content.len(), |at| at + 2);
     &content[..end]
-}
-
-/// Where a domain wants its reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// To this address.
-    Mail(Box<str>),
-    /// Posted to this URL, whose scheme is `https`.
-    Https(Box<str>),
-}
-
-/// What the TXT records of `_smtp._tls.DOMAIN` say (§3): nothing unless exactly one of them is a record.
-pub fn targets(records: &[Box<str>]) -> Vec<Target> {
-    let is_record = |record: &&str| record.split(';').next().is_some_and(|field| field.trim() == "v=TLSRPTv1");
-    let mut found = records.iter().map(|record| &**record).filter(is_record);
-    let (Some(record), None) = (found.next(), found.next()) else { return Vec::new() };
-    let Some(addresses) = record.split(';').find_map(|field| field.trim().strip_prefix("rua=")) else {
-        return Vec::new();
-    };
-    let target = |uri: &str| {
-        let uri = uri.trim();
-        let (scheme, rest) = uri.split_once(':')?;
-        if scheme.eq_ignore_ascii_case("mailto") {
-            let address = rest.split('?').next().unwrap_or(rest);
-            return Some(Target::Mail(percent_decoded(address).into()));
-        }
-        (scheme.eq_ignore_ascii_case("https") && rest.starts_with("//")).then(|| Target::Https(uri.into()))
-    };
-    addresses.split(',').filter_map(target).take(TARGETS_MAX).collect()
-}
-
-/// `%41` and the like: commas, semicolons and exclamation marks are written so (§3).
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -360,7 +391,11 @@ mod tests {
             }])
         );
         assert_eq!(twice.domains(), ["a.test".into(), "b.test".into()] as [Box<str>; 2]);
-        twice.remove("a.test");
+        let told = twice.of("a.test");
+        twice.merge(counts.of("a.test"));
+        twice.take_away(&told);
+        assert_eq!(twice.of("a.test"), counts.of("a.test"), "what came since is there");
+        twice.take_away(&counts.of("a.test"));
         assert_eq!(twice.domains(), ["b.test".into()] as [Box<str>; 1]);
     }
 
@@ -373,25 +408,28 @@ mod tests {
         (0..2 * DETAILS_MAX).for_each(|n| counts.add(Policy::none("a.test"), Some(failure(n))));
         let report = counts.policies(None);
         assert_eq!(report[0]["summary"]["total-failure-session-count"], 2 * DETAILS_MAX);
-        assert_eq!(report[0]["failure-details"].as_array().map(Vec::len), Some(DETAILS_MAX));
+        let details = report[0]["failure-details"].as_array().expect("details");
+        let further = json!({ "result-type": "validation-failure", "failed-session-count": DETAILS_MAX,
+                              "failure-reason-code": FURTHER });
+        assert_eq!((details.len(), &details[DETAILS_MAX]), (DETAILS_MAX + 1, &further));
+        assert_eq!(Counts::of_json(&counts.to_json()), counts);
     }
 
     #[test]
-    fn records_say_where_reports_go() {
-        let of = |records: &[&str]| targets(&records.iter().map(|record| (*record).into()).collect::<Vec<_>>());
-        let mail = |address: &str| Target::Mail(address.into());
-        let post = |url: &str| Target::Https(url.into());
-        assert_eq!(of(&["v=TLSRPTv1; rua=mailto:r@a.test"]), [mail("r@a.test")]);
-        assert_eq!(
-            of(&["v=spf1 -all", "v=TLSRPTv1;rua=https://a.test/x?y=1, MAILTO:a%2Cb@a.test?subject=x;ext=1"]),
-            [post("https://a.test/x?y=1"), mail("a,b@a.test")]
-        );
-        for none in
-            [&[][..], &["v=TLSRPTv1"], &["v=TLSRPTv2; rua=mailto:r@a.test"], &["v=TLSRPTv1; rua=http://a.test/"]]
-        {
-            assert_eq!(of(none), [], "{none:?}");
+    fn all_failures_of_all_policies_together_are_bounded() {
+        let mut counts = Counts::default();
+        let why: Box<str> = "w".repeat(TEXT_BYTES_MAX).into();
+        let sessions = 40_000;
+        for n in 0..sessions {
+            counts.add(Policy::none(&format!("d{}.test", n / 20)), Some(Failure { why: why.clone(), ..failure(n) }));
         }
-        let two = "v=TLSRPTv1; rua=mailto:r@a.test";
-        assert_eq!(of(&[two, two]), [], "two records are none");
+        assert!(counts.bytes <= COUNTS_BYTES_MAX && counts.bytes > COUNTS_BYTES_MAX - 1024, "{}", counts.bytes);
+        let failed = counts.policies.values().map(|sessions| sessions.failed).sum::<u64>();
+        assert_eq!(failed + counts.overflow, sessions as u64, "each is counted");
+        let before = counts.bytes;
+        counts.take_away(&counts.of("d0.test"));
+        assert!(counts.bytes < before && counts.bytes > 0);
+        counts.take_away(&counts.clone());
+        assert_eq!((counts.bytes, counts.policies.len()), (0, 0));
     }
 }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::resolver;
 use super::Access;
-use crate::assurance::sts::POLICY_BYTES_MAX;
+use crate::assurance::sts::{Missing, POLICY_BYTES_MAX};
 use crate::dns::Answer;
 
 /// Where a policy host has it.
@@ -55,6 +55,23 @@ pub(super) enum FetchError {
     /// It took too long.
     #[error("no policy within {} s", PATIENCE.as_secs())]
     Silent,
+}
+
+impl FetchError {
+    /// What reports say of it.
+    pub fn missing(&self) -> Missing {
+        match self {
+            FetchError::Unreachable(error) => {
+                let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+                match error {
+                    Some(rustls::Error::InvalidCertificate(_)) => Missing::Untrusted,
+                    _ => Missing::Unfetched,
+                }
+            }
+            FetchError::OddType | FetchError::NotWhole => Missing::Invalid,
+            _ => Missing::Unfetched,
+        }
+    }
 }
 
 /// The policy file of `domain`.

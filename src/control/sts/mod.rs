@@ -29,7 +29,7 @@ use rustls::ClientConfig;
 use super::clock;
 use super::resolver;
 use crate::assurance::Trust;
-use crate::assurance::sts::{self, Policy};
+use crate::assurance::sts::{self, Missing, Policy};
 use crate::dns::Answer;
 
 /// Policies that are kept, at most.
@@ -71,8 +71,8 @@ pub struct Store {
 #[derive(Default)]
 struct Known {
     policies: HashMap<Box<str>, Kept>,
-    /// Domains whose policy could not be fetched, and when, in seconds since the epoch.
-    failures: HashMap<Box<str>, u64>,
+    /// Domains whose policy could not be fetched: when, in seconds since the epoch, and why.
+    failures: HashMap<Box<str>, (u64, Missing)>,
 }
 
 /// A policy that was fetched.
@@ -135,8 +135,10 @@ impl Store {
         }
         let Some(id) = id else { return Answer::NoData(ttl.min(RECORD_TTL_MAX)) };
         match self.fetch(resolver, access, &domain, id, now_s).await {
-            Some(fetched) => fetched.answer(now_s, ttl),
-            None => kept.map_or(Answer::NoData(FAILURE_PAUSE), |kept| kept.answer(now_s, FAILURE_PAUSE)),
+            Ok(fetched) => fetched.answer(now_s, ttl),
+            Err(missing) => {
+                kept.map_or(Answer::NoPolicy(missing, FAILURE_PAUSE), |kept| kept.answer(now_s, FAILURE_PAUSE))
+            }
         }
     }
 
@@ -148,29 +150,30 @@ impl Store {
         domain: &str,
         id: Box<str>,
         now_s: u64,
-    ) -> Option<Kept> {
-        let failed_s = self.known().failures.get(domain).copied();
-        if failed_s.is_some_and(|failed_s| now_s < failed_s + FAILURE_PAUSE.as_secs()) {
-            return None;
+    ) -> Result<Kept, Missing> {
+        let failed = self.known().failures.get(domain).copied();
+        if let Some((_, missing)) = failed.filter(|(failed_s, _)| now_s < failed_s + FAILURE_PAUSE.as_secs()) {
+            return Err(missing);
         }
-        let file = fetch::file(resolver, access, domain).await.ok();
-        let Some((file, policy)) = file.and_then(|file| Policy::parse(&file).ok().map(|policy| (file, policy))) else {
-            self.remember_failure(domain, now_s);
-            return None;
-        };
+        let file = fetch::file(resolver, access, domain).await.map_err(|error| error.missing());
+        let parsed = file.and_then(|file| match Policy::parse(&file) {
+            Ok(policy) => Ok((file, policy)),
+            Err(_) => Err(Missing::Invalid),
+        });
+        let (file, policy) = parsed.inspect_err(|missing| self.remember_failure(domain, now_s, *missing))?;
         let kept = Kept { id, fetched_s: now_s, policy: Arc::new(policy) };
         self.keep(domain, &kept, &file);
-        Some(kept)
+        Ok(kept)
     }
 
-    fn remember_failure(&self, domain: &str, now_s: u64) {
+    fn remember_failure(&self, domain: &str, now_s: u64, missing: Missing) {
         let mut known = self.known();
         if known.failures.len() >= FAILURES_MAX {
-            known.failures.retain(|_, failed_s| now_s < *failed_s + FAILURE_PAUSE.as_secs());
+            known.failures.retain(|_, (failed_s, _)| now_s < *failed_s + FAILURE_PAUSE.as_secs());
         }
         // Still full: a failure that is not remembered costs one more fetch.
         if known.failures.len() < FAILURES_MAX {
-            known.failures.insert(domain.into(), now_s);
+            known.failures.insert(domain.into(), (now_s, missing));
         }
     }
 
@@ -260,9 +263,9 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let data = tempfile::tempdir().expect("a folder");
         let store = Store::open(data.path()).expect("a store");
-        (0..=FAILURES_MAX).for_each(|n| store.remember_failure(&format!("d{n}.test"), 5));
+        (0..=FAILURES_MAX).for_each(|n| store.remember_failure(&format!("d{n}.test"), 5, Missing::Unfetched));
         assert_eq!(store.known().failures.len(), FAILURES_MAX);
-        store.remember_failure("late.test", 5 + FAILURE_PAUSE.as_secs());
+        store.remember_failure("late.test", 5 + FAILURE_PAUSE.as_secs(), Missing::Invalid);
         assert_eq!(store.known().failures.len(), 1);
     }
 

@@ -21,9 +21,7 @@ impl Desk {
     }
 
     /// Queues a message of our own, from the null reverse-path.
-    pub async fn submit(&self, to: &str, content: Vec<u8>) -> Result<(), Trouble> {
-        let bad = |_| Trouble::Failed(0, format!("`{to}` is no address"));
-        let recipient = Mailbox::parse(to, false).map_err(bad)?;
+    pub async fn submit(&self, recipient: Mailbox, content: Vec<u8>) -> Result<(), Trouble> {
         self.ask(0, Order::Submit(recipient, content)).await.map(drop)
     }
 }

@@ -3,52 +3,55 @@
 //! Owns: the counts of days, in memory and on disk; when a day is told, and to whom.
 //! Never: judges a session (`outbound::reporting` does), or delivers a message (it goes through the queue, from `<>`, so no
 //! notice ever comes of it, and sessions that carry a report are not counted).
-//! On disk: `tls-reports/DAY.json` in the data directory, written every minute: a crash loses a minute of counts.
-//! Limits: those of [`report`] for a day; [`SENT_PER_TICK_MAX`] domains a minute; a day is given up after [`DAYS_MAX`].
+//! On disk: `tls-reports/DAY.json` in the data directory, written every minute: a crash loses a minute of counts, or has
+//! what was told in that minute told again, under the same report id.
+//! Limits: those of [`Counts`] for a day; [`ERRANDS_MAX`] domains are told at a time, each with a bounded patience, the
+//! others wait in a line; a day is given up after [`DAYS_MAX`]; [`ASKS_MAX`] operators wait.
 //!
 //! A day ends at midnight, UTC. Each domain's turn comes at a moment of the first four hours after it, which follows from
 //! day and domain (§4.1); what cannot be sent is tried again every hour.
 
 mod asked;
+mod errand;
 mod post;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
-use hickory_resolver::TokioResolver;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use shards::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock;
 use super::desk::Desk;
-use super::{clock, resolver};
 use crate::assurance::Trust;
-use crate::assurance::report::{self, Counts, Letter, Target, gzip, targets};
-use crate::authentication::{Signers, sign};
-use crate::config::{Config, TlsReports};
+use crate::assurance::report::Counts;
+use crate::authentication::Signers;
+use crate::config::Config;
 use crate::events::Event;
 use crate::events::log::Channel;
 use crate::message::date;
+use errand::{Errand, Told};
 
 /// Between two looks at the shards' counts and at the clock.
 const TICK: Duration = Duration::from_secs(60);
-/// Domains that are told at one look.
-const SENT_PER_TICK_MAX: usize = 100;
+/// Domains that are told at a time: as many may have receivers that never answer before the others must wait for one.
+const ERRANDS_MAX: usize = 32;
 /// What could not be sent is tried again after this.
 const AGAIN_S: u64 = 3600;
 /// Days that are kept after they have ended.
-const DAYS_MAX: u64 = 2;
+const DAYS_MAX: u64 = 1;
 /// Within so many seconds after its end a day is told (§4.1).
 const SPREAD_S: u64 = 4 * 3600;
 const DAY_S: u64 = 86_400;
 /// Questions that wait.
 pub const ASKS_MAX: usize = 8;
-/// How long one try of a DNS question may take.
-const DNS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an operator asks.
 pub enum Ask {
@@ -77,6 +80,17 @@ impl Settings {
     }
 }
 
+/// A domain's day.
+type Due = (u64, Box<str>);
+
+/// An operator who waits until a day is told.
+struct Asked {
+    day: u64,
+    left: HashSet<Box<str>>,
+    told: Vec<Value>,
+    answer: oneshot::Sender<Value>,
+}
+
 /// The counts of days.
 pub struct Reporter {
     folder: PathBuf,
@@ -85,8 +99,15 @@ pub struct Reporter {
     settings: watch::Receiver<Settings>,
     /// By their number since the epoch.
     days: BTreeMap<u64, Counts>,
+    /// Those that are not on disk as they are here.
+    changed: BTreeSet<u64>,
     /// When what could not be sent is tried again.
-    again_s: HashMap<(u64, Box<str>), u64>,
+    again_s: HashMap<Due, u64>,
+    /// Whose turn has come, and who is in the line or being told.
+    line: VecDeque<Due>,
+    under_way: HashSet<Due>,
+    errands: FuturesUnordered<BoxFuture<'static, Told>>,
+    asked: Vec<Asked>,
 }
 
 impl Reporter {
@@ -113,7 +134,19 @@ impl Reporter {
                 }
             }
         }
-        Ok(Reporter { folder, desk, log, settings, days, again_s: HashMap::new() })
+        Ok(Reporter {
+            folder,
+            desk,
+            log,
+            settings,
+            days,
+            changed: BTreeSet::new(),
+            again_s: HashMap::new(),
+            line: VecDeque::new(),
+            under_way: HashSet::new(),
+            errands: FuturesUnordered::new(),
+            asked: Vec::new(),
+        })
     }
 
     /// Counts, keeps, tells, and answers, until nobody can ask any more.
@@ -126,28 +159,32 @@ impl Reporter {
                     // Whoever asked may have gone away.
                     Some(Ask::Show(answer)) => {
                         self.collect().await;
+                        self.keep();
                         let _ = answer.send(self.shown());
                     }
                     Some(Ask::Send(day, answer)) => {
                         self.collect().await;
-                        let _ = answer.send(self.send_now(day.as_deref()).await);
+                        self.send_now(day.as_deref(), answer);
                     }
                 },
+                Some(told) = self.errands.next(), if !self.errands.is_empty() => self.take(told),
                 _ = tick.tick() => {
                     self.collect().await;
-                    self.send_due().await;
+                    self.look_for_due(now_s());
+                    self.keep();
                 }
             }
+            self.send_the_next();
         }
     }
 
-    fn reports(&self) -> Option<TlsReports> {
-        self.settings.borrow().config.tls_reports.clone()
+    fn is_wanted(&self) -> bool {
+        self.settings.borrow().config.tls_reports.is_some()
     }
 
     /// Takes what the shards have counted.
     async fn collect(&mut self) {
-        if self.reports().is_none() {
+        if !self.is_wanted() {
             return;
         }
         let today = now_s() / DAY_S;
@@ -155,13 +192,23 @@ impl Reporter {
         for counts in self.desk.tls_sessions().await.unwrap_or_default() {
             if !counts.is_empty() {
                 self.days.entry(today).or_default().merge(counts);
+                self.changed.insert(today);
             }
         }
-        self.keep(today);
+    }
+
+    /// Writes the days that have changed.
+    fn keep(&mut self) {
+        for day in std::mem::take(&mut self.changed) {
+            if let Err(why) = self.keep_one(day) {
+                self.changed.insert(day);
+                self.say(&Event::Trouble(&why));
+            }
+        }
     }
 
     /// Writes a day so that it is there whole or not at all; a day of which nothing is left is removed.
-    fn keep(&mut self, day: u64) {
+    fn keep_one(&mut self, day: u64) -> Result<(), String> {
         let file = self.folder.join(format!("{}.json", name_of(day)));
         let written = match self.days.get(&day) {
             Some(counts) if !counts.is_empty() => {
@@ -178,9 +225,7 @@ impl Reporter {
                 }
             }
         };
-        if let Err(error) = written {
-            self.say(&Event::Trouble(&format!("{}: {error}", file.display())));
-        }
+        written.map_err(|error| format!("{}: {error}", file.display()))
     }
 
     fn shown(&self) -> Value {
@@ -192,41 +237,89 @@ impl Reporter {
         json!({ "days": days.collect::<Vec<_>>() })
     }
 
-    /// Tells a day now; what came of it, by domain.
-    async fn send_now(&mut self, day: Option<&str>) -> Value {
-        let Some(day) = day.map_or(Some(now_s() / DAY_S), day_named) else {
-            return json!({ "error": "a day is YYYY-MM-DD" });
+    /// Puts all of a day in the line, for an operator who waits.
+    fn send_now(&mut self, day: Option<&str>, answer: oneshot::Sender<Value>) {
+        let day = day.map_or(Some(now_s() / DAY_S), day_named);
+        let refusal = match day {
+            None => "a day is YYYY-MM-DD",
+            Some(_) if !self.is_wanted() => "nothing is reported: the configuration has no [tls_reports]",
+            Some(_) if self.asked.len() >= ASKS_MAX => "as many as may wait already wait for a day to be told",
+            Some(day) => {
+                let domains = self.days.get(&day).map(Counts::domains).unwrap_or_default();
+                domains.iter().for_each(|domain| self.stand_in_line((day, domain.clone())));
+                let left = domains.into_iter().collect();
+                self.asked.push(Asked { day, left, told: Vec::new(), answer });
+                return self.answer();
+            }
         };
-        if self.reports().is_none() {
-            return json!({ "error": "nothing is reported: the configuration has no [tls_reports]" });
-        }
-        let mut told = Vec::new();
-        for domain in self.days.get(&day).map(Counts::domains).unwrap_or_default() {
-            told.extend(self.tell(day, &domain).await);
-        }
-        self.keep(day);
-        json!({ "day": name_of(day), "reports": told })
+        let _ = answer.send(json!({ "error": refusal }));
     }
 
-    /// Tells what is due of the days that have ended.
-    async fn send_due(&mut self) {
-        let now_s = now_s();
+    /// Answers the operators whose day is told.
+    fn answer(&mut self) {
+        let (waiting, done) = std::mem::take(&mut self.asked).into_iter().partition(|asked| !asked.left.is_empty());
+        self.asked = waiting;
+        let done: Vec<Asked> = done;
+        if !done.is_empty() {
+            self.keep();
+        }
+        for Asked { day, told, answer, .. } in done {
+            let _ = answer.send(json!({ "day": name_of(day), "reports": told }));
+        }
+    }
+
+    /// Puts what is due of the days that have ended in the line, and gives up what is too old.
+    fn look_for_due(&mut self, now_s: u64) {
         let ended: Vec<u64> = self.days.keys().copied().filter(|day| (day + 1) * DAY_S <= now_s).collect();
-        let mut left = SENT_PER_TICK_MAX;
         for day in ended {
             if now_s >= (day + 1 + DAYS_MAX) * DAY_S {
                 self.days.remove(&day);
+                self.changed.insert(day);
                 self.again_s.retain(|(of, _), _| *of != day);
+            } else if self.is_wanted() {
+                let domains = self.days.get(&day).map(Counts::domains).unwrap_or_default();
+                let due = domains.into_iter().filter(|domain| self.due_s(day, domain) <= now_s);
+                due.collect::<Vec<_>>().into_iter().for_each(|domain| self.stand_in_line((day, domain)));
             }
-            let domains = self.days.get(&day).map(Counts::domains).unwrap_or_default();
-            let due = domains.into_iter().filter(|domain| self.due_s(day, domain) <= now_s);
-            let due: Vec<Box<str>> = due.take(left).collect();
-            left -= due.len();
-            for domain in due {
-                self.tell(day, &domain).await;
-            }
-            self.keep(day);
         }
+    }
+
+    fn stand_in_line(&mut self, due: Due) {
+        if self.under_way.insert(due.clone()) {
+            self.line.push_back(due);
+        }
+    }
+
+    /// Begins as many errands as may be out.
+    fn send_the_next(&mut self) {
+        while self.errands.len() < ERRANDS_MAX
+            && let Some((day, domain)) = self.line.pop_front()
+        {
+            let counts = self.days.get(&day).map(|counts| counts.of(&domain)).unwrap_or_default();
+            let (settings, desk) = (self.settings.borrow().clone(), self.desk.clone());
+            self.errands.push(Box::pin(Errand { settings, desk, day, domain, counts }.run()));
+        }
+    }
+
+    /// Takes what came of an errand: forgets what was told or is wanted by nobody.
+    fn take(&mut self, told: Told) {
+        let Told { day, domain, counts, sent, again } = told;
+        let due = (day, domain.clone());
+        self.under_way.remove(&due);
+        if again {
+            self.again_s.insert(due, now_s() + AGAIN_S);
+        } else {
+            self.again_s.remove(&due);
+            self.days.entry(day).or_default().take_away(&counts);
+            self.changed.insert(day);
+        }
+        let sent: Vec<Value> = sent.into_iter().map(|(to, result)| self.told(&domain, &to, result)).collect();
+        for asked in self.asked.iter_mut().filter(|asked| asked.day == day) {
+            if asked.left.remove(&domain) {
+                asked.told.extend_from_slice(&sent);
+            }
+        }
+        self.answer();
     }
 
     /// When a domain's turn comes.
@@ -234,72 +327,6 @@ impl Reporter {
         let spread = u64::from(crc32fast::hash(format!("{day} {domain}").as_bytes())) % SPREAD_S;
         let first = (day + 1) * DAY_S + spread;
         self.again_s.get(&(day, domain.into())).copied().unwrap_or_default().max(first)
-    }
-
-    /// Tells a domain of a day, and forgets what was told or is wanted by nobody.
-    async fn tell(&mut self, day: u64, domain: &str) -> Vec<Value> {
-        let settings = self.settings.borrow().clone();
-        let Some(reports) = &settings.config.tls_reports else { return Vec::new() };
-        let resolver = match resolver::build(&settings.config.dns_servers, DNS_PATIENCE) {
-            Ok(resolver) => resolver,
-            Err(why) => return vec![self.told(domain, "", Err(why))],
-        };
-        let wanted = match resolver::texts(&resolver, &format!("_smtp._tls.{domain}")).await {
-            Ok((records, _)) => targets(&records),
-            Err(crate::dns::Answer::Trouble(why)) => {
-                self.again_s.insert((day, domain.into()), now_s() + AGAIN_S);
-                return vec![self.told(domain, "", Err(why.to_string()))];
-            }
-            Err(_) => Vec::new(),
-        };
-        let counts = self.days.get(&day).map(|counts| counts.of(domain)).unwrap_or_default();
-        let second = |s: u64| Timestamp::from_millis(s * 1000);
-        let letter = Letter {
-            organization: &reports.organization,
-            contact: &reports.contact,
-            submitter: &settings.config.hostname,
-            domain,
-            day: (second(day * DAY_S), second((day + 1) * DAY_S - 1)),
-            counts: &counts,
-        };
-        let mut outcomes = Vec::new();
-        let mut all_failed = !wanted.is_empty();
-        for target in &wanted {
-            let result = self.send(&settings, &resolver, &letter, target).await;
-            all_failed &= result.is_err();
-            let (Target::Mail(to) | Target::Https(to)) = target;
-            outcomes.push(self.told(domain, to, result));
-        }
-        // One that has it is enough: the others would be told twice.
-        if all_failed {
-            self.again_s.insert((day, domain.into()), now_s() + AGAIN_S);
-        } else {
-            self.again_s.remove(&(day, domain.into()));
-            self.days.entry(day).or_default().remove(domain);
-        }
-        outcomes
-    }
-
-    async fn send(
-        &self,
-        settings: &Settings,
-        resolver: &TokioResolver,
-        letter: &Letter<'_>,
-        target: &Target,
-    ) -> Result<(), String> {
-        let compressed = gzip(letter.json().to_string().as_bytes());
-        match target {
-            Target::Https(url) => post::post(resolver, settings.tls.clone(), url, compressed).await,
-            Target::Mail(to) => {
-                let from = settings.config.tls_reports.as_ref().map_or("", |reports| &*reports.from);
-                let now = clock::now();
-                let mut content = letter.message(from, to, now, &compressed);
-                if let Some(signers) = settings.signers.of(report::header_of(&content)) {
-                    sign(&signers, now, &mut content).map_err(|_| "it cannot be signed".to_owned())?;
-                }
-                self.desk.submit(to, content).await.map_err(|trouble| trouble.to_string())
-            }
-        }
     }
 
     /// Tells the log what came of a report, and gives the same as JSON.
@@ -338,14 +365,4 @@ fn day_named(name: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_go_by_their_names() {
-        assert_eq!((name_of(0), name_of(20_783)), ("1970-01-01".into(), "2026-11-26".into()));
-        let today = now_s() / DAY_S;
-        assert_eq!(day_named(&name_of(today)), Some(today));
-        assert_eq!((day_named("1970-01-01"), day_named("yesterday")), (None, None));
-    }
-}
+mod tests;

@@ -1,7 +1,12 @@
-//! Posting a report to the URL that a domain names (RFC 8460 §5.4). Redirects are not followed.
+//! Posting a report to the URL that a domain names (RFC 8460 §5.4).
+//!
+//! A stranger chooses the URL, and what its name leads to; so it may be a host of our own network. What that host gets to
+//! see is the beginning of a TLS handshake, at most: a report leaves only when the certificate is a trusted one for the
+//! URL's name, redirects are not followed, and nothing of an answer but its status is looked at. An address in place of a
+//! name is refused. A policy host (`control::sts`) is met in the same way.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +51,9 @@ async fn exchange(
     report: Vec<u8>,
 ) -> Result<(), String> {
     let url = webhook::url(url)?;
+    if url.host.parse::<IpAddr>().is_ok() {
+        return Err("its host is an address: no certificate would tell whose it is".into());
+    }
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let tls = TlsConnector::from(tls.ok_or("there is no TLS to post with")?);
     let name = ServerName::try_from(url.host.to_string()).map_err(|error| words(&error))?;
@@ -74,4 +82,32 @@ async fn connect(resolver: &TokioResolver, host: &str, port: u16) -> io::Result<
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assurance::Trust;
+    use crate::control::resolver::build;
+
+    #[test]
+    fn nothing_is_posted_to_addresses_odd_urls_or_without_tls() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let resolver = build(&["127.0.0.1:9".parse().expect("an address")], Duration::from_millis(1)).expect("one");
+            let tls = shards::tls::client_config_with_roots(Trust::default().usual).ok();
+            for (url, why) in [
+                ("https://127.0.0.1/x", "address"),
+                ("https://127.0.0.1:8443/x", "address"),
+                ("https://[::1]/x", "address"),
+                ("https://[::ffff:10.0.0.1]:443/", "address"),
+                ("https://a.test/\r\nHost: b.test", "ASCII"),
+                ("https://a.test\r\n/x", "URL"),
+                ("https://user@a.test/x", "user"),
+            ] {
+                let refused = post(&resolver, tls.clone(), url, vec![1]).await.expect_err("not posted");
+                assert!(refused.contains(why), "{url}: {refused}");
+            }
+        });
+    }
 }

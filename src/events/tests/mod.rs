@@ -197,7 +197,7 @@ fn a_session_in_plain_text_tells_why() {
         let channel = assurance::Channel::Plain(plain);
         let security = Security { policy: Policy::Opportunistic, asked_by: AskedBy::Configuration, channel };
         let mut out = String::new();
-        super::event::put_security(&mut line::Line::new(&mut out), &security);
+        super::fields::put_security(&mut line::Line::new(&mut out), &security);
         out
     };
     assert_eq!(told(Plain::NotOffered), "plain=not-offered policy=opportunistic");

@@ -231,7 +231,14 @@ impl Server {
         serde_json::from_str(&said).expect("JSON")
     }
 
-    /// The same where it may fail: its output, or `None`.
+    /// The same, without waiting for its end.
+    pub fn start_tls_report(&self, arguments: &[&str]) -> Process {
+        let mut command = Command::new(binary("ringpost"));
+        command.arg("tls-report").args(arguments).arg("-c").arg(self.config()).stdout(Stdio::null());
+        Process::start(&mut command)
+    }
+
+    /// `ringpost queue …` where it may fail: its output, or `None`.
     pub fn try_queue(&self, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new(binary("ringpost"));
         let output = command.arg("queue").args(arguments).arg("-c").arg(self.config()).output().expect("it runs");
