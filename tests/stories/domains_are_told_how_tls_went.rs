@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::dns::Dns;
-use crate::harness::peers::Peers;
+use crate::harness::peers::{Certificate, Destination, Peers};
 use crate::harness::{PATIENCE, dkim_key, wait_for};
 use crate::next_hops_prove_who_they_are::{domain, policy, send, server, with_policy};
 
@@ -48,6 +48,23 @@ fn assert_mailed(message: &Value, day: &Value, policy: &Value) {
     assert_eq!(report["policies"], json!([policy]));
 }
 
+/// The domains, where they want their reports, and who takes those.
+fn records(peers: &Peers, good: &Certificate, right: &Destination, plain: &Destination) -> String {
+    with_policy("good", right, peers.port, "", 20)
+        + &with_policy("tested", right, peers.port, "", 21)
+        + &domain("stripped", plain, peers.port, &good.tlsa(3, 1))
+        + &domain("silent", plain, peers.port, "")
+        + &with_policy("unfetched", right, peers.port, "", 40)
+        + &domain("reports", plain, peers.port, "")
+        + "_smtp._tls.good TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
+        + "_smtp._tls.reports TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
+        + &format!("_smtp._tls.tested TXT \"v=TLSRPTv1; rua=https://collect.test:{}/tls\"\n", peers.policy_port)
+        + &format!("_smtp._tls.stripped TXT \"v=TLSRPTv1;rua=https://collect.test:{}/tls\"\n", peers.policy_port)
+        + &format!("_smtp._tls.silent TXT \"v=TLSRPTv1; rua=https://inner.test:{}/tls\"\n", peers.policy_port)
+        + &format!("_smtp._tls.unfetched TXT \"v=TLSRPTv1; rua=https://mute.test:{}/tls\"\n", peers.policy_port)
+        + "collect A 127.0.7.30\ninner A 127.0.7.31\nmute A 127.0.7.32\n"
+}
+
 #[test]
 fn sessions_are_counted_by_policy_and_told_by_mail_and_https() {
     let peers = Peers::new();
@@ -63,20 +80,7 @@ fn sessions_are_counted_by_policy_and_told_by_mail_and_https() {
     // A host of our own network whose certificate is for another name, and one that never says a word.
     let stranger = peers.report_receiver(31, &peers.certificate("other.test"));
     let _mute = TcpListener::bind(("127.0.7.32", peers.policy_port)).expect("bound");
-    let records = with_policy("good", &right, peers.port, "", 20)
-        + &with_policy("tested", &right, peers.port, "", 21)
-        + &domain("stripped", &plain, peers.port, &good.tlsa(3, 1))
-        + &domain("silent", &plain, peers.port, "")
-        + &with_policy("unfetched", &right, peers.port, "", 40)
-        + &domain("reports", &plain, peers.port, "")
-        + "_smtp._tls.good TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
-        + "_smtp._tls.reports TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
-        + &format!("_smtp._tls.tested TXT \"v=TLSRPTv1; rua=https://collect.test:{}/tls\"\n", peers.policy_port)
-        + &format!("_smtp._tls.stripped TXT \"v=TLSRPTv1;rua=https://collect.test:{}/tls\"\n", peers.policy_port)
-        + &format!("_smtp._tls.silent TXT \"v=TLSRPTv1; rua=https://inner.test:{}/tls\"\n", peers.policy_port)
-        + &format!("_smtp._tls.unfetched TXT \"v=TLSRPTv1; rua=https://mute.test:{}/tls\"\n", peers.policy_port)
-        + "collect A 127.0.7.30\ninner A 127.0.7.31\nmute A 127.0.7.32\n";
-    let dns = Dns::start_signed(&records, "");
+    let dns = Dns::start_signed(&records(&peers, &good, &right, &plain), "");
     dkim_key(peers.folder.path(), "sender.test", "s1", "ed25519");
     let key = fs::canonicalize(peers.folder.path().join("s1.sender.test.pem")).expect("the key");
     let mut server = server(
