@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -48,6 +49,16 @@ fn assert_mailed(message: &Value, day: &Value, policy: &Value) {
     assert_eq!(report["policies"], json!([policy]));
 }
 
+/// Reports, signed with a key.
+fn settings(key: &Path) -> String {
+    format!(
+        "dane = true\n[tls_reports]\norganization = \"Sender Ltd\"\ncontact = \"postmaster@sender.test\"\n\
+         from = \"tls-reports@sender.test\"\n[[dkim]]\ndomain = \"sender.test\"\nselector = \"s1\"\n\
+         private_key = \"{}\"\n",
+        key.display()
+    )
+}
+
 /// The domains, where they want their reports, and who takes those.
 fn records(peers: &Peers, good: &Certificate, right: &Destination, plain: &Destination) -> String {
     with_policy("good", right, peers.port, "", 20)
@@ -83,16 +94,7 @@ fn sessions_are_counted_by_policy_and_told_by_mail_and_https() {
     let dns = Dns::start_signed(&records(&peers, &good, &right, &plain), "");
     dkim_key(peers.folder.path(), "sender.test", "s1", "ed25519");
     let key = fs::canonicalize(peers.folder.path().join("s1.sender.test.pem")).expect("the key");
-    let mut server = server(
-        &peers,
-        &dns,
-        &format!(
-            "dane = true\n[tls_reports]\norganization = \"Sender Ltd\"\ncontact = \"postmaster@sender.test\"\n\
-             from = \"tls-reports@sender.test\"\n[[dkim]]\ndomain = \"sender.test\"\nselector = \"s1\"\n\
-             private_key = \"{}\"\n",
-            key.display()
-        ),
-    );
+    let mut server = server(&peers, &dns, &settings(&key));
     for name in ["good", "tested", "silent", "unfetched"] {
         let id = send(&server, &format!("b@{name}.test"));
         server.wait_log(&["event=delivered", &id]);
