@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 
 use super::flood::Kind;
 pub use crate::config::log::Level;
+use crate::message::Origin;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::path::ReversePath;
-use crate::spool::record::{Origin, Said};
+use crate::spool::record::Said;
 
 /// One recipient's attempt, for the events that tell how it ended.
 #[derive(Clone, Copy, Debug)]

@@ -288,9 +288,9 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Origin;
     use crate::queue::MessageId;
     use crate::smtp::path::ReversePath;
-    use crate::spool::record::Origin;
 
     fn accepted() -> Event<'static> {
         const NOBODY: &Origin = &Origin { pool: None, tenant: None, campaign: None };

@@ -18,7 +18,7 @@ use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Recipient, Sender};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, OwnRefusal, Question};
-use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Origin, Tagged};
+use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Tagged};
 use crate::spool::{Client, Message};
 use crate::suppression::Whose;
 
@@ -146,7 +146,7 @@ impl Conversation {
         accepted(rights.content(&content, &facts))?;
         let scheduled = rights.scheduled(&content[..facts.body_start], self.inbound.0.reactor.wall())?;
         let signers = self.inbound.0.current.borrow().signers.of(&content[..facts.body_start]);
-        let origin = self.origin(&rights, &content[..facts.body_start])?;
+        let origin = rights.origin(&content[..facts.body_start], &self.inbound.0.current.borrow().config)?;
         if facts.has_blind {
             remove_blind(&mut content);
         }
@@ -208,13 +208,6 @@ impl Conversation {
             origin: &origin,
         });
         Ok(())
-    }
-
-    /// Whose a message with this header is, and from where it goes out.
-    fn origin(&self, rights: &Authorized, header: &[u8]) -> Result<Origin, Reply> {
-        let policy::origin::Origin { pool, tenant, campaign } =
-            rights.origin(header, &self.inbound.0.current.borrow().config)?;
-        Ok(Origin { pool, tenant, campaign })
     }
 
     /// Puts our signatures before the content, which must not change any more.

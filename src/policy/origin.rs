@@ -2,19 +2,9 @@
 
 use super::{Authorized, Rights};
 use crate::config::{Config, Standard, egress};
+use crate::message::Origin;
 use crate::message::scan::{ROUTING, routing};
 use crate::smtp::reply::{self, Reply};
-
-/// A message's pool, tenant and campaign, as far as anybody says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The pool, or single source.
-    pub pool: Option<Box<str>>,
-    /// Its tenant.
-    pub tenant: Option<Box<str>>,
-    /// Its campaign.
-    pub campaign: Option<Box<str>>,
-}
 
 impl Authorized {
     /// The origin of a message with this header.

@@ -14,9 +14,9 @@ use crate::assurance::{Channel, Plain, Security};
 use crate::bounce::classify::Action;
 use crate::bounce::decode_xtext;
 use crate::config::webhook::Kind;
-use crate::message::{date, scan};
+use crate::message::{Origin, date, scan};
 use crate::smtp::envelope::Recipient;
-use crate::spool::record::{Origin, Said, Standing, State, What};
+use crate::spool::record::{Said, Standing, State, What};
 
 /// Octets of a Subject that are shown.
 const SUBJECT_BYTES_MAX: usize = 500;

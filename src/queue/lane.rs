@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::spool::record::Origin;
+use crate::message::Origin;
 
 const SEPARATOR: char = '\u{1f}';
 

@@ -5,10 +5,11 @@ use shards::Timestamp;
 use shards::journal::{Extent, Position};
 
 use super::{MessageId, lane};
+use crate::message::Origin;
 use crate::smtp::envelope::{Recipient, Sender};
 use crate::spool::Client;
 use crate::spool::encode::{self, Corrupt, Reader, put_bytes, put_number, put_optional};
-use crate::spool::record::{Accepted, Origin, RECIPIENTS_MAX, Standing, State, Tagged};
+use crate::spool::record::{Accepted, RECIPIENTS_MAX, Standing, State, Tagged};
 
 /// The format of rows that this program writes. It still reads version 1, which had no tagged values, and version 2, which
 /// had them at its end.

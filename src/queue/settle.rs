@@ -17,11 +17,12 @@ use crate::bounce::{self, Action};
 use crate::config::{Config, Retry, Source};
 use crate::events::Event;
 use crate::events::event::Attempt;
+use crate::message::Origin;
 use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Recipient, Return};
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Change, Origin, Said, Standing, State as At};
+use crate::spool::record::{Change, Said, Standing, State as At};
 use crate::spool::{self, Message};
 
 /// How long a settlement waits before it looks again whether a full disk has room.

@@ -19,6 +19,7 @@ use super::encode::{self, Corrupt, Reader, put_number, put_optional};
 use super::{Client, Message};
 use crate::assurance::Security;
 use crate::bounce::classify::Reason;
+use crate::message::Origin;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::envelope::Envelope;
@@ -210,17 +211,6 @@ pub struct Tagged {
     pub noted: bool,
     /// Whose it is, and from where it goes out.
     pub origin: Origin,
-}
-
-/// Whose a message is, and from where it goes out. Names of at most 64 octets without control characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// The pool, or single source, that it asks for.
-    pub pool: Option<Box<str>>,
-    /// Its tenant.
-    pub tenant: Option<Box<str>>,
-    /// Its campaign.
-    pub campaign: Option<Box<str>>,
 }
 
 impl Tagged {

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::encode::{Corrupt, Reader, SCREENING, put_number, put_tagged};
-use super::record::{self, Accepted, Change, Origin, Record, SAID_BYTES_MAX, Said, Standing, State, Tagged};
+use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standing, State, Tagged};
 use super::*;
 use crate::assurance::{Assurance, Security};
 use crate::bounce::classify::{Category, Reason};
+use crate::message::Origin;
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Body, Notify, Recipient, Return, Sender};

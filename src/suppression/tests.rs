@@ -8,12 +8,13 @@ use super::*;
 use crate::bounce::classify::{Category, Reason};
 use crate::config::webhook::Kind;
 use crate::config::{Config, Suppression};
+use crate::message::Origin;
 use crate::queue::MessageId;
 use crate::queue::webhook::Event;
 use crate::smtp::envelope::{Notify, Recipient};
 use crate::smtp::path::Mailbox;
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Origin, Said, Standing, State};
+use crate::spool::record::{Said, Standing, State};
 
 const DAY_S: u32 = 86_400;
 

@@ -11,11 +11,12 @@ use crate::bounce::classify::{Category, Reason};
 use crate::config::suppression::Cause;
 use crate::config::webhook::Kind;
 use crate::events::Style;
+use crate::message::Origin;
 use crate::queue::MessageId;
 use crate::smtp::envelope::{Notify, Recipient};
 use crate::smtp::path::Mailbox;
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Origin, Said, Standing, State};
+use crate::spool::record::{Said, Standing, State};
 use crate::suppression::{Entry, Key, Whose};
 
 fn entry() -> Entry {

@@ -14,12 +14,13 @@ use super::{Event, Level, Log, Style, line};
 use crate::assurance::{self, AskedBy, Plain, Policy, Security, Verified};
 use crate::bounce::classify::{Category, Reason};
 use crate::events::event::Attempt;
+use crate::message::Origin;
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Origin, Said};
+use crate::spool::record::Said;
 
 /// An answer with everything that its events show.
 fn answer(said: &str) -> Answer {

@@ -6,11 +6,12 @@ use shards::Timestamp;
 use shards::journal::Position;
 
 use crate::config::webhook::Kind;
+use crate::message::Origin;
 use crate::queue::MessageId;
 use crate::queue::row::Row;
 use crate::smtp::envelope::Recipient;
 use crate::spool::encode::{self, Corrupt, Reader, put_number, put_optional};
-use crate::spool::record::{Origin, Said, Standing};
+use crate::spool::record::{Said, Standing};
 
 /// The format of events. Version 1, which is still read, knew no tenants and campaigns.
 const VERSION: u8 = 2;
