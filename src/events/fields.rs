@@ -4,7 +4,7 @@ use super::event::{Attempt, Event};
 use super::flood::WINDOW;
 use super::line::Line;
 use crate::assurance::{AskedBy, Channel, Security};
-use crate::spool::record::Origin;
+use crate::message::Origin;
 
 impl Event<'_> {
     /// Writes the event's own keys.

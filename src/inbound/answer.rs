@@ -13,7 +13,7 @@ use crate::message::{
     Facts, Trace, scan,
     scan::{remove_blind, remove_routing},
 };
-use crate::policy::{self, Authorized, Verdict};
+use crate::policy::{Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Recipient, Sender};
 use crate::smtp::reply::{self, Reply};
