@@ -247,8 +247,11 @@ fn check_refuses_the_certificates_that_serve_refuses() {
         let checked = ringpost(&["check"], &file);
         assert_eq!(checked.status.code(), Some(2), "{certificate} with {key}");
         let said = err(&checked);
-        assert!(said.starts_with(&format!("{}:{line}: ", file.display())) && said.contains(why), "{said}");
-        assert_ne!(ringpost(&["serve"], &file).status.code(), Some(0), "serve refuses it as well");
+        assert!(said.starts_with(&format!("{}:{line}: tls.", file.display())) && said.contains(why), "{said}");
+        let served = ringpost(&["serve"], &file);
+        assert_eq!(served.status.code(), Some(2), "serve refuses it as well: {}", err(&served));
+        assert!(err(&served).ends_with(&said), "in the same words: {}", err(&served));
+        assert!(!folder.path().join("data").exists(), "nothing was begun");
     }
 }
 

@@ -68,16 +68,29 @@ fn not_handed_over(written: &str, keys: &Path) -> String {
     )
 }
 
-/// Why a file cannot be read: for people, with what to do where it is there and for others.
+/// Why a secret's file cannot be read: for people, with what to do.
 pub fn unreadable(error: &Error) -> String {
     let remedy = match error.kind() {
         ErrorKind::PermissionDenied => {
             ": the user that runs this may not read it. Run the command as root; a service is handed what lies in keys/ beside its \
              configuration, by the name \"keys/FILE\""
         }
+        ErrorKind::NotFound => ": put it there, or name the file that is to be read",
         _ => "",
     };
     format!("{error}{remedy}")
+}
+
+/// The same of the configuration itself.
+pub(super) fn unreadable_configuration(file: &Path, error: &Error) -> String {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let file = file.display();
+    format!(
+        "{error}: the user that runs this may not read it. Run the command as root; a service's user reads it by its group: \
+         chgrp ringpost {file} && chmod 640 {file}"
+    )
 }
 
 #[cfg(test)]
@@ -121,7 +134,16 @@ mod tests {
         let told = not_handed_over("/etc/letsencrypt/live/mta/privkey.pem", Path::new("/etc/ringpost/keys"));
         assert!(told.contains("name it \"keys/privkey.pem\" here, and restart"), "{told}");
         assert!(unreadable(&ErrorKind::PermissionDenied.into()).contains("Run the command as root"));
-        assert_eq!(unreadable(&ErrorKind::NotFound.into()), Error::from(ErrorKind::NotFound).to_string());
+        assert!(
+            unreadable(&ErrorKind::NotFound.into()).ends_with(": put it there, or name the file that is to be read")
+        );
         assert!(!is_denied(Path::new("/nowhere/at/all")), "it is missing, which can be said as it is");
+    }
+
+    #[test]
+    fn a_configuration_that_may_not_be_read_is_no_key() {
+        let told = unreadable_configuration(Path::new("/etc/two.toml"), &ErrorKind::PermissionDenied.into());
+        assert!(told.ends_with("chgrp ringpost /etc/two.toml && chmod 640 /etc/two.toml"), "{told}");
+        assert!(!told.contains("keys/"), "{told}");
     }
 }

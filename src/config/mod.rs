@@ -373,7 +373,7 @@ impl Config {
     pub fn load(file: &Path) -> Result<Arc<Config>, Vec<Mistake>> {
         let of_file = |text: String| vec![Mistake { line: 0, text }];
         let text = std::fs::read_to_string(file)
-            .map_err(|error| of_file(format!("cannot be read: {}", unreadable(&error))))?;
+            .map_err(|error| of_file(format!("cannot be read: {}", machine::unreadable_configuration(file, &error))))?;
         let absolute = std::path::absolute(file).map_err(|error| of_file(format!("cannot be found: {error}")))?;
         let base_dir = absolute.parent().unwrap_or(Path::new("/"));
         Config::parse(&text, base_dir).map(Arc::new)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use shards::Timestamp;
 use shards::tls::{TlsError, Validity, validities};
 
-use crate::config::{Config, TlsFiles, unreadable};
+use crate::config::{Config, Mistake, TlsFiles, unreadable};
 use crate::crossing::Certificate;
 
 /// A certificate that is valid no longer than this should be renewed by now.
@@ -25,20 +25,25 @@ pub enum CertificateError {
 }
 
 impl CertificateError {
-    /// The line of `files` that it is about.
-    pub fn line(&self, files: &TlsFiles) -> usize {
+    /// As a mistake of the configuration that names `files`: about the certificate's line, or the key's.
+    pub fn mistake(&self, files: &TlsFiles) -> Mistake {
         let about_key = match self {
             CertificateError::Unreadable(path, _) => *path == files.private_key && *path != files.certificate,
             CertificateError::Unusable(.., why) => {
                 matches!(why, TlsError::KeyPem(_) | TlsError::NoKey | TlsError::KeyOfAnother)
             }
         };
-        files.lines[usize::from(about_key)]
+        let key = if about_key { "tls.private_key" } else { "tls.certificate" };
+        Mistake { line: files.lines[usize::from(about_key)], text: format!("{key}: {self}") }
     }
 }
 
 /// What a configuration names, if it names any.
-pub fn of(config: &Config) -> Result<Option<Arc<Certificate>>, CertificateError> {
+///
+/// # Errors
+/// What cannot be used is a mistake, on its line.
+pub fn of(config: &Config) -> Result<Option<Arc<Certificate>>, Mistake> {
+    let load = |files| load(files).map_err(|error| error.mistake(files));
     config.tls.as_ref().map(load).transpose()
 }
 

@@ -19,6 +19,7 @@ pub mod http;
 pub mod journal;
 pub mod log;
 pub mod lookup;
+pub mod named;
 pub mod notify;
 pub mod ports;
 pub mod preflight;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::trust::{self, Trusted};
+use super::named::{self, Named};
+use super::return_path;
+use super::trust::Trusted;
 use super::webhook::{self, Endpoint};
-use super::{certificate, return_path, signing};
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, Mistake};
@@ -29,20 +30,13 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
     let in_file = |mistakes: Vec<Mistake>| mistakes.iter().map(|mistake| mistake.in_file(file)).collect::<Vec<_>>();
     let config = Config::load(file).map_err(in_file)?;
     let mut refusals = fixed(running, &config);
-    if let Err(error) = certificate::of(&config) {
-        refusals.push(error.to_string());
-    }
-    let signers = signing::of(&config).map_err(in_file).unwrap_or_else(|unusable| {
-        refusals.extend(unusable);
-        Arc::default()
-    });
-    let trusted = trust::of(&config).map_err(in_file).unwrap_or_else(|unusable| {
-        refusals.extend(unusable);
-        Trusted::default()
-    });
-    if !refusals.is_empty() {
-        return Err(refusals);
-    }
+    let Named { signers, trusted, .. } = match named::by(&config) {
+        Ok(named) if refusals.is_empty() => named,
+        named => {
+            refusals.extend(named.err().map(in_file).unwrap_or_default());
+            return Err(refusals);
+        }
+    };
     let return_path = return_path::of(&config).map_err(|error| vec![error.to_string()])?;
     let endpoints = webhook::prepare(&config)?;
     Ok(Reload { config, signers, trusted, return_path, endpoints })
@@ -107,7 +101,10 @@ networks = [\"127.0.0.0/8\"]
         assert!(refusals[0].contains("ringpost.toml:6: listener.kind"), "{refusals:?}");
         let refusals = reload(&format!("{TEXT}[tls]\ncertificate = \"c.pem\"\nprivate_key = \"k.pem\"\n"))
             .expect_err("no such certificate");
-        assert!(refusals[0].contains("c.pem"), "{refusals:?}");
+        assert!(
+            refusals[0].contains("ringpost.toml:11: tls.certificate: ") && refusals[0].contains("c.pem"),
+            "{refusals:?}"
+        );
         let refusals =
             reload(&format!("{TEXT}[[dkim]]\ndomain = \"a.test\"\nselector = \"s\"\nprivate_key = \"d.pem\"\n"))
                 .expect_err("no such key");

@@ -26,12 +26,13 @@ use super::desk::Desk;
 use super::http::{self, Access, Bounded, Token};
 use super::journal::Journal;
 use super::log::Writer;
+use super::named::{self, Named};
 use super::notify::Notifier;
 use super::signals::{self, Request, Signals};
 use super::suppression::{Feeds, Keeper};
-use super::trust::{self, Trusted};
+use super::trust::Trusted;
 use super::webhook::{self, Endpoint, Lanes};
-use super::{certificate, clock, ports, reload, resolver, return_path, signing, socket, sts, tls_reports, vital};
+use super::{certificate, clock, ports, reload, resolver, return_path, socket, sts, tls_reports, vital};
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, Mistake};
@@ -87,15 +88,15 @@ pub fn run(file: &Path, config: Arc<Config>, hold: bool) -> Result<(), Failure> 
 pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Result<(), Failure> {
     signals::block().map_err(|error| failed("signals", &error))?;
     probe(&options.config)?;
+    let Named { certificate, signers, trusted } = named::by(&options.config).map_err(|mistakes| {
+        Failure::Wrong(mistakes.iter().map(|mistake| in_file(mistake, options.file.as_deref())).collect())
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| failed("the control thread", &error))?;
     let passed = passed_sockets(&options.config)?;
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
-    let certificate = certificate::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
-    let signers = signing::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
-    let trusted = trust::of(&options.config).map_err(|mistakes| refused(&options, &mistakes))?;
     let policies = sts::Store::open(&options.config.data_dir).map_err(|error| failed("mta-sts", &error))?;
     let return_path = return_path::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
@@ -156,10 +157,9 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     result
 }
 
-/// Keys that cannot be used are mistakes of the configuration.
-fn refused(options: &Options, mistakes: &[Mistake]) -> Failure {
-    let file = options.file.as_deref().unwrap_or(Path::new("the configuration"));
-    Failure::Wrong(mistakes.iter().map(|mistake| mistake.in_file(file)).collect())
+/// The demo's configuration is in no file.
+fn in_file(mistake: &Mistake, file: Option<&Path>) -> String {
+    mistake.in_file(file.unwrap_or(Path::new("the configuration")))
 }
 
 fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
@@ -392,7 +392,7 @@ impl Control {
     async fn tell_config(&mut self, shards: Vec<usize>) {
         let certificate = match certificate::of(&self.config) {
             Ok(certificate) => certificate,
-            Err(why) => return self.say(&Event::ReloadRefused(&why)),
+            Err(mistake) => return self.say(&Event::ReloadRefused(&in_file(&mistake, self.file.as_deref()))),
         };
         let Control { config, signers, trusted, return_path, quotas, desk, .. } = &*self;
         let reload = Reload {

@@ -5,15 +5,14 @@ use std::path::Path;
 
 use super::Failure;
 use crate::config::{Config, Mistake, PASSWORD_UNSET};
-use crate::control::{certificate, clock, signing, trust};
+use crate::control::{certificate, clock, named};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let checked = Config::load(file);
     let (mut mistakes, mut warned) = (Vec::new(), Vec::new());
     let files = match &checked {
         Ok(config) => {
-            mistakes.extend(signing::of(config).err().unwrap_or_default());
-            mistakes.extend(trust::of(config).err().unwrap_or_default());
+            mistakes.extend(named::by(config).err().unwrap_or_default());
             warned.extend(warnings(config).into_iter().map(|text| Mistake { line: 0, text }));
             config.tls.clone()
         }
@@ -31,7 +30,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
                     told.map(|text| Mistake { line: files.lines[0], text: format!("tls.certificate: {text}") }),
                 );
             }
-            Err(error) => mistakes.push(Mistake { line: error.line(files), text: error.to_string() }),
+            Err(error) if checked.is_err() => mistakes.push(error.mistake(files)),
+            Err(_) => {} // Told among the files of a sound configuration.
         }
     }
     for Mistake { line, text } in warned {
