@@ -15,21 +15,25 @@ const TLS: &[(&str, ListenerTls)] = &[
     ("off", ListenerTls::Off),
 ];
 
-/// Reads every `[[listener]]`.
+/// Reads every `[[listener]]`: those without mistakes, and whether that is all of them.
 pub(super) fn listeners(
     document: &mut Section<'_>,
     tls_is_set: bool,
     one_shard: bool,
     pools: &[Arc<Pool>],
     reading: &mut Reading,
-) -> Vec<Placed<Listener>> {
+) -> (Vec<Placed<Listener>>, bool) {
     let sections = document.sections("listener", reading);
     if sections.is_empty() {
         reading.missing(document.line, "[[listener]] is missing: without one nothing can be received");
     }
     let mut listeners: Vec<Placed<Listener>> = Vec::with_capacity(sections.len());
+    let mut all_read = true;
     for section in sections {
-        let Some(new) = listener(section, tls_is_set, pools, reading) else { continue };
+        let Some(new) = listener(section, tls_is_set, pools, reading) else {
+            all_read = false;
+            continue;
+        };
         let address = new.value.address;
         if address.port() == 0 && !one_shard {
             reading.mistake(new.line, "listener.address: port 0 (any free port) needs `shards = 1`");
@@ -41,11 +45,12 @@ pub(super) fn listeners(
                     other.line
                 );
                 reading.mistake(new.line, text);
+                all_read = false;
             }
             None => listeners.push(new),
         }
     }
-    listeners
+    (listeners, all_read)
 }
 
 /// One `[[listener]]`; its line is that of its address.

@@ -65,15 +65,16 @@ fn whole(
     })
 }
 
-/// What contradicts the listeners.
+/// What contradicts the listeners. Where not all of them could be read, the one that is missing may be among the others.
 pub(super) fn contradictions(
     return_path: Option<&Placed<Option<ReturnPath>>>,
     listeners: &[Placed<Listener>],
+    all_listeners: bool,
     reading: &mut Reading,
 ) {
     let bounce = listeners.iter().find(|listener| listener.value.kind == ListenerKind::Bounce);
     match (return_path, bounce) {
-        (Some(return_path), None) => {
+        (Some(return_path), None) if all_listeners => {
             let text = "return_path: nothing would come back: it needs a [[listener]] of kind = \"bounce\"";
             reading.missing(return_path.line, text);
         }
@@ -140,6 +141,18 @@ mod tests {
                 "[[listener]]\nkind = \"bounce\"\naddress = \"127.0.0.1:2526\"\ntls = \"off\"\n",
                 3,
                 "\"bounce\" needs the section [return_path]",
+            ),
+            (
+                "a listener for bounces at an address that is taken",
+                "[[listener]]\nkind = \"bounce\"\naddress = \"127.0.0.1:2525\"\ntls = \"off\"\n[return_path]\ndomain = \"a.test\"\n",
+                3,
+                "127.0.0.1:2525 is used already in line 6",
+            ),
+            (
+                "a listener for bounces with a mistake of its own",
+                "[[listener]]\nkind = \"bounce\"\naddress = \"nowhere\"\ntls = \"off\"\n[return_path]\ndomain = \"a.test\"\n",
+                3,
+                "nowhere",
             ),
             (
                 "an account that asks for a return path that there is not",

@@ -75,10 +75,10 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let pools = egress::pools(document, reading);
     let providers = limit::providers(document, reading);
     let path_limits = limit::all(document, &providers, &pools, reading);
-    let listeners = listener::listeners(document, tls_is_set, one_shard, &pools, reading);
+    let (listeners, all_listeners) = listener::listeners(document, tls_is_set, one_shard, &pools, reading);
     let data_dir = server.as_ref().map(|server| &*server.data_dir);
     let return_path = return_path::return_path(document, data_dir, base_dir, reading);
-    return_path::contradictions(return_path.as_ref(), &listeners, reading);
+    return_path::contradictions(return_path.as_ref(), &listeners, all_listeners, reading);
     let accounts = accounts(document, &pools, return_path.is_some(), reading);
     let (dns_servers, dns_trust_anchor) = dns(document, base_dir, reading);
     let routes = routes(document, &pools, base_dir, reading);
