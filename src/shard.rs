@@ -81,6 +81,8 @@ pub enum Error {
 /// What kept it from starting, or the failure of its storage: then the process must end, and a new one recovers.
 pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result<(), Error> {
     let shard = Shard::open(reactor, start).await?;
+    // What led here stands in the log before what follows from it.
+    shard.log.flush();
     ready();
     let storage = shard.queue.clone();
     let ended = futures::select_biased! {

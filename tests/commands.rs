@@ -439,3 +439,18 @@ fn explain_tells_which_limits_hold_and_who_says_so() {
     assert_eq!(of_host["connections_max"], serde_json::json!({ "value": "3", "from": "[[limit]] for provider gmail" }));
     assert_eq!(ringpost(&["explain", "hosted.test", "--source", "s9"], &file).status.code(), Some(2));
 }
+
+#[test]
+fn what_led_to_ready_stands_before_it_in_the_log() {
+    let (_folder, file) = configuration();
+    let mut process = Command::new(RINGPOST)
+        .args(["serve", "-c"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut server = Server { log: BufReader::new(process.stderr.take().expect("a pipe")), process };
+    server.wait_for("event=recovered");
+    server.wait_for("event=listening");
+    server.wait_for("event=ready");
+}
