@@ -359,7 +359,6 @@ impl Inner {
         let number = lease.number;
         if !self.gate.is_open() {
             out.suppressed = take_suppressed(&mut lease, &self.queue, &self.gate, self.reactor.wall());
-            out.suppressed.iter().for_each(|(_, outcome)| self.metrics.outcome(outcome));
             if lease.recipients.is_empty() {
                 self.queue.settle(number, std::mem::take(&mut out.suppressed)).await;
                 return self.finish(out);

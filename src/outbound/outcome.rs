@@ -151,7 +151,7 @@ pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
 /// For a recipient to whom nothing is to be sent any more.
 pub(super) fn of_suppressed(why: Box<str>) -> Outcome {
     Outcome::Failed(Answer {
-        phase: Phase::Connect,
+        phase: Phase::Idle,
         status: EnhancedCode(5, 7, 1),
         reason: Some(Reason { category: Category::Suppressed, rule: "suppression".into() }),
         reply: None,

@@ -391,7 +391,7 @@ fn judge(
 ) -> Judged {
     let now_s = seconds(now);
     let too_old = schedule::end_of_life(retry, row.begin()) <= now;
-    let attempts = entry.standing.attempts.saturating_add(u16::from(is_attempt));
+    let attempts = entry.standing.attempts.saturating_add(u16::from(is_attempt && !is_suppression(outcome)));
     let changed = |state: At, attempts: u16, answer: &Answer| {
         Judged::Changed(Standing { state, attempts, last: Some(Said::new(answer, now_s)) }, answer.clone())
     };
@@ -430,6 +430,12 @@ fn judge(
             }
         }
     }
+}
+
+/// Whether nothing was tried, because nothing is to be sent to the recipient.
+fn is_suppression(outcome: &Outcome) -> bool {
+    let category = |answer: &Answer| answer.reason.as_ref().map(|reason| reason.category);
+    matches!(outcome, Outcome::Failed(answer) if category(answer) == Some(Category::Suppressed))
 }
 
 /// Due at a time. Rounded up: what is due at the end of its life must not come back before it, again and again.

@@ -106,7 +106,8 @@ fn where_it_is_to_be_reported_the_sender_gets_a_notice_and_nothing_is_sent() {
     let message = "From: a@sender.test\r\nSubject: hi\r\n\r\nhi\r\n";
     let mut client = Client::greet(server.relay);
     let id = queue_id(&client.submit("a@sender.test", &["no@sink.test", "yes@sink.test"], message));
-    server.wait_log(&["event=failed", &id, "recipient=<no@sink.test>", "status=5.7.1", "category=suppressed"]);
+    let none = "attempt=0";
+    server.wait_log(&["event=failed", &id, "recipient=<no@sink.test>", none, "status=5.7.1", "category=suppressed"]);
     let received = hop.wait(2);
     let to: Vec<&str> = received.iter().flat_map(|mail| &mail.rcpt).map(String::as_str).collect();
     assert!(to.iter().any(|to| to.contains("yes@sink.test")) && !to.iter().any(|to| to.contains("no@sink")), "{to:?}");
@@ -114,12 +115,13 @@ fn where_it_is_to_be_reported_the_sender_gets_a_notice_and_nothing_is_sent() {
     for words in ["no@sink.test", "Status: 5.7.1", "complaint since"] {
         assert!(notice.contains(words), "{words} is not in {notice}");
     }
+    assert!(!notice.contains("Last-Attempt-Date"), "there was none: {notice}");
     // Whoever is suppressed while the message waits fails at its next attempt.
     queue_id(&client.submit("a@sender.test", &["jo@late.test"], message));
     server.wait_log(&["event=deferred", "recipient=<jo@late.test>"]);
     suppression(&server, &["add", "jo@late.test", "--relay"]);
     server.queue(&["retry", "--domain", "late.test"]);
-    server.wait_log(&["event=failed", "recipient=<jo@late.test>", "category=suppressed"]);
+    server.wait_log(&["event=failed", "recipient=<jo@late.test>", "attempt=1", "category=suppressed"]);
     server.wait_empty(PATIENCE);
     assert_eq!(hop.wait(3).len(), 3, "its sender is told, too");
 }
