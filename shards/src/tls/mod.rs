@@ -89,7 +89,10 @@ impl Connection {
         let mut session = Session::new(reactor, stream, tls);
         match reactor.timeout(patience, session.handshake()).await {
             Ok(outcome) => outcome?,
-            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "TLS handshake")),
+            Err(_) => {
+                let why = if session.heard() { "the peer stopped in it" } else { "the peer said nothing" };
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake in time: {why}")));
+            }
         }
         Ok(Connection(Kind::Encrypted(Box::new(session))))
     }

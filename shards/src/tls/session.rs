@@ -24,6 +24,13 @@ pub(super) struct Session {
     received: Vec<u8>,
     /// Whether the peer said close_notify, or closed without it.
     closed: bool,
+    /// Whether it said, or closed, anything in the handshake.
+    heard: bool,
+}
+
+/// Whether a peer begins in plain text. A record begins with its type, which is below 32 (RFC 8446 §5.1).
+fn is_text(begin: &[u8]) -> bool {
+    begin.first().is_some_and(|octet| (b' '..=b'~').contains(octet) || octet.is_ascii_whitespace())
 }
 
 /// A reader that has nothing yet: lets rustls shrink its buffer, which it does before it reads.
@@ -38,7 +45,7 @@ impl Read for NothingYet {
 impl Session {
     pub(super) fn new(reactor: &Reactor, stream: Stream, mut tls: rustls::Connection) -> Session {
         tls.set_buffer_limit(Some(SEND_BYTES_MAX));
-        Session { reactor: reactor.clone(), stream, tls, received: Vec::new(), closed: false }
+        Session { reactor: reactor.clone(), stream, tls, received: Vec::new(), closed: false, heard: false }
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -57,11 +64,22 @@ impl Session {
                 return Ok(());
             }
             let chunk = self.stream.receive(UNLIMITED).await?;
+            let is_first = !mem::replace(&mut self.heard, true);
             if chunk.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed during the TLS handshake"));
+                let when = if is_first { "before" } else { "during" };
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("closed {when} the TLS handshake")));
             }
-            self.take_in(&chunk, UNLIMITED).await?;
+            let taken = self.take_in(&chunk, UNLIMITED).await;
+            if is_first && is_text(&chunk) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "plain text where TLS was to begin"));
+            }
+            taken?;
         }
+    }
+
+    /// Whether anything came from the peer in the handshake.
+    pub(super) fn heard(&self) -> bool {
+        self.heard
     }
 
     pub(super) async fn receive(&mut self, patience: Duration) -> io::Result<Chunk> {

@@ -189,15 +189,33 @@ fn large_transfers_go_both_ways() {
 #[test]
 fn garbage_is_no_handshake() {
     let config = server();
-    let (outcome, answer) = converse(
-        async move |reactor, connection| error_kind(connection.accept_tls(&reactor, config, PATIENCE).await),
-        async |_, mut connection| {
-            connection.send(&mut b"EHLO client.test\r\n".to_vec(), PATIENCE).await.expect("sent");
-            connection.receive(PATIENCE).await.expect("an alert").to_vec()
-        },
+    for (begin, why) in [
+        (&b"EHLO client.test\r\n"[..], "plain text where TLS was to begin"),
+        (b"\x80\x2e\x01\x00\x02", "received corrupt message"),
+    ] {
+        let config = config.clone();
+        let (outcome, answer) = converse(
+            async move |reactor, connection| connection.accept_tls(&reactor, config, PATIENCE).await.err(),
+            async move |_, mut connection| {
+                connection.send(&mut begin.to_vec(), PATIENCE).await.expect("sent");
+                connection.receive(PATIENCE).await.expect("an alert").to_vec()
+            },
+        );
+        let outcome = outcome.expect("no handshake");
+        assert_eq!(outcome.kind(), io::ErrorKind::InvalidData);
+        assert!(outcome.to_string().contains(why), "{outcome}");
+        assert_eq!(answer.first(), Some(&21), "the record type of an alert");
+    }
+}
+
+#[test]
+fn who_closes_before_the_handshake_is_told_apart() {
+    let config = server();
+    let (outcome, ()) = converse(
+        async move |reactor, connection| connection.accept_tls(&reactor, config, PATIENCE).await.err(),
+        async |_, connection| drop(connection),
     );
-    assert_eq!(outcome, Some(io::ErrorKind::InvalidData));
-    assert_eq!(answer.first(), Some(&21), "the record type of an alert");
+    assert_eq!(outcome.expect("no handshake").to_string(), "closed before the TLS handshake");
 }
 
 #[test]
