@@ -270,16 +270,19 @@ impl Control {
             return self.drain(&mut signals).await;
         }
         let asking = self.start_reporter()?;
-        let (keeper, log) = (self.keeper.clone(), self.log.clone());
-        let socket = http::router(self.desk.clone(), keeper.clone(), log.clone(), asking.clone(), Access::Socket);
+        let listeners: Arc<[SocketAddr]> = self.config.listeners.iter().map(|listener| listener.address).collect();
+        let (desk, keeper, log) = (self.desk.clone(), self.keeper.clone(), self.log.clone());
+        let router = move |access| {
+            http::router(desk.clone(), keeper.clone(), log.clone(), asking.clone(), listeners.clone(), access)
+        };
+        let socket = router(Access::Socket);
         vital::spawn("the control socket", async move { axum::serve(Bounded::new(plane.socket), socket).await });
         self.lanes = Lanes::start(endpoints, &self.desk, &self.log);
         self.keeper.start(&self.desk);
         self.feeds = Feeds::start(&self.config, &self.keeper, &self.desk, &self.log);
         let mut token = None;
         if let Some((listener, its_token)) = plane.http {
-            let access = Access::Bearer(its_token.clone());
-            let router = http::router(self.desk.clone(), keeper, log, asking, access);
+            let router = router(Access::Bearer(its_token.clone()));
             vital::spawn("the HTTP server", async move { axum::serve(Bounded::new(listener), router).await });
             token = Some(its_token);
         }

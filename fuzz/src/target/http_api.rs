@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::serve::Listener;
 use ringpost::config::Config;
@@ -94,7 +95,7 @@ impl Served {
         let log = Channel::new(Style::Logfmt);
         // Nobody is suppressed by this configuration, so the lists are looked at and never change.
         let keeper = Keeper::open(&config(), &log).expect("nothing is there");
-        let router = router(Desk::new(inlet), keeper, log, mpsc::channel(1).0, Access::Socket);
+        let router = router(Desk::new(inlet), keeper, log, mpsc::channel(1).0, Arc::new([]), Access::Socket);
         tasks.spawn_local(async { axum::serve(Hatch(receiver), router).await });
         Served { runtime, tasks, hatch }
     }

@@ -1,18 +1,19 @@
-//! The host: kernel, limits, disk, clock, ports, the addresses that mail leaves from, and the files of secrets.
+//! The host: kernel, limits, disk, clock, ports, the addresses and proxies that mail leaves by, and the files of secrets.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use hyper::Method;
 use shards::probe;
 use shards::probe::disk::{self, Kind};
 
 use super::{Finding, chain, error, fine, warning};
 use crate::config::Config;
+use crate::control::client::{self, ClientError};
 use crate::control::ports::{self, Obstacle};
 use crate::control::socket;
 
@@ -20,6 +21,8 @@ use crate::control::socket;
 const FREE_BYTES_MIN: u64 = 1 << 30;
 /// A flush that takes longer makes every 250 late: disks with a cache of their own take a tenth.
 const FLUSH_MAX: Duration = Duration::from_millis(20);
+/// How long a proxy may take for a connection: it is near.
+const PROXY_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     let mut findings = vec![ring(config)];
@@ -28,6 +31,7 @@ pub(super) fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     findings.push(clock());
     findings.extend(listeners(config));
     findings.extend(sources(config));
+    findings.extend(proxies(config));
     findings.extend(config.tls.iter().flat_map(|files| chain::examine(files, &config.hostname)));
     let key = config.tls.as_ref().map(|files| &files.private_key);
     let token = config.http.as_ref().map(|http| &http.token_file);
@@ -103,10 +107,41 @@ fn clock() -> Finding {
 }
 
 fn listeners(config: &Config) -> Vec<Finding> {
-    if UnixStream::connect(socket::path(&config.data_dir)).is_ok() {
-        return vec![fine("ringpost runs, so its ports are its own")];
+    let wanted: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
+    let answer = client::request(&socket::path(&config.data_dir), Method::GET, "/api/v1/listeners", None);
+    match answer.map(|answer| serde_json::from_value::<Vec<SocketAddr>>(answer["listeners"].clone())) {
+        Ok(Ok(running)) => listened(&wanted, &running),
+        Err(ClientError::NotRunning(_)) => wanted.into_iter().map(port).collect(),
+        Err(why) => vec![warning(
+            format!("ringpost runs, and where it listens cannot be asked: {why}"),
+            "run this command as root, or as the user that ringpost runs as",
+        )],
+        Ok(Err(_)) => vec![warning(
+            "ringpost runs in another version, which does not tell where it listens",
+            "restart it: `systemctl restart ringpost`",
+        )],
     }
-    config.listeners.iter().map(|listener| port(listener.address)).collect()
+}
+
+/// What is configured beside what the server that runs on the data directory listens on.
+fn listened(wanted: &[SocketAddr], running: &[SocketAddr]) -> Vec<Finding> {
+    let remedy = "it runs by another configuration: restart it (`systemctl restart ringpost`), or name the file that it was \
+                  started with: -c FILE";
+    let difference = |of: &[SocketAddr], than: &[SocketAddr]| {
+        let only: Vec<String> = of.iter().filter(|address| !than.contains(address)).map(ToString::to_string).collect();
+        (!only.is_empty()).then(|| only.join(", "))
+    };
+    let missing = difference(wanted, running)
+        .map(|addresses| warning(format!("ringpost runs, and does not listen at {addresses}"), remedy));
+    let more = difference(running, wanted).map(|addresses| {
+        warning(format!("ringpost runs, and listens at {addresses}, which this configuration does not name"), remedy)
+    });
+    let differing: Vec<Finding> = missing.into_iter().chain(more).collect();
+    if differing.is_empty() {
+        vec![fine("ringpost runs, and listens where this configuration says")]
+    } else {
+        differing
+    }
 }
 
 fn port(address: SocketAddr) -> Finding {
@@ -137,6 +172,25 @@ fn sources(config: &Config) -> Vec<Finding> {
         .flat_map(|source| source.addresses.iter().map(|address| (&*source.name, *address)))
         .collect();
     own.into_iter().map(|(name, address)| source(name, address)).collect()
+}
+
+/// Whether the proxies that mail is to leave by can be reached. Nothing is said to them.
+fn proxies(config: &Config) -> Vec<Finding> {
+    let members = config.pools.iter().flat_map(|pool| &pool.members).map(|member| &*member.source);
+    let all: BTreeSet<(&str, SocketAddr)> =
+        members.filter_map(|source| source.proxy.map(|proxy| (&*source.name, proxy))).collect();
+    all.into_iter().map(|(name, address)| proxy(name, address)).collect()
+}
+
+fn proxy(name: &str, address: SocketAddr) -> Finding {
+    match TcpStream::connect_timeout(&address, PROXY_PATIENCE) {
+        Ok(_) => fine(format!("the source {name} reaches its proxy {address}")),
+        Err(why) => error(
+            format!("the source {name}: its proxy {address} cannot be reached: {why}; nothing leaves from it"),
+            "start HAProxy there with a `bind` of this address and `accept-proxy`, let a firewall between pass it, or write the address \
+             that it listens on in `proxy`",
+        ),
+    }
 }
 
 fn source(name: &str, address: IpAddr) -> Finding {
@@ -205,6 +259,36 @@ mod tests {
         {
             assert!(line.starts_with("error    the source afar: ") && line.contains(command), "{line}");
         }
+    }
+
+    #[test]
+    fn a_server_that_listens_elsewhere_runs_by_another_configuration() {
+        let at = |ports: &[u16]| ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect::<Vec<SocketAddr>>();
+        let told = |wanted: &[u16], running: &[u16]| {
+            let findings = listened(&at(wanted), &at(running));
+            findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(told(&[25, 587], &[587, 25]), "ok       ringpost runs, and listens where this configuration says");
+        let both = told(&[25, 465], &[25, 2525]);
+        assert!(both.starts_with("warning  ringpost runs, and does not listen at 127.0.0.1:465\n"), "{both}");
+        assert!(both.contains("\nwarning  ringpost runs, and listens at 127.0.0.1:2525, which"), "{both}");
+        assert!(both.contains("-> it runs by another configuration: restart it"), "{both}");
+    }
+
+    #[test]
+    fn proxies_are_reached_or_told() {
+        let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = proxy.local_addr().expect("its address");
+        let text = format!(
+            "[server]\nhostname = 'mta.test'\ndata_dir = 'data'\n[[listener]]\nkind = 'relay'\n\
+             address = '127.0.0.1:2525'\ntls = 'off'\nnetworks = ['127.0.0.0/8']\n\
+             [[source]]\nname = 'behind'\naddresses = ['192.0.2.2']\nproxy = '{address}'\n"
+        );
+        let config = Config::parse(&text, Path::new("/")).expect("good");
+        assert_eq!(proxies(&config), [fine(format!("the source behind reaches its proxy {address}"))]);
+        drop(proxy);
+        let found = proxies(&config);
+        assert!(matches!(&found[..], [Finding::Error(what, _)] if what.contains("its proxy")), "{found:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `ringpost doctor`: everything that makes a first day fail, each with its remedy.
 //!
-//! Owns: what is looked at, and the words for it. Never: changes anything, or sends anything but DNS questions.
+//! Owns: what is looked at, and the words for it. Never: changes anything, or sends anything but DNS questions and one to the
+//! server that runs here; to a proxy it connects, and says nothing.
 
 mod chain;
 mod dns;

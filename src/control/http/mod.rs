@@ -8,6 +8,7 @@
 //! | `GET /api/v1/queue?id&domain&recipient&sender&state&destination&after&limit` | a page of messages; `next` is the `after` of the next |
 //! | `GET /api/v1/queue/count?…` | the number of queued recipients |
 //! | `GET /api/v1/queue/domains?domain&destination&resting&after&limit` | what waits for each domain, and which rest, until when and why |
+//! | `GET /api/v1/listeners` | the addresses that the server listens on |
 //! | `GET /api/v1/paths?destination` | what replies and plans have made of the limits from each source to each destination |
 //! | `GET /api/v1/queue/ID` | everything about one message, also after its delivery, as long as its placeholder is kept |
 //! | `GET /api/v1/messages?message_id` | the same about each message of a Message-ID (percent-encoded) |
@@ -34,6 +35,7 @@ mod suppression;
 mod tls_reports;
 mod token;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -65,7 +67,14 @@ pub enum Access {
 }
 
 /// Everything that is served at one place.
-pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, reporter: Asking, access: Access) -> Router {
+pub fn router(
+    desk: Desk,
+    keeper: Keeper,
+    log: Arc<Channel>,
+    reporter: Asking,
+    listeners: Arc<[SocketAddr]>,
+    access: Access,
+) -> Router {
     let large = DefaultBodyLimit::max(suppression::IMPORT_BYTES_MAX);
     let suppressions = Router::new()
         .route("/api/v1/suppressions", get(suppression::list))
@@ -82,6 +91,7 @@ pub fn router(desk: Desk, keeper: Keeper, log: Arc<Channel>, reporter: Asking, a
         .route("/api/v1/queue/domains", get(queue::domains))
         .route("/api/v1/queue/{id}", get(queue::show))
         .route("/api/v1/paths", get(queue::paths))
+        .route("/api/v1/listeners", get(async move || axum::Json(json!({ "listeners": listeners }))))
         .route("/api/v1/messages", get(queue::find))
         .route("/api/v1/queue/hold", post(queue::hold))
         .route("/api/v1/queue/release", post(queue::release))

@@ -85,6 +85,10 @@ fn keeper(folder: &Path, desk: &Desk) -> Keeper {
     keeper
 }
 
+fn listeners() -> Arc<[SocketAddr]> {
+    ["127.0.0.1:25", "[::1]:25"].map(|address| address.parse().expect("an address")).into()
+}
+
 /// Runs `test` beside a server with two shards on a control socket.
 fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -100,7 +104,7 @@ fn with_socket(test: impl FnOnce(PathBuf) + Send + 'static) {
         let desk = Desk::new(inlet);
         let keeper = keeper(folder.path(), &desk);
         let reporter = tokio::sync::mpsc::channel(1).0;
-        let router = router(desk, keeper, Channel::new(Style::Logfmt), reporter, Access::Socket);
+        let router = router(desk, keeper, Channel::new(Style::Logfmt), reporter, listeners(), Access::Socket);
         let server = tokio::spawn(async { axum::serve(listener, router).await });
         let ended = tokio::task::spawn_blocking(move || test(path)).await;
         server.abort();
@@ -150,6 +154,7 @@ fn pages_counts_and_single_messages_come_as_json() {
         }
         assert_eq!(get("/api/v1/messages?message_id=x@y").expect("none"), json!({ "messages": [] }));
         assert_eq!(get("/health").expect("healthy")["status"], "ok");
+        assert_eq!(get("/api/v1/listeners").expect("addresses"), json!({ "listeners": ["127.0.0.1:25", "[::1]:25"] }));
     });
 }
 
@@ -235,7 +240,8 @@ fn over_tcp_only_the_page_and_its_health_come_without_the_token() {
         let desk = Desk::new(inlet);
         let keeper = keeper(folder.path(), &desk);
         let reporter = tokio::sync::mpsc::channel(1).0;
-        let router = router(desk, keeper, Channel::new(Style::Logfmt), reporter, Access::Bearer(token.clone()));
+        let access = Access::Bearer(token.clone());
+        let router = router(desk, keeper, Channel::new(Style::Logfmt), reporter, listeners(), access);
         tokio::spawn(async { axum::serve(listener, router).await });
         let get = async |path: &str, token: &str| {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
