@@ -372,6 +372,10 @@ fn a_server_starts_reloads_answers_and_stops() {
     let page: serde_json::Value = serde_json::from_str(&out(&json)).expect("JSON");
     assert_eq!(page, serde_json::json!({ "messages": [], "next": null }));
     assert_eq!(ringpost(&["queue", "show", "0000000000000001"], &file).status.code(), Some(1));
+    for command in ["list", "export"] {
+        let suppressed = ringpost(&["suppression", command], &file);
+        assert!(err(&suppressed).starts_with("Suppression is off"), "{command}: {}", err(&suppressed));
+    }
     assert_eq!(out(&ringpost(&["queue", "hold", "--domain", "example.org"], &file)), "0 recipients held\n");
 
     let second = ringpost(&["serve"], &file);

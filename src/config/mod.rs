@@ -37,6 +37,7 @@ pub use egress::{Pool, Source, Standard};
 pub use limit::{Limit, Provider};
 pub use log::Log;
 pub use machine::unreadable;
+pub use read::nearest;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
 pub use shaping::{Shaping, WarmUp};

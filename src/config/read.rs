@@ -296,7 +296,7 @@ fn array<'t>(value: &DeValue<'t>) -> Result<DeArray<'t>, String> {
 }
 
 /// The known word that is at most a third of its letters away from `written`.
-fn nearest(written: &str, known: &[&'static str]) -> Option<&'static str> {
+pub fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     let best = known.iter().map(|word| (distance(written, word), *word)).min()?;
     (best.0 <= best.1.len().div_ceil(3)).then_some(best.1)
 }

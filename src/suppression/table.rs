@@ -1,7 +1,7 @@
 //! Lists as text: one address a line, or CSV (RFC 4180) with the columns of [`HEADING`].
 //!
-//! A first line that begins with `address` names the columns, of which only `address` must be there; without one the lines are
-//! addresses. Times are RFC 3339 or empty: since now, for ever.
+//! A first line that has a cell `address`, or as others call it ([`ADDRESSES`]), names the columns, of which only this one must
+//! be there; without one the lines are addresses. Times are RFC 3339 or empty: since now, for ever.
 
 use std::fmt::Write as _;
 
@@ -13,6 +13,8 @@ use crate::message::date;
 
 /// What an export begins with.
 pub const HEADING: &str = "address,list,cause,since,until\r\n";
+/// What the column of addresses is called here, and in what other systems export; in lower case.
+const ADDRESSES: [&str; 4] = ["address", "email", "email address", "recipient"];
 /// How the column `list` names everybody's list, and that of relayed mail; others are accounts.
 const EVERYONE: &str = "global";
 const RELAYED: &str = "relay";
@@ -92,7 +94,7 @@ pub fn read(text: &str, scope: &Scope, now_s: u32) -> Result<Vec<Change>, Vec<St
         if line.is_empty() || is_remark {
             continue;
         }
-        if number == 1 && cells.iter().any(|cell| cell == "address") {
+        if number == 1 && cells.iter().any(|cell| is_address(cell)) {
             columns = named(&cells);
             continue;
         }
@@ -108,14 +110,18 @@ pub fn read(text: &str, scope: &Scope, now_s: u32) -> Result<Vec<Change>, Vec<St
 }
 
 fn named(cells: &[String]) -> Columns {
-    let of = |name: &str| cells.iter().position(|cell| cell == name);
+    let of = |name: &str| cells.iter().position(|cell| cell.eq_ignore_ascii_case(name));
     Columns {
-        address: of("address").unwrap_or(0),
+        address: cells.iter().position(|cell| is_address(cell)).unwrap_or(0),
         list: of("list"),
         cause: of("cause"),
         since: of("since"),
         until: of("until"),
     }
+}
+
+fn is_address(heading: &str) -> bool {
+    ADDRESSES.iter().any(|name| heading.eq_ignore_ascii_case(name))
 }
 
 fn change(cells: &[String], columns: &Columns, scope: &Scope, now_s: u32) -> Result<Change, String> {

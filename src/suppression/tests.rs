@@ -254,6 +254,11 @@ fn one_address_a_line_is_enough_and_mistakes_are_named_with_their_lines() {
     let of = |change: &Change| (change.scope.clone(), change.address.to_string(), change.entry.map(|e| e.since_s));
     let expected = ["jo@x.test", "ann@x.test"].map(|address| (Scope::Relayed, address.to_owned(), Some(7)));
     assert_eq!(read.iter().map(of).collect::<Vec<_>>(), expected);
+    for heading in ["Email,reason", "reason;\"EMAIL Address\"", "recipient"] {
+        let line = if heading.starts_with("reason") { "gone;jo@x.test" } else { "jo@x.test" };
+        let read = table::read(&format!("{heading}\n{line}\n"), &Scope::Everyone, 7).expect("as others export it");
+        assert_eq!(read.iter().map(|change| &*change.address).collect::<Vec<_>>(), ["jo@x.test"], "{heading}");
+    }
     let mistakes = table::read("address,list\njo,global\na@x.test,mine\nb@x.test,\n", &Scope::Everyone, 7);
     let mistakes = mistakes.expect_err("two");
     assert!(mistakes.len() == 2 && mistakes[0].starts_with("line 2: `jo`"), "{mistakes:?}");

@@ -151,6 +151,7 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
         return print_json(&page);
     }
     print(table::of_suppressions(page["suppressions"].as_array().map_or(&[], Vec::as_slice)).as_bytes());
+    warn_if_off(&page);
     if let Some(next) = page["next"].as_str() {
         eprintln!("There are more: add --after $'{}'", next.replace('\t', "\\t"));
     }
@@ -196,8 +197,20 @@ fn import(arguments: &ImportArguments) -> Result<(), Failure> {
 
 fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let target = format!("/api/v1/suppressions/export{}", of_list(&arguments.which));
-    print(&client::fetch_text(&socket(&arguments.config)?, &target).map_err(failed)?);
+    let socket = socket(&arguments.config)?;
+    print(&client::fetch_text(&socket, &target).map_err(failed)?);
+    warn_if_off(&client::request(&socket, Method::GET, "/api/v1/suppressions?limit=1", None).map_err(failed)?);
     Ok(())
+}
+
+/// What is listed means nothing where the configuration says nothing of it.
+fn warn_if_off(page: &Value) {
+    if page["on"] == false {
+        eprintln!(
+            "Suppression is off: whatever is listed, mail is sent to everybody. A line `[suppression]` in the configuration, \
+             and a reload, turns it on."
+        );
+    }
 }
 
 fn of_list(which: &Which) -> String {

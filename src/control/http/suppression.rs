@@ -75,6 +75,7 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
         let status = match refused {
             Refused::Off | Refused::Full(..) => StatusCode::CONFLICT,
+            Refused::NoAccount(..) => StatusCode::NOT_FOUND,
             Refused::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
             Refused::NotEverywhere => StatusCode::GATEWAY_TIMEOUT,
             Refused::Defect(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -95,6 +96,15 @@ fn scope(name: Option<&str>) -> Result<Option<Scope>, Refusal> {
     name.map(named).transpose()
 }
 
+/// The list of a name that is looked at or emptied: one that there can be.
+async fn known(keeper: &Keeper, name: Option<&str>) -> Result<Option<Scope>, Refusal> {
+    let scope = scope(name)?;
+    if let Some(scope) = &scope {
+        keeper.knows(scope).await?;
+    }
+    Ok(scope)
+}
+
 fn key(address: &str) -> Result<Key, Refusal> {
     Key::parse(address).map_err(|why| bad(format!("`{address}`: {why}")))
 }
@@ -108,14 +118,14 @@ pub(super) async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(bad(format!("limit: must be between 1 and {PAGE_MAX}")));
     }
-    let wanted = scope(listed.list.as_deref())?;
+    let wanted = known(&keeper, listed.list.as_deref()).await?;
     let after = match listed.after.as_deref().map(|after| after.split_once('\t')) {
         None => None,
         Some(Some((list, address))) => scope(Some(list))?.map(|scope| (scope, address)),
         Some(None) => return Err(bad("after: must be the `next` of the page before")),
     };
     let address = listed.address.as_deref().map(key).transpose()?;
-    let (lists, now_s) = (keeper.lists(), now_s());
+    let (lists, now_s, on) = (keeper.lists(), now_s(), keeper.is_on().await);
     let mut page = Vec::new();
     let mut next = None;
     for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope)) {
@@ -126,13 +136,13 @@ pub(super) async fn list(
         };
         for (found, entry) in matching(list, begin, address.as_ref()).filter(|(_, entry)| entry.suppresses(now_s)) {
             if page.len() == limit {
-                return Ok(Json(json!({ "suppressions": page, "next": next })));
+                return Ok(Json(json!({ "suppressions": page, "next": next, "on": on })));
             }
             next = Some(format!("{}\t{found}", table::scope_name(&scope)));
             page.push(shown(&scope, found, &entry));
         }
     }
-    Ok(Json(json!({ "suppressions": page, "next": null })))
+    Ok(Json(json!({ "suppressions": page, "next": null, "on": on })))
 }
 
 /// The entries of a list from the one after `begin` on, or of one address alone.
@@ -175,7 +185,7 @@ pub(super) async fn export(
     asked: Result<Query<OfList>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(OfList { list }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
-    let wanted = scope(list.as_deref())?;
+    let wanted = known(&keeper, list.as_deref()).await?;
     let lists = keeper.lists();
     let written = tokio::task::spawn_blocking(move || {
         let now_s = now_s();
@@ -225,7 +235,7 @@ pub(super) async fn remove(
     ordered: Result<Json<Removed>, JsonRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Json(removed) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
-    let wanted = scope(removed.list.as_deref())?;
+    let wanted = known(&keeper, removed.list.as_deref()).await?;
     let lists = keeper.lists();
     let off = |scope: &Scope, address: &str| Change { scope: scope.clone(), address: address.into(), entry: None };
     let changes: Vec<Change> = match (&wanted, removed.all) {

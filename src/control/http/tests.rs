@@ -80,6 +80,8 @@ fn keeper(folder: &Path, desk: &Desk) -> Keeper {
                 address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n\
                 [suppression]\nentries_max = 3\n";
     let config = Config::parse(text, folder).expect("good");
+                [[account]]\nname = \"A@a.test\"\npassword = \"$argon2id$...\"\nsenders = [\"a@a.test\"]\n\
+                [[account]]\nname = \"b@a.test\"\npassword = \"$argon2id$...\"\nsenders = [\"b@a.test\"]\n\
     let keeper = Keeper::open(&config, &Channel::new(Style::Logfmt)).expect("opened");
     keeper.start(desk);
     keeper
@@ -332,3 +334,38 @@ fn suppressions_are_added_listed_in_pages_exported_and_removed() {
         assert!(refused(get("?list=mine")).contains("`mine` must be"));
     });
 }
+        assert_eq!(get("").expect("a page")["on"], true);
+    });
+}
+
+#[test]
+fn a_misspelt_account_is_refused_with_the_one_that_is_like_it() {
+    with_socket(|socket| {
+        let refusals = [
+            client::request(&socket, Method::GET, "/api/v1/suppressions?list=account:aa@a.test", None),
+            client::request(
+                &socket,
+                Method::POST,
+                "/api/v1/suppressions/add",
+                Some(&json!({ "addresses": ["jo@x.test"], "list": "account:aa@a.test" })),
+            ),
+            client::request(
+                &socket,
+                Method::POST,
+                "/api/v1/suppressions/remove",
+                Some(&json!({ "addresses": ["jo@x.test"], "list": "account:aa@a.test" })),
+            ),
+            client::send_text(&socket, "/api/v1/suppressions/import?list=account:aa@a.test", "jo@x.test\n".into()),
+            client::send_text(
+                &socket,
+                "/api/v1/suppressions/import",
+                "address,list\njo@x.test,account:a@a.test\njo@x.test,account:aa@a.test\n".into(),
+            ),
+        ];
+        for refusal in refusals {
+            assert_eq!(refused(refusal), "the configuration has no account `aa@a.test`: did you mean `a@a.test`?");
+        }
+        let lists = client::request(&socket, Method::GET, "/api/v1/suppressions", None).expect("a page");
+        assert_eq!(lists["suppressions"], json!([]), "nothing of it was done");
+        let far = client::request(&socket, Method::GET, "/api/v1/suppressions?list=account:somebody.else", None);
+        assert_eq!(refused(far), "the configuration has no account `somebody.else`");

@@ -13,7 +13,7 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::desk::{Desk, Trouble};
 use super::{clock, vital};
-use crate::config::{Config, Suppression};
+use crate::config::{Config, Suppression, nearest};
 use crate::events::Event;
 use crate::events::log::Channel;
 use crate::queue::webhook;
@@ -46,6 +46,9 @@ pub enum Refused {
     /// Nobody is suppressed by this configuration.
     #[error("the configuration has no [suppression], so nobody is suppressed: add that section, and reload")]
     Off,
+    /// The configuration has no account of that name; perhaps one that is like it.
+    #[error("the configuration has no account `{0}`{like}", like = .1.as_ref().map_or_else(String::new, |like| format!(": did you mean `{like}`?")))]
+    NoAccount(Box<str>, Option<Box<str>>),
     /// A list would have more entries than it may.
     #[error("the list `{0}` would have more entries than suppression.entries_max, which is {1}")]
     Full(String, usize),
@@ -86,8 +89,30 @@ struct Book {
     lists: Arc<Lists>,
     file: File,
     settings: Option<Suppression>,
+    accounts: Accounts,
     /// When the log was told last that a list is full.
     full_told_s: u32,
+}
+
+/// The names of the configuration's accounts, in lower case.
+struct Accounts(BTreeSet<Box<str>>);
+
+impl Accounts {
+    fn of(config: &Config) -> Accounts {
+        Accounts(config.accounts.iter().map(|account| account.name.to_lowercase().into()).collect())
+    }
+
+    /// # Errors
+    /// `scope` is the list of an account that the configuration does not have.
+    fn have(&self, scope: &Scope) -> Result<(), Refused> {
+        match scope {
+            Scope::Account(name) if !self.0.contains(name) => {
+                let known: Vec<&str> = self.0.iter().map(|known| &**known).collect();
+                Err(Refused::NoAccount(name.clone(), nearest(name, &known).map(Into::into)))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Keeper {
@@ -101,7 +126,8 @@ impl Keeper {
             log.say(clock::now(), &Event::Trouble(&trouble));
         }
         let lists = Arc::new(lists);
-        let book = Book { lists: lists.clone(), file, settings: config.suppression.clone(), full_told_s: 0 };
+        let (settings, accounts) = (config.suppression.clone(), Accounts::of(config));
+        let book = Book { lists: lists.clone(), file, settings, accounts, full_told_s: 0 };
         Ok(Keeper(Arc::new(Inner {
             book: Arc::new(Mutex::new(book)),
             newest: watch::Sender::new((0, lists)),
@@ -118,7 +144,24 @@ impl Keeper {
 
     /// By `config` from now on.
     pub async fn configure(&self, config: &Config) {
-        self.0.book.lock().await.settings = config.suppression.clone();
+        let mut book = self.0.book.lock().await;
+        book.settings = config.suppression.clone();
+        book.accounts = Accounts::of(config);
+    }
+
+    /// Whether anybody is suppressed by the configuration.
+    pub async fn is_on(&self) -> bool {
+        self.0.book.lock().await.settings.is_some()
+    }
+
+    /// Makes sure that there can be a list: everybody's, relayed mail's, that of an account, or one that is left of an account
+    /// which the configuration does not have any more.
+    ///
+    /// # Errors
+    /// It is that of no account.
+    pub async fn knows(&self, scope: &Scope) -> Result<(), Refused> {
+        let book = self.0.book.lock().await;
+        if book.lists.of(scope).is_empty() { book.accounts.have(scope) } else { Ok(()) }
     }
 
     /// Gives new lists to the shards, and sweeps old ones, until the shards end.
@@ -224,6 +267,9 @@ impl Inner {
         let settings = book.settings.clone().ok_or(Refused::Off)?;
         let mut pending = Pending::default();
         for change in changes {
+            if change.entry.is_some() {
+                book.accounts.have(&change.scope)?;
+            }
             let has = book.lists.of(&change.scope).get(&change.address);
             if has.is_some() || change.entry.is_some() {
                 pending.add(change);

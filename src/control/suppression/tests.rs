@@ -165,13 +165,17 @@ fn failed(account: &str, address: String) -> webhook::Event {
     }
 }
 
+fn config(folder: &Path, more: &str) -> Config {
+    let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
+        address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n[suppression]\nentries_max = 10\n";
+    Config::parse(&format!("{text}{more}"), folder).expect("good")
+}
+
 /// One tenant's failures fill its own list, and are told; another's are suppressed as ever.
 #[test]
 fn nobody_fills_another_s_list() {
     let folder = tempfile::tempdir().expect("a folder");
-    let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
-        address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n[suppression]\nentries_max = 10\n";
-    let config = Config::parse(text, folder.path()).expect("good");
+    let config = config(folder.path(), "");
     let log = Channel::new(Style::Logfmt);
     let keeper = Keeper::open(&config, &log).expect("opened");
     let learn = |events: Vec<webhook::Event>| {
@@ -194,4 +198,24 @@ fn nobody_fills_another_s_list() {
     drop(keeper);
     let again = Keeper::open(&config, &log).expect("opened").lists();
     assert_eq!(again.len(), 11, "it is on disk");
+}
+
+#[test]
+fn the_list_of_an_account_that_was_removed_can_be_looked_at_and_emptied_and_gets_no_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let account = "[[account]]\nname = \"News\"\npassword = \"$argon2id$...\"\nsenders = [\"@news.test\"]\n";
+    let keeper = Keeper::open(&config(folder.path(), account), &Channel::new(Style::Logfmt)).expect("opened");
+    let scope = Scope::account("news");
+    let change = |entry: Option<Entry>| {
+        let book = keeper.0.book.clone().try_lock_owned().expect("nobody else is there");
+        let change = Change { scope: scope.clone(), address: "jo@x.test".into(), entry };
+        keeper.0.change(book, vec![change]).map(|(changed, _)| changed)
+    };
+    let known = || futures::executor::block_on(keeper.knows(&scope));
+    assert_eq!(change(Some(entry())).expect("it is there"), 1);
+    futures::executor::block_on(keeper.configure(&config(folder.path(), "")));
+    assert!(matches!(change(Some(entry())), Err(Refused::NoAccount(name, None)) if &*name == "news"));
+    known().expect("there is a list left of it");
+    assert_eq!(change(None).expect("emptied"), 1);
+    assert!(matches!(known(), Err(Refused::NoAccount(..))));
 }
