@@ -405,6 +405,13 @@ fn a_server_starts_reloads_answers_and_stops() {
 fn a_server_that_starts_on_hold_resumes_when_everything_is_released() {
     let (folder, file) = configuration();
     let _server = Server::start(&file, &["--hold"]);
+    let shown = out(&ringpost(&["queue", "suspensions"], &file));
+    assert_eq!(shown, "all, until `ringpost queue resume --all`\n");
+    let explained = out(&ringpost(&["explain", "[192.0.2.1]"], &file));
+    assert!(explained.ends_with("suspended now: all, until `ringpost queue resume --all`\n"), "{explained}");
+    let misspelt = ringpost(&["queue", "resume", "--tenant", "acme"], &file);
+    assert_eq!(out(&misspelt), "it was not suspended\n");
+    assert_eq!(err(&misspelt), "Still suspended: all, until `ringpost queue resume --all`\n");
     let suspended = || {
         use std::io::Read;
         let socket = folder.path().join("data/control.sock");

@@ -3,7 +3,7 @@
 //! A message's id begins with its shard, so the order of ids is the order of shards: a page is filled from one shard
 //! after another, and never asks one that it does not need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,13 +199,29 @@ impl Desk {
         .await
     }
 
-    /// Suspends or resumes delivery.
-    pub async fn suspend(&self, scope: &Scope, suspended: bool) -> Result<(), Trouble> {
+    /// Suspends or resumes delivery; gives what is suspended then.
+    pub async fn suspend(&self, scope: &Scope, suspended: bool) -> Result<Vec<Scope>, Trouble> {
+        self.suspended_after(|| Order::Suspend(scope.clone(), suspended)).await
+    }
+
+    /// What is suspended.
+    pub async fn suspensions(&self) -> Result<Vec<Scope>, Trouble> {
+        self.suspended_after(|| Order::Suspensions).await
+    }
+
+    /// What is suspended on any shard once each has carried out an order.
+    async fn suspended_after(&self, order: impl Fn() -> Order) -> Result<Vec<Scope>, Trouble> {
         let _turn = self.turn().await?;
+        let mut suspended = Vec::new();
         for shard in 0..self.shards() {
-            self.ask(shard, Order::Suspend(scope.clone(), suspended)).await?;
+            match self.ask(shard, order()).await? {
+                Report::Suspended(scopes) => suspended.extend(scopes),
+                other => return Err(unexpected(shard, other)),
+            }
         }
-        Ok(())
+        let mut seen = HashSet::new();
+        suspended.retain(|scope| seen.insert(scope.clone()));
+        Ok(suspended)
     }
 
     /// Every shard's counters.

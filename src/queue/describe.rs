@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use shards::Timestamp;
 
 use super::MessageId;
+use super::lane::Scope;
 use super::open::is_uncertain;
 use super::row::{Entry, Row, timestamp};
 use super::webhook::{Event, EventId};
@@ -33,8 +34,8 @@ pub struct Pause {
 pub struct Moment<'a> {
     /// The time.
     pub now: Timestamp,
-    /// Knows the command that resumes the delivery of a lane, where it is suspended.
-    pub resumed_by: &'a dyn Fn(&str) -> Option<String>,
+    /// Knows what is suspended of which a lane is a part.
+    pub suspension_of: &'a dyn Fn(&str) -> Option<Scope>,
     /// Knows the pauses of domains.
     pub pause_of: &'a dyn Fn(&str) -> Option<Pause>,
 }
@@ -43,8 +44,8 @@ pub struct Moment<'a> {
 enum Waits {
     /// The time that its message is scheduled for.
     ItsTime,
-    /// An operator, who suspended its delivery, to say this command.
-    Resumption(String),
+    /// An operator, who has suspended this.
+    Resumption(Scope),
     /// The rest of its destination.
     EndOf(Pause),
 }
@@ -91,7 +92,7 @@ pub fn event(id: EventId, event: &Event) -> Value {
     });
     object.insert("event".into(), event.name(id).to_string().into());
     object.insert("type".into(), event.kind.name().into());
-    object.insert("time".into(), date::rfc3339(timestamp(event.at_s)).into());
+    object.insert("time".into(), date::rfc3339(time(event.at_s, event.arrival)).into());
     object.insert("recipient".into(), recipient_of(event));
     Value::Object(object)
 }
@@ -101,9 +102,10 @@ fn recipient_of(event: &Event) -> Value {
     let what = match event.kind {
         Kind::Bounced => What::Bounced,
         Kind::Complaint => What::Complaint,
-        _ => return standing(&event.recipient, &event.standing, None),
+        _ => return standing(&event.recipient, &event.standing, None, event.arrival),
     };
-    let mut object = standing(&event.recipient, &Standing { last: None, ..event.standing.clone() }, None);
+    let before = Standing { last: None, ..event.standing.clone() };
+    let mut object = standing(&event.recipient, &before, None, event.arrival);
     if let Some(said) = &event.standing.last {
         add_return(&mut object, what, said);
     }
@@ -177,7 +179,12 @@ fn identity(identity: &Identity<'_>) -> Map<String, Value> {
 }
 
 fn recipient(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Value {
-    standing(&entry.recipient, &entry.standing, waits(row, entry, moment).as_ref())
+    standing(&entry.recipient, &entry.standing, waits(row, entry, moment).as_ref(), row.arrival)
+}
+
+/// A time of a recipient, which is kept in whole seconds; that of its message's arrival is not, and nothing was before.
+fn time(at_s: u32, arrival: Timestamp) -> Timestamp {
+    timestamp(at_s).max(arrival)
 }
 
 fn waits(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Option<Waits> {
@@ -186,39 +193,44 @@ fn waits(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Option<Waits> {
         return Some(Waits::ItsTime);
     }
     let lane = row.lane_of(entry.recipient.path.as_str());
-    if let Some(command) = (moment.resumed_by)(&lane) {
-        return Some(Waits::Resumption(command));
+    if let Some(scope) = (moment.suspension_of)(&lane) {
+        return Some(Waits::Resumption(scope));
     }
     let pause = (moment.pause_of)(&lane);
     pause.filter(|pause| pause.until > timestamp(at_s)).map(Waits::EndOf)
 }
 
-/// How a recipient stands, and what keeps it.
-fn standing(recipient: &Recipient, standing: &Standing, waits: Option<&Waits>) -> Value {
+/// How a recipient of a message of that arrival stands, and what keeps it.
+fn standing(recipient: &Recipient, standing: &Standing, waits: Option<&Waits>, arrival: Timestamp) -> Value {
     let Standing { state, attempts, last } = standing;
+    let shown = match waits {
+        Some(Waits::ItsTime) => "scheduled",
+        Some(Waits::Resumption(_)) => "suspended",
+        Some(Waits::EndOf(_)) | None => state_name(*state),
+    };
     let mut object = json!({
         "address": recipient.path.as_str(),
-        "state": if matches!(waits, Some(Waits::ItsTime)) { "scheduled" } else { state_name(*state) },
+        "state": shown,
         "attempts": attempts,
-        "explanation": explain(standing, waits),
+        "explanation": explain(standing, waits, arrival),
     });
     let pause = match waits {
         Some(Waits::EndOf(pause)) => Some(pause),
-        Some(Waits::Resumption(command)) => {
-            object["suspended"] = true.into();
-            object["resume"] = (**command).into();
+        Some(Waits::Resumption(scope)) => {
+            object["suspension"] = scope.to_string().into();
+            object["resume"] = scope.resumed_by().into();
             None
         }
         Some(Waits::ItsTime) | None => None,
     };
     if let State::Due { at_s } = state {
-        object["next"] = date::rfc3339(pause.map_or(timestamp(*at_s), |pause| pause.until)).into();
+        object["next"] = date::rfc3339(pause.map_or(time(*at_s, arrival), |pause| pause.until)).into();
     }
     if let Some(pause) = pause {
         object["why"] = (*pause.why).into();
     }
     if let Some(at_s) = state.ended_s() {
-        object["ended"] = date::rfc3339(timestamp(at_s)).into();
+        object["ended"] = date::rfc3339(time(at_s, arrival)).into();
     }
     if let Some(orcpt) = &recipient.orcpt {
         object["original"] = decode_xtext(orcpt).into();
@@ -287,7 +299,8 @@ fn state_name(state: State) -> &'static str {
 }
 
 /// A recipient's standing in a sentence.
-fn explain(standing: &Standing, waits: Option<&Waits>) -> String {
+fn explain(standing: &Standing, waits: Option<&Waits>, arrival: Timestamp) -> String {
+    let shown = |at_s| date::rfc3339(time(at_s, arrival));
     let because = match &standing.last {
         None => String::new(),
         Some(said) => match &said.remote {
@@ -298,8 +311,8 @@ fn explain(standing: &Standing, waits: Option<&Waits>) -> String {
     let attempt = u32::from(standing.attempts) + 1;
     match waits {
         Some(Waits::ItsTime) => return "held back until the Date that it bears".into(),
-        Some(Waits::Resumption(command)) => {
-            return format!("held: its delivery is suspended, until `{command}` resumes it{because}");
+        Some(Waits::Resumption(scope)) => {
+            return format!("suspended ({scope}) until `{}`{because}", scope.resumed_by());
         }
         Some(Waits::EndOf(Pause { until, why })) => {
             let until = date::rfc3339(*until);
@@ -311,10 +324,10 @@ fn explain(standing: &Standing, waits: Option<&Waits>) -> String {
     }
     match standing.state {
         State::Due { .. } if standing.attempts == 0 && because.is_empty() => "waiting for its first attempt".into(),
-        State::Due { at_s } => format!("waiting for attempt {attempt} at {}{because}", date::rfc3339(timestamp(at_s))),
+        State::Due { at_s } => format!("waiting for attempt {attempt} at {}{because}", shown(at_s)),
         State::Held => format!("held until an operator releases or bounces it{because}"),
-        State::Delivered { at_s } => format!("delivered at {}", date::rfc3339(timestamp(at_s))),
-        State::Failed { at_s } => format!("given up at {}{because}", date::rfc3339(timestamp(at_s))),
+        State::Delivered { at_s } => format!("delivered at {}", shown(at_s)),
+        State::Failed { at_s } => format!("given up at {}{because}", shown(at_s)),
     }
 }
 

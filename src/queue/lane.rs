@@ -68,9 +68,9 @@ impl Scope {
     /// The command that resumes it.
     pub fn resumed_by(&self) -> String {
         let option = match self {
-            Scope::All => return "ringpost queue release --all".into(),
-            Scope::Tenant(tenant) => format!("--tenant {tenant}"),
-            Scope::Campaign(campaign) => format!("--campaign {campaign}"),
+            Scope::All => "--all".to_owned(),
+            Scope::Tenant(tenant) => format!("--tenant {}", quoted(tenant)),
+            Scope::Campaign(campaign) => format!("--campaign {}", quoted(campaign)),
         };
         format!("ringpost queue resume {option}")
     }
@@ -83,6 +83,15 @@ impl Scope {
             Scope::Campaign(campaign) => *Lane::of(lane).campaign == **campaign,
         }
     }
+}
+
+/// A name as a shell takes it for one word.
+fn quoted(name: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@/:+=".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.into();
+    }
+    format!("'{}'", name.replace('\'', "'\\''")).into()
 }
 
 #[cfg(test)]
@@ -109,5 +118,13 @@ mod tests {
         assert!(Scope::Tenant("acme".into()).covers(&lane) && Scope::Campaign("spring".into()).covers(&lane));
         assert!(!Scope::Tenant("spring".into()).covers(&lane) && !Scope::Tenant("acme".into()).covers("one.test"));
         assert!(Scope::All.covers("one.test"));
+    }
+
+    #[test]
+    fn what_resumes_a_scope_can_be_pasted_into_a_shell() {
+        let resumed_by = |tenant: &str| Scope::Tenant(tenant.into()).resumed_by();
+        assert_eq!(resumed_by("acme"), "ringpost queue resume --tenant acme");
+        assert_eq!(resumed_by("Jo's $HOME"), "ringpost queue resume --tenant 'Jo'\\''s $HOME'");
+        assert_eq!(Scope::All.resumed_by(), "ringpost queue resume --all");
     }
 }

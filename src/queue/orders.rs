@@ -10,7 +10,7 @@ use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
 pub use super::lane::Scope;
 use super::open::is_uncertain;
-use super::ready::Ready;
+use super::ready::{Ready, SUSPENDED_MAX};
 use super::row::{Content, Entry, Row, domain_of};
 use super::rows::Page;
 use super::state::{HEADER_BYTES_MAX, header_of};
@@ -47,7 +47,7 @@ pub struct Selection {
     pub destination: Option<Box<str>>,
 }
 
-/// States that can be selected. Leased recipients are due, and scheduled ones too.
+/// States that can be selected. Leased, scheduled and suspended recipients are due, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateWanted {
     /// Waiting for an attempt, now or later.
@@ -132,8 +132,10 @@ pub enum Order {
     Retry(Selection),
     /// due or held → failed, with its DSN.
     Bounce(Selection),
-    /// Suspend (true) or resume delivery of this shard: all, a tenant's or a campaign's.
+    /// Suspend (true) or resume delivery of this shard: all, a tenant's or a campaign's. What else is suspended stays so.
     Suspend(Scope, bool),
+    /// What is suspended.
+    Suspensions,
     /// Counters of this shard.
     Metrics,
     /// The next events that a webhook is to be told, at most `limit`, once there are any; an empty answer after a while.
@@ -182,12 +184,11 @@ pub enum Order {
 /// ```
 ///
 /// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
-/// and ORCPT (RFC 3461). `state` is due, held, delivered or failed, or scheduled: due at the Date that the message bears,
-/// which is the message's `scheduled`. `next` belongs to due and scheduled, what follows it to the last attempt: `code`
+/// and ORCPT (RFC 3461). `state` is due, held, delivered or failed; or scheduled: due at the Date that the message bears,
+/// which is the message's `scheduled`; or suspended: due, but what it is a part of is suspended, which is its `suspension` (`all`,
+/// `tenant NAME` or `campaign NAME`), until the command in `resume`. `next` belongs to due, scheduled and suspended, what follows it to the last attempt: `code`
 /// where a peer replied, the words of other systems as [`crate::bounce::classify()`] gives them. Where the destination is
-/// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. Where all delivery is
-/// suspended, or that of its tenant or campaign, a recipient that is due has `"suspended": true`, and in `resume` the command
-/// that ends it. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
+/// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
 ///
 /// `tls` is what protected the session of the last attempt, if there was one: in plain text it has `plain` (`off`, `not-offered`,
 /// `fallback`, with `plain_why`) instead of what follows `encrypted`; `"refused": true` where the next hop gave less than was
@@ -215,6 +216,8 @@ pub enum Report {
     TlsSessions(Box<report::Counts>),
     /// Domains, by name.
     Domains(Vec<Waiting>),
+    /// Suspend, Suspensions: what is suspended now.
+    Suspended(Vec<Scope>),
     /// It could not be done; for people.
     Failed(String),
 }
@@ -264,10 +267,8 @@ impl Queue {
             Order::Release(selection) => self.alter(Alter::Release, &selection).await.map(Report::Count),
             Order::Retry(selection) => self.retry(&selection).await.map(Report::Count),
             Order::Bounce(selection) => self.bounce(&selection).await.map(Report::Count),
-            Order::Suspend(scope, suspend) => {
-                self.suspend(scope, suspend);
-                Ok(Report::Count(0))
-            }
+            Order::Suspend(scope, suspend) => Ok(self.suspend(scope, suspend)),
+            Order::Suspensions => Ok(Report::Suspended(self.core.state.borrow().suspensions())),
             Order::Metrics => Ok(Report::Metrics(self.metrics())),
             // The shard has them.
             Order::TlsSessions => Ok(Report::TlsSessions(Box::default())),
@@ -304,7 +305,7 @@ impl Queue {
             let state = self.core.state.borrow();
             let moment = Moment {
                 now: self.now(),
-                resumed_by: &|lane| state.resumed_by(lane),
+                suspension_of: &|lane| state.suspension_of(lane).cloned(),
                 pause_of: &|name| self.pause_of(name),
             };
             let chosen = admitted.filter_map(|(id, row)| {
@@ -320,8 +321,8 @@ impl Queue {
     pub(super) async fn show(&self, id: MessageId) -> Result<Option<serde_json::Value>, Error> {
         let Some(row) = self.core.state.borrow().row_of(id)? else { return Ok(None) };
         let entries: Vec<&Entry> = row.recipients.iter().collect();
-        let resumed_by = |lane: &str| self.core.state.borrow().resumed_by(lane);
-        let moment = Moment { now: self.now(), resumed_by: &resumed_by, pause_of: &|name| self.pause_of(name) };
+        let suspension_of = |lane: &str| self.core.state.borrow().suspension_of(lane).cloned();
+        let moment = Moment { now: self.now(), suspension_of: &suspension_of, pause_of: &|name| self.pause_of(name) };
         let mut message = describe::message(id, &row, &entries, &moment);
         let header = match &row.content {
             Content::Removed(header) => header.clone(),
@@ -393,18 +394,25 @@ impl Queue {
         Ok(count)
     }
 
-    fn suspend(&self, scope: Scope, suspend: bool) {
-        let recipients = {
+    /// Suspends or resumes; gives what is suspended then.
+    fn suspend(&self, scope: Scope, suspend: bool) -> Report {
+        let (recipients, suspended) = {
             let state = &mut *self.core.state.borrow_mut();
             match &scope {
                 Scope::All => state.suspended = suspend,
-                _ => state.ready.suspend(&scope, suspend),
+                _ if state.ready.suspend(&scope, suspend) => {}
+                _ => {
+                    return Report::Failed(format!(
+                        "{SUSPENDED_MAX} tenants and campaigns are suspended: resume others first"
+                    ));
+                }
             }
-            state.ready.queued_in(&scope)
+            (state.ready.queued_in(&scope), state.suspensions())
         };
         let order = if suspend { "suspend" } else { "resume" };
         self.core.log.emit(&Event::Ordered { order, selection: &scope, recipients });
         self.core.ready.give();
+        Report::Suspended(suspended)
     }
 
     fn metrics(&self) -> Vec<(&'static str, u64)> {

@@ -160,10 +160,14 @@ impl Ready {
         self.domains.iter().filter(|(_, lane)| scope.covers(&lane.name)).map(|(_, lane)| lane.queued).sum()
     }
 
-    /// From now on nothing of `scope` is offered, or again what is ready of it.
-    pub fn suspend(&mut self, scope: &Scope, suspend: bool) {
+    /// From now on nothing of `scope` is offered, or again what is ready of it. `false`: too much is suspended already.
+    #[must_use]
+    pub fn suspend(&mut self, scope: &Scope, suspend: bool) -> bool {
+        if suspend && self.suspended.len() >= SUSPENDED_MAX && !self.suspended.contains(scope) {
+            return false;
+        }
         self.suspended.retain(|other| other != scope);
-        if suspend && self.suspended.len() < SUSPENDED_MAX {
+        if suspend {
             self.suspended.push(scope.clone());
         }
         let numbers: Vec<usize> =
@@ -180,6 +184,7 @@ impl Ready {
         self.rotation.make_contiguous().reverse();
         self.rotation.retain(|id| domains[id.0 as usize].turn == Turn::Waiting && seen.insert(*id));
         self.rotation.make_contiguous().reverse();
+        true
     }
 
     /// What is suspended.
@@ -545,15 +550,15 @@ mod tests {
             push(&mut ready, name, 1, 0, 0);
         }
         assert_eq!((ready.queued_at("a.test"), ready.queued_in(&acme)), (None, 2));
-        ready.suspend(&acme, true);
+        assert!(ready.suspend(&acme, true));
         assert!(ready.suspended_with(&one).is_some() && ready.suspended_with(&two).is_none());
         assert_eq!(ready.take_domain().as_deref(), Some(&*two));
         push(&mut ready, &one, 2, 0, 0);
         assert_eq!(ready.take_domain(), None);
-        ready.suspend(&acme, false);
+        assert!(ready.suspend(&acme, false));
         ready.hand_back(&two);
         assert_eq!(ready.take_domain().as_deref(), Some(&*one));
-        ready.suspend(&acme, true);
+        assert!(ready.suspend(&acme, true));
         ready.hand_back(&one);
         assert_eq!((ready.take_domain().as_deref(), ready.take_domain()), (Some(&*two), None));
     }

@@ -178,10 +178,15 @@ impl State {
         }
     }
 
-    /// The command that resumes the delivery of a lane, where an operator has suspended it.
-    pub fn resumed_by(&self, lane: &str) -> Option<String> {
-        let scope = if self.suspended { Some(&Scope::All) } else { self.ready.suspended_with(lane) };
-        scope.map(Scope::resumed_by)
+    /// What an operator has suspended of which a lane is a part: everything, if that.
+    pub fn suspension_of(&self, lane: &str) -> Option<&Scope> {
+        if self.suspended { Some(&Scope::All) } else { self.ready.suspended_with(lane) }
+    }
+
+    /// All that an operator has suspended.
+    pub fn suspensions(&self) -> Vec<Scope> {
+        let all = self.suspended.then_some(Scope::All);
+        all.into_iter().chain(self.ready.suspended().iter().cloned()).collect()
     }
 
     /// Keeps to `config` from now on.
@@ -341,7 +346,7 @@ impl State {
         message.tagged.scheduled.is_none()
             && self.noted_ahead.len() < NOTED_AHEAD_MAX
             && recipients.iter().all(|recipient| domain_of(recipient.path.as_str()) == domain)
-            && self.resumed_by(&lane).is_none()
+            && self.suspension_of(&lane).is_none()
             && self.ready.parked(&lane).is_none()
     }
 

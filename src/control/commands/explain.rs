@@ -8,7 +8,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Failure};
+use super::{ConfigFile, Failure, table};
 use crate::assurance::Assurance;
 use crate::config::Config;
 use crate::control::{client, resolver, socket};
@@ -54,10 +54,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map(|member| (&*member.source.name, effective(&config, &member.source.name, &site)))
         .collect();
     let adjusted = adjusted(&config, &site);
+    // Nothing is suspended where no server runs.
+    let suspensions = client::request(&socket::path(&config.data_dir), Method::GET, "/api/v1/queue/suspensions", None);
+    let suspensions = suspensions.unwrap_or_default();
     if arguments.json {
-        say(&format!("{:#}\n", in_json(&domain, &site, &of_each, &adjusted)));
+        let mut all = in_json(&domain, &site, &of_each, &adjusted);
+        all["suspensions"] = suspensions["suspensions"].clone();
+        say(&format!("{all:#}\n"));
     } else {
         say(&in_words(&domain, &site, &of_each, &adjusted));
+        for line in table::of_suspensions(&suspensions) {
+            say(&format!("\nsuspended now: {line}\n"));
+        }
     }
     Ok(())
 }

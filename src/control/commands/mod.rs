@@ -124,7 +124,7 @@ fn in_file(file: &Path, mistakes: &[Mistake]) -> Failure {
 struct ServeArguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// Start with all delivery suspended; `ringpost queue release --all` resumes it
+    /// Start with all delivery suspended; `ringpost queue resume --all` resumes it
     #[arg(long)]
     hold: bool,
 }

@@ -32,9 +32,9 @@ pub(super) enum Command {
     /// Hold recipients: nothing is tried before they are released
     #[command(after_help = "Example:\n  ringpost queue hold 0010000000000a2f")]
     Hold(ChangeArguments),
-    /// Release held recipients, to be tried now; --all also resumes suspended delivery
+    /// Release held recipients, to be tried now; --all also resumes all delivery, as `resume --all` does
     ///
-    /// What waits for a destination that rests is not held: `retry` tries it at once, and with --destination all of it.
+    /// A tenant or campaign that is suspended stays so. What waits for a destination that rests is not held: `retry` tries it at once, and with --destination all of it.
     #[command(after_help = "Example:\n  ringpost queue release --all")]
     Release(ChangeArguments),
     /// Try recipients now that wait for their next attempt, also where their destination rests
@@ -49,9 +49,14 @@ pub(super) enum Command {
     /// Suspend the delivery of a tenant or a campaign, also of what comes later, until it is resumed or the server restarts
     #[command(after_help = "Example:\n  ringpost queue suspend --tenant acme")]
     Suspend(ScopeArguments),
-    /// Resume what was suspended
-    #[command(after_help = "Example:\n  ringpost queue resume --tenant acme")]
+    /// Resume what was suspended by the same words
+    ///
+    /// After a start with --hold that is --all. Recipients that an operator holds stay held: `release` is for them.
+    #[command(after_help = "Example:\n  ringpost queue resume --all")]
     Resume(ScopeArguments),
+    /// Show what is suspended, and what resumes it
+    #[command(after_help = "Example:\n  ringpost queue suspensions")]
+    Suspensions(Common),
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +68,7 @@ struct Scope {
     /// Of a campaign
     #[arg(long)]
     campaign: Option<String>,
-    /// Of everybody
+    /// All delivery; what is suspended by tenant or campaign is so besides
     #[arg(long)]
     all: bool,
 }
@@ -191,7 +196,7 @@ impl Conditions {
 }
 
 #[derive(Debug, Args)]
-struct Common {
+pub(super) struct Common {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -211,6 +216,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::Bounce(arguments) => bounce(arguments),
         Command::Suspend(arguments) => suspend("suspend", arguments),
         Command::Resume(arguments) => suspend("resume", arguments),
+        Command::Suspensions(common) => suspensions(common),
     }
 }
 
@@ -345,10 +351,8 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     if change == Change::Release && recipients == 0 {
         eprintln!("What waits for a destination that rests is not held: `ringpost queue retry` tries it.");
     }
-    if answer["suspended"] == true {
-        eprintln!(
-            "All delivery is suspended, as after a start with --hold: `ringpost queue release --all` resumes it."
-        );
+    for line in table::of_suspensions(&answer) {
+        eprintln!("Suspended: {line}");
     }
     if let Some(destination) = answer["waiting_still"]["destination"].as_str() {
         let others = &answer["waiting_still"]["recipients"];
@@ -366,7 +370,27 @@ fn suspend(verb: &str, arguments: &ScopeArguments) -> Result<(), Failure> {
     if arguments.common.json {
         return print_json(&answer);
     }
-    print(if verb == "suspend" { "suspended\n" } else { "resumed\n" });
+    print(match (verb, answer["changed"] == true) {
+        ("suspend", true) => "suspended\n",
+        ("suspend", false) => "it was suspended already\n",
+        (_, true) => "resumed\n",
+        (_, false) => "it was not suspended\n",
+    });
+    if verb == "resume" {
+        for line in table::of_suspensions(&answer) {
+            eprintln!("Still suspended: {line}");
+        }
+    }
+    Ok(())
+}
+
+fn suspensions(common: &Common) -> Result<(), Failure> {
+    let answer = ask(common, Method::GET, "/api/v1/queue/suspensions", None)?;
+    if common.json {
+        return print_json(&answer);
+    }
+    let lines = table::of_suspensions(&answer);
+    print(&if lines.is_empty() { "Nothing is suspended.\n".into() } else { lines.join("\n") + "\n" });
     Ok(())
 }
 

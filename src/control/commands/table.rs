@@ -10,7 +10,6 @@ use crate::control::clock;
 
 /// The widest that a column gets, in characters; the last column has no end.
 const COLUMN_WIDTH_MAX: usize = 48;
-/// Why nothing that is due is tried.
 /// Between columns.
 const GAP: &str = "  ";
 
@@ -34,6 +33,12 @@ pub(super) fn of_suppressions(entries: &[Value]) -> String {
         entries.iter().map(|entry| ["address", "list", "cause", "since", "until"].map(|key| text(&entry[key]))),
     );
     align(&rows)
+}
+
+/// What is suspended, a line each, with what resumes it.
+pub(super) fn of_suspensions(answer: &Value) -> Vec<String> {
+    let suspensions = answer["suspensions"].as_array().into_iter().flatten();
+    suspensions.map(|one| format!("{}, until `{}`", text(&one["suspension"]), text(&one["resume"]))).collect()
 }
 
 /// A message as `queue show` shows it.
@@ -194,18 +199,18 @@ fn time(value: &Value) -> Option<Timestamp> {
     u64::try_from(at.as_millisecond()).ok().map(Timestamp::from_millis)
 }
 
-/// What was said last, after what holds up everything.
+/// What was said last, after what is suspended.
 fn why(recipient: &Value) -> String {
     let said = text(&recipient["why"]);
-    if recipient["suspended"] != true {
+    if recipient["suspension"].is_null() {
         return said;
     }
-    let suspension = format!("held: suspended; `{}` resumes delivery", text(&recipient["resume"]));
+    let suspension = format!("{}, until `{}`", text(&recipient["suspension"]), text(&recipient["resume"]));
     if said.is_empty() { suspension } else { format!("{suspension}; {said}") }
 }
 
 fn next(recipient: &Value, now: Timestamp) -> String {
-    if recipient["suspended"] == true {
+    if recipient["state"] == "suspended" {
         return String::new();
     }
     match time(&recipient["next"]) {
@@ -305,12 +310,13 @@ b.test  1           0
     #[test]
     fn suspended_delivery_shows() {
         let mut message = message();
-        message["recipients"][0]["suspended"] = true.into();
+        message["recipients"][0]["state"] = "suspended".into();
+        message["recipients"][0]["suspension"] = "tenant acme".into();
         message["recipients"][0]["resume"] = "ringpost queue resume --tenant acme".into();
         let list = list(&[message], now());
         let line = list.lines().nth(1).expect("a recipient");
-        let suspension = "held: suspended; `ringpost queue resume --tenant acme` resumes delivery";
-        assert!(line.contains(&format!("due    2            {suspension}; 452 4.2.2")), "{list}");
+        let suspension = "tenant acme, until `ringpost queue resume --tenant acme`";
+        assert!(line.contains(&format!("suspended  2            {suspension}; 452 4.2.2")), "{list}");
     }
 
     #[test]

@@ -19,6 +19,8 @@
 //! | `POST /api/v1/queue/hold`, `release`, `retry`, `bounce` | changes the recipients that the JSON body selects |
 //! | `GET /api/v1/tls-reports` | what was counted for TLS reports, by day |
 //! | `POST /api/v1/tls-reports/send` | tells a day now: `{"day": "2026-11-25"}`, today without one |
+//! | `POST /api/v1/queue/suspend`, `resume` | suspends or resumes the delivery of a tenant, a campaign or all |
+//! | `GET /api/v1/queue/suspensions` | what is suspended, and what resumes it |
 //!
 //! Over the Unix socket no token is asked for (its mode is 0600); over TCP `/metrics` and `/api` want
 //! `Authorization: Bearer TOKEN`. An error is `{"error": "…"}`.
@@ -89,6 +91,7 @@ pub fn router(
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/count", get(queue::count))
         .route("/api/v1/queue/domains", get(queue::domains))
+        .route("/api/v1/queue/suspensions", get(queue::suspensions))
         .route("/api/v1/queue/{id}", get(queue::show))
         .route("/api/v1/paths", get(queue::paths))
         .route("/api/v1/listeners", get(async move || axum::Json(json!({ "listeners": listeners }))))

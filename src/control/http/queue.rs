@@ -214,17 +214,10 @@ pub(super) async fn retry(State(desk): State<Desk>, ordered: Ordered) -> Result<
         _ => None,
     };
     let Json(mut answer) = change(&desk, Change::Retry, ordered).await?;
-    if is_suspended(&desk).await? {
-        answer["suspended"] = true.into();
-    }
     if let Some((destination, recipients)) = waits_too {
         answer["waiting_still"] = json!({ "destination": destination, "recipients": recipients });
     }
     Ok(Json(answer))
-}
-
-async fn is_suspended(desk: &Desk) -> Result<bool, Refusal> {
-    Ok(desk.metrics().await?.iter().flatten().any(|metric| *metric == ("delivery_suspended", 1)))
 }
 
 /// The destination because of which a domain rests, and the recipients at other domains that wait for it too.
@@ -241,7 +234,7 @@ pub(super) async fn bounce(State(desk): State<Desk>, ordered: Ordered) -> Result
     change(&desk, Change::Bounce, ordered).await
 }
 
-/// Releasing everything also resumes a delivery that was suspended at start.
+/// Releasing everything also resumes all delivery. What is to be tried and is suspended is told.
 async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Value>, Refusal> {
     let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
     if wanted.is_unconditional() != wanted.all {
@@ -250,10 +243,25 @@ async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Va
         ));
     }
     let recipients = desk.change(change, &wanted.selection()?).await?;
-    if change == Change::Release && wanted.all {
-        desk.suspend(&Scope::All, false).await?;
+    let mut answer = json!({ "recipients": recipients });
+    let suspended = match change {
+        Change::Release if wanted.all => desk.suspend(&Scope::All, false).await?,
+        Change::Release | Change::Retry => desk.suspensions().await?,
+        Change::Hold | Change::Bounce => Vec::new(),
+    };
+    if !suspended.is_empty() {
+        answer["suspensions"] = shown(&suspended);
     }
-    Ok(Json(json!({ "recipients": recipients })))
+    Ok(Json(answer))
+}
+
+/// What is suspended, and the commands that resume it.
+fn shown(suspended: &[Scope]) -> Value {
+    suspended.iter().map(|scope| json!({ "suspension": scope.to_string(), "resume": scope.resumed_by() })).collect()
+}
+
+pub(super) async fn suspensions(State(desk): State<Desk>) -> Result<Json<Value>, Refusal> {
+    Ok(Json(json!({ "suspensions": shown(&desk.suspensions().await?) })))
 }
 
 /// What is to be suspended or resumed: a tenant, a campaign, or all.
@@ -294,8 +302,11 @@ pub(super) async fn resume(State(desk): State<Desk>, ordered: Scoped) -> Result<
 
 async fn set_suspended(desk: &Desk, ordered: Scoped, suspended: bool) -> Result<Json<Value>, Refusal> {
     let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
-    desk.suspend(&wanted.scope()?, suspended).await?;
-    Ok(Json(json!({ "suspended": suspended })))
+    let scope = wanted.scope()?;
+    let was_suspended = desk.suspensions().await?.contains(&scope);
+    let suspensions = desk.suspend(&scope, suspended).await?;
+    let changed = was_suspended != suspended;
+    Ok(Json(json!({ "suspended": suspended, "changed": changed, "suspensions": shown(&suspensions) })))
 }
 
 #[cfg(test)]

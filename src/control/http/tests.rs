@@ -19,7 +19,7 @@ use crate::queue::orders::{Order, Report, Resting, Waiting};
 use crate::queue::webhook::Counts;
 
 async fn play_shard(port: Port<Crossing>) {
-    let mut suspended = 1;
+    let mut suspended = Vec::new();
     loop {
         let (order, answer) = match port.receive().await.1 {
             Crossing::Order(order, answer) => (order, answer),
@@ -38,10 +38,12 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Show(id) => Report::Message((id.number() <= 3).then(|| message(id.number()))),
             Order::Find(message_id) if &*message_id == "<a+b@c>" => Report::Messages(vec![message(2)]),
             Order::Find(_) => Report::Messages(Vec::new()),
-            Order::Suspend(_, on) => {
-                suspended = u64::from(on);
-                Report::Count(0)
+            Order::Suspend(scope, on) => {
+                suspended.retain(|other| *other != scope);
+                suspended.extend(on.then_some(scope));
+                Report::Suspended(suspended.clone())
             }
+            Order::Suspensions => Report::Suspended(suspended.clone()),
             Order::Domains { domains, after, .. } => {
                 let rest = Some(Resting {
                     until: shards::Timestamp::from_millis(1_800_000_000_000),
@@ -57,7 +59,7 @@ async fn play_shard(port: Port<Crossing>) {
                 };
                 Report::Domains(all.into_iter().filter(is_wanted).collect())
             }
-            Order::Metrics => Report::Metrics(vec![("suspended", suspended), ("accepted_total", 3)]),
+            Order::Metrics => Report::Metrics(vec![("accepted_total", 3)]),
             Order::Webhooks => {
                 Report::Webhooks(vec![Counts { webhook: "crm".into(), waiting: 2, told: 7, failures: 1, dropped: 0 }])
             }
@@ -78,10 +80,10 @@ async fn play_shard(port: Port<Crossing>) {
 fn keeper(folder: &Path, desk: &Desk) -> Keeper {
     let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
                 address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n\
-                [suppression]\nentries_max = 3\n";
-    let config = Config::parse(text, folder).expect("good");
                 [[account]]\nname = \"A@a.test\"\npassword = \"$argon2id$...\"\nsenders = [\"a@a.test\"]\n\
                 [[account]]\nname = \"b@a.test\"\npassword = \"$argon2id$...\"\nsenders = [\"b@a.test\"]\n\
+                [suppression]\nentries_max = 3\n";
+    let config = Config::parse(text, folder).expect("good");
     let keeper = Keeper::open(&config, &Channel::new(Style::Logfmt)).expect("opened");
     keeper.start(desk);
     keeper
@@ -206,13 +208,42 @@ fn what_is_wrong_is_said() {
 #[test]
 fn releasing_everything_resumes_suspended_delivery() {
     with_socket(|socket| {
-        let release = |body: Value| client::request(&socket, Method::POST, "/api/v1/queue/release", Some(&body));
-        let metrics = || metrics_text(&socket);
-        assert_eq!(release(json!({ "domain": "example.org" })).expect("done"), json!({ "recipients": 2 }));
-        assert!(metrics().contains("ringpost_suspended{shard=\"1\"} 1"), "a part is not everything");
-        assert_eq!(release(json!({ "all": true })).expect("done"), json!({ "recipients": 6 }));
-        assert!(metrics().contains("ringpost_suspended{shard=\"1\"} 0"));
-        assert!(metrics().contains("ringpost_webhook_events_told_total{webhook=\"crm\",shard=\"1\"} 7"));
+        let post = |verb: &str, body: Value| {
+            client::request(&socket, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&body)).expect("done")
+        };
+        let all = json!([{ "suspension": "all", "resume": "ringpost queue resume --all" }]);
+        assert_eq!(post("suspend", json!({ "all": true }))["suspensions"], all);
+        let answer = post("release", json!({ "domain": "example.org" }));
+        assert_eq!(answer, json!({ "recipients": 2, "suspensions": all }), "a part is not everything");
+        assert_eq!(post("release", json!({ "all": true })), json!({ "recipients": 6 }));
+        let none = client::request(&socket, Method::GET, "/api/v1/queue/suspensions", None).expect("none");
+        assert_eq!(none, json!({ "suspensions": [] }));
+    });
+}
+
+#[test]
+fn what_stays_suspended_is_told_and_so_is_what_was_not() {
+    with_socket(|socket| {
+        let post = |verb: &str, body: Value| {
+            client::request(&socket, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&body)).expect("done")
+        };
+        let acme = json!([{ "suspension": "tenant acme", "resume": "ringpost queue resume --tenant acme" }]);
+        assert_eq!(post("suspend", json!({ "tenant": "acme" }))["changed"], true);
+        assert_eq!(post("suspend", json!({ "all": true }))["changed"], true);
+        let all = post("resume", json!({ "all": true }));
+        assert_eq!(all, json!({ "suspended": false, "changed": true, "suspensions": acme }));
+        let misspelt = post("resume", json!({ "tenant": "acne" }));
+        assert_eq!(misspelt, json!({ "suspended": false, "changed": false, "suspensions": acme }));
+        let last = post("resume", json!({ "tenant": "acme" }));
+        assert_eq!(last, json!({ "suspended": false, "changed": true, "suspensions": [] }));
+    });
+}
+
+#[test]
+fn metrics_have_the_webhooks_of_each_shard() {
+    with_socket(|socket| {
+        let told = "ringpost_webhook_events_told_total{webhook=\"crm\",shard=\"1\"} 7";
+        assert!(metrics_text(&socket).contains(told));
     });
 }
 
@@ -332,8 +363,6 @@ fn suppressions_are_added_listed_in_pages_exported_and_removed() {
             assert!(matches!(post("remove", wrong.clone()), Err(ClientError::Refused(_))), "{wrong}");
         }
         assert!(refused(get("?list=mine")).contains("`mine` must be"));
-    });
-}
         assert_eq!(get("").expect("a page")["on"], true);
     });
 }
@@ -369,3 +398,5 @@ fn a_misspelt_account_is_refused_with_the_one_that_is_like_it() {
         assert_eq!(lists["suppressions"], json!([]), "nothing of it was done");
         let far = client::request(&socket, Method::GET, "/api/v1/suppressions?list=account:somebody.else", None);
         assert_eq!(refused(far), "the configuration has no account `somebody.else`");
+    });
+}

@@ -375,16 +375,34 @@ fn suspended_delivery_waits_and_resumes() {
         assert!(queue.lease("one.test").is_none());
         let shown = list(&queue, Selection::default(), None, 10).await;
         let recipient = &shown[0]["recipients"][0];
-        assert_eq!((&recipient["state"], &recipient["suspended"]), (&"due".into(), &true.into()));
-        assert!(recipient["explanation"].as_str().is_some_and(|text| text.contains("release --all")), "{recipient}");
+        assert_eq!((&recipient["state"], &recipient["suspension"]), (&"suspended".into(), &"all".into()));
+        assert_eq!(recipient["resume"], "ringpost queue resume --all");
+        assert_eq!(recipient["explanation"], "suspended (all) until `ringpost queue resume --all`");
         queue.order(Order::Suspend(Scope::All, false)).await;
         let Report::Message(Some(shown)) = queue.order(Order::Show(id)).await else { panic!("it is there") };
-        assert_eq!(shown["recipients"][0]["suspended"], Value::Null);
+        let recipient = &shown["recipients"][0];
+        assert_eq!((&recipient["state"], &recipient["suspension"]), (&"due".into(), &Value::Null));
         settle(&queue, &lease(&queue).await, &delivered()).await;
         let Report::Metrics(metrics) = queue.order(Order::Metrics).await else { panic!("no metrics") };
         let metric = |name| metrics.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
         assert_eq!(metric("recipients_delivered_total"), Some(1));
         assert_eq!(metric("queued_recipients"), Some(0));
+    });
+}
+
+/// An end and the next attempt are kept in whole seconds, an arrival in thousandths.
+#[test]
+fn nothing_has_ended_or_is_due_before_it_arrived() {
+    World::new().run(|reactor, queue| async move {
+        let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test", "y@two.test"]).await;
+        settle(&queue, &lease(&queue).await, &delivered()).await;
+        let Report::Message(Some(shown)) = queue.order(Order::Show(id)).await else { panic!("it is there") };
+        let times: Vec<&str> = ["ended", "next"]
+            .iter()
+            .flat_map(|key| (0..2).filter_map(|index| shown["recipients"][index][*key].as_str()))
+            .collect();
+        let arrival = shown["arrival"].as_str().expect("a time");
+        assert!(times.len() == 2 && times.iter().all(|time| *time >= arrival), "{shown:#}");
     });
 }
 
