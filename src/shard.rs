@@ -144,7 +144,7 @@ impl Shard {
             reactor.clone(),
             config.clone(),
             &trust,
-            dns,
+            dns.clone(),
             timing,
             metrics.clone(),
             log.clone(),
@@ -161,6 +161,7 @@ impl Shard {
             return_path,
             queue.clone(),
             screening.clone(),
+            dns,
             gate.clone(),
             returns.clone(),
             log.clone(),
@@ -215,6 +216,7 @@ impl Shard {
         if let (true, Report::Metrics(metrics)) = (counts_here, &mut report) {
             metrics.extend(self.metrics.list());
             metrics.extend(inbound_metrics(&self.inbound));
+            metrics.extend(self.inbound.preflight_counts());
             metrics.extend(self.screening.counts());
             metrics.extend(self.gate.counts());
             metrics.extend(self.log.counts());

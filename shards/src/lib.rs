@@ -10,6 +10,7 @@ pub mod gate;
 pub mod index;
 pub mod journal;
 pub mod launch;
+pub mod memory;
 pub mod mesh;
 pub mod net;
 pub mod passed;

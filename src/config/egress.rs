@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::read::{Placed, Reading, Section, number, text, truth};
+use super::preflight::{AT_SUBMISSION, AtSubmission};
+use super::read::{Placed, Reading, Section, number, text, truth, word};
 use super::{Config, WarmUp, shaping, units};
 
 /// Sources of one configuration: more addresses than a host has.
@@ -89,7 +90,8 @@ impl Pool {
     }
 }
 
-/// What a message says of itself for its way out, and how much of that is believed: of an account or a relay listener.
+/// What holds for the messages of an account or a relay listener: their way out, how much of what they say of it themselves
+/// is believed, and whether they are looked at before they leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standard {
     /// `pool`.
@@ -98,6 +100,8 @@ pub struct Standard {
     pub tenant: Option<Box<str>>,
     /// `routing_headers`: X-Virtual-MTA, X-Tenant and X-Campaign count.
     pub headers: bool,
+    /// `preflight`; absent: as `[preflight]` has it.
+    pub preflight: Option<AtSubmission>,
 }
 
 impl Config {
@@ -222,7 +226,7 @@ fn pool(mut section: Section<'_>, sources: &[Arc<Source>], reading: &mut Reading
     Some(Placed { value: Pool { name: name.value, members }, line: name.line })
 }
 
-/// `pool`, `tenant` and `routing_headers` of an account or a listener, and the line of the first of them.
+/// `pool`, `tenant`, `routing_headers` and `preflight` of an account or a listener, and the line of the first of them.
 pub(super) fn standard(
     section: &mut Section<'_>,
     pools: &[Arc<Pool>],
@@ -231,12 +235,15 @@ pub(super) fn standard(
     let pool = section.optional("pool", reading, one_of(pools));
     let tenant = section.optional("tenant", reading, text(name));
     let headers = section.optional("routing_headers", reading, truth);
-    let lines = [pool.as_ref().map(|pool| pool.line), tenant.as_ref().map(|tenant| tenant.line)];
-    let line = lines.into_iter().flatten().chain(headers.as_ref().map(|headers| headers.line)).min();
+    let preflight = section.optional("preflight", reading, word(AT_SUBMISSION));
+    let names = [pool.as_ref().map(|pool| pool.line), tenant.as_ref().map(|tenant| tenant.line)];
+    let choices = [headers.as_ref().map(|headers| headers.line), preflight.as_ref().map(|preflight| preflight.line)];
+    let line = names.into_iter().chain(choices).flatten().min();
     let standard = Standard {
         pool: pool.map(|pool| pool.value),
         tenant: tenant.map(|tenant| tenant.value),
         headers: headers.is_some_and(|headers| headers.value),
+        preflight: preflight.map(|preflight| preflight.value),
     };
     (standard, line)
 }

@@ -101,7 +101,7 @@ fn listener(
     }
     let is_relay = kind.as_ref().is_none_or(|kind| kind.value == ListenerKind::Relay);
     if let (false, Some(line)) = (is_relay, standard_line) {
-        let text = "listener: pool, tenant and routing_headers are only for kind = \"relay\"; of a submission the account has them";
+        let text = "listener: pool, tenant, routing_headers and preflight are only for kind = \"relay\"; of a submission the account has them";
         reading.mistake(line, text);
     }
     let address = address?;

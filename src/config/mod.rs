@@ -15,6 +15,7 @@ pub mod limit;
 mod listener;
 pub mod log;
 mod machine;
+pub mod preflight;
 mod read;
 mod retry;
 mod return_path;
@@ -89,6 +90,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[screening]`.
     pub screening: Screening,
+    /// `[preflight] at_submission`: for whom nothing else is said.
+    pub preflight: preflight::AtSubmission,
     /// `[suppression]`; absent: nobody is suppressed.
     pub suppression: Option<Suppression>,
     /// `[[webhook]]`, each with a name of its own.
@@ -129,7 +132,7 @@ pub struct Listener {
     pub networks: Vec<Network>,
     /// `return_path`: what comes in here goes out with reverse-paths of ours.
     pub return_path: bool,
-    /// `pool`, `tenant`, `routing_headers` (relay only).
+    /// `pool`, `tenant`, `routing_headers`, `preflight` (relay only).
     pub standard: Arc<Standard>,
 }
 
@@ -207,7 +210,7 @@ pub struct Account {
     pub notify: Notices,
     /// `return_path`: its messages go out with reverse-paths of ours, one for each recipient.
     pub return_path: bool,
-    /// `pool`, `tenant`, `routing_headers`.
+    /// `pool`, `tenant`, `routing_headers`, `preflight`.
     pub standard: Standard,
 }
 

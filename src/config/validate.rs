@@ -17,8 +17,8 @@ use super::{
     TlsFiles, Uncertain,
 };
 use super::{
-    assurance, dkim, egress, limit, listener, log, machine, retry, return_path, screening, shaping, suppression,
-    tls_reports, units, webhook,
+    assurance, dkim, egress, limit, listener, log, machine, preflight, retry, return_path, screening, shaping,
+    suppression, tls_reports, units, webhook,
 };
 
 /// More shards than any machine has cores.
@@ -88,6 +88,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let retention = retention(document, reading);
     let limits = limits(document, reading);
     let screening = screening::screening(document, base_dir, reading);
+    let preflight = preflight::preflight(document, reading);
     let suppression = suppression::suppression(document, reading);
     let webhooks = webhook::webhooks(document, &accounts, base_dir, reading);
     let dkim = dkim::keys(document, base_dir, reading);
@@ -115,6 +116,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         retention,
         limits,
         screening,
+        preflight,
         suppression,
         webhooks,
         dkim,

@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::{RData, RecordType};
 
 use super::resolver;
 use crate::config::Config;
+use crate::dns::{question, records};
+use crate::preflight::host::is_public;
 use crate::preflight::{Kind, Zone};
 
 /// How long one try of a question may take.
@@ -55,29 +56,10 @@ impl World {
 
 impl Zone for World {
     async fn ask(&self, name: &str, kind: Kind) -> Result<Vec<String>, String> {
-        let kind = match kind {
-            Kind::A => RecordType::A,
-            Kind::Aaaa => RecordType::AAAA,
-            Kind::Mx => RecordType::MX,
-            Kind::Ptr => RecordType::PTR,
-            Kind::Txt => RecordType::TXT,
-        };
-        match self.0.lookup(format!("{name}."), kind).await {
-            Ok(found) => {
-                let records = found.answers().iter().filter(|record| record.record_type() == kind);
-                Ok(records.map(|record| text(&record.data)).collect())
-            }
-            Err(why) if why.is_no_records_found() => Ok(Vec::new()),
-            Err(why) => Err(why.to_string()),
+        match question(name, kind) {
+            Some(question) => records(kind, &resolver::look_up(&self.0, &question).await),
+            None => Ok(Vec::new()),
         }
-    }
-}
-
-fn text(data: &RData) -> String {
-    match data {
-        RData::TXT(parts) => parts.txt_data.iter().map(|part| String::from_utf8_lossy(part)).collect(),
-        RData::MX(mx) => mx.exchange.to_string(),
-        other => other.to_string(),
     }
 }
 
@@ -91,24 +73,4 @@ pub fn egress(own: &[IpAddr]) -> Vec<IpAddr> {
     };
     let seen: BTreeSet<IpAddr> = AFAR.iter().filter_map(way).chain(own.iter().copied()).collect();
     seen.into_iter().filter(|address| is_public(*address)).collect()
-}
-
-/// Whether the world can see an address.
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !address.is_private() && !address.is_loopback() && !address.is_link_local(),
-        IpAddr::V6(address) => !address.is_loopback() && !address.is_unique_local() && !address.is_unicast_link_local(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_public_addresses_are_looked_at() {
-        let public = |address: &str| is_public(address.parse().expect("an address"));
-        assert!(public("198.51.100.7") && public("2a01::1"));
-        assert!(!public("10.0.0.1") && !public("127.0.0.1") && !public("fe80::1") && !public("fd00::1"));
-    }
 }

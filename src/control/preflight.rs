@@ -13,7 +13,8 @@ use super::signing;
 use crate::config::{Account, Config, ListenerKind, Mistake, Pool, Standard};
 use crate::message::scan::{HEADER_BYTES_MAX, from_mailboxes, routing, scan};
 use crate::policy;
-use crate::preflight::{Departure, Egress, Finding, examine};
+use crate::preflight::host::egress;
+use crate::preflight::{Departure, Finding, examine};
 
 /// Reads what counts of a message in a file, which may have lines that end in LF alone.
 ///
@@ -62,7 +63,9 @@ pub fn look(config: &Config, content: &[u8], from: Option<&str>) -> Result<Vec<F
     let reverse_domain = from.as_deref().or(own.map(|section| &*section.domain));
     let pool = pool(config, account, content);
     let looked = World::visit(config, async |world| {
-        let egress = egress(world, config, &pool).await;
+        // Without an answer, what the host knows of itself is left.
+        let own = lookup::egress(&world.addresses(&config.hostname).await.unwrap_or_default());
+        let egress = egress(config, &pool, &own);
         let signers = signers.as_deref().unwrap_or_default();
         examine(world, &Departure { content, reverse_domain, signers, egress: &egress }).await
     });
@@ -86,23 +89,6 @@ fn pool(config: &Config, account: Option<&Account>, content: &[u8]) -> Arc<Pool>
     let asked = asked.filter(|_| standard.is_some_and(|standard| standard.headers));
     let asked = asked.and_then(|name| std::str::from_utf8(name).ok()).filter(|name| !name.is_empty());
     config.pool_for(asked.or(standard.and_then(|standard| standard.pool.as_deref())), "")
-}
-
-/// The addresses from which a pool's messages leave, those of the host where a source names none.
-async fn egress(world: &World, config: &Config, pool: &Pool) -> Vec<Egress> {
-    let mut egress = Vec::new();
-    for member in &pool.members {
-        let source = &member.source;
-        let ehlo = source.ehlo.as_ref().unwrap_or(&config.hostname);
-        let addresses = if source.addresses.is_empty() {
-            // Without an answer, what the host knows of itself is left.
-            lookup::egress(&world.addresses(&config.hostname).await.unwrap_or_default())
-        } else {
-            source.addresses.iter().copied().filter(|address| lookup::is_public(*address)).collect()
-        };
-        egress.extend(addresses.into_iter().map(|address| Egress { address, ehlo: ehlo.clone() }));
-    }
-    egress
 }
 
 #[cfg(test)]

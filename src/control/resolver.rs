@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use super::sts;
 use super::trust::Trusted;
 use crate::config::Config;
-use crate::dns::{Answer, Query, Question};
+use crate::dns::{Answer, Query, Question, TEXTS_BYTES_MAX};
 
 /// Questions that are looked up at a time; further ones wait in the shards' channels.
 const RUNNING_MAX: usize = 1024;
@@ -188,7 +188,10 @@ pub(super) async fn look_up(resolver: &TokioResolver, question: &Question) -> An
         match question {
             Question::Mx(domain) => exchangers(resolver, domain).await,
             Question::Addresses(host) => addresses(resolver, host).await,
-            Question::Ipv4(name) => ipv4(resolver, name).await,
+            Question::Ipv4(name) => of_one_family(resolver, name, RecordType::A).await,
+            Question::Ipv6(name) => of_one_family(resolver, name, RecordType::AAAA).await,
+            Question::Texts(name) => answer_of(texts(resolver, name).await),
+            Question::Names(name) => answer_of(names(resolver, name).await),
             Question::Tlsa(host, port) => tlsa::look_up(resolver, host, *port).await,
             Question::Policy(_) => Answer::NoData(NEGATIVE_TTL_UNKNOWN),
         }
@@ -218,9 +221,9 @@ pub fn exchangers_among(records: &[Record]) -> Answer {
     if list.is_empty() { Answer::NoData(ttl_of(records)) } else { Answer::Mx(list, ttl_of(records)) }
 }
 
-/// A alone.
-async fn ipv4(resolver: &TokioResolver, name: &str) -> Answer {
-    match ask(resolver, name, RecordType::A).await {
+/// A alone, or AAAA.
+async fn of_one_family(resolver: &TokioResolver, name: &str, kind: RecordType) -> Answer {
+    match ask(resolver, name, kind).await {
         Ok(lookup) => addresses_among(lookup.answers()),
         Err(answer) => answer,
     }
@@ -238,6 +241,28 @@ fn ips(records: &[Record]) -> impl Iterator<Item = IpAddr> {
         RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
         _ => None,
     })
+}
+
+/// Texts that a shard may keep.
+fn answer_of(texts: Result<(Vec<Box<str>>, Duration), Answer>) -> Answer {
+    match texts {
+        Err(answer) => answer,
+        Ok((texts, ttl)) if texts.is_empty() => Answer::NoData(ttl),
+        Ok((texts, _)) if texts.iter().map(|text| text.len()).sum::<usize>() > TEXTS_BYTES_MAX => {
+            Answer::Trouble(format!("its records have more than {TEXTS_BYTES_MAX} octets").into())
+        }
+        Ok((texts, ttl)) => Answer::Texts(texts, ttl),
+    }
+}
+
+/// Names of an address.
+async fn names(resolver: &TokioResolver, address: &str) -> Result<(Vec<Box<str>>, Duration), Answer> {
+    let lookup = ask(resolver, address, RecordType::PTR).await?;
+    let records = lookup.answers().iter().filter_map(|record| match &record.data {
+        RData::PTR(name) => Some(host_name(&name.0)),
+        _ => None,
+    });
+    Ok((records.collect(), ttl_of(lookup.answers())))
 }
 
 /// TXT records, each in one piece.

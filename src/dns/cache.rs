@@ -9,8 +9,8 @@ use futures::future::{FutureExt, LocalBoxFuture, Shared, WeakShared};
 use futures::sink::SinkExt;
 use shards::Reactor;
 use shards::gate::Gate;
+use shards::memory::Memory;
 
-use super::table::Table;
 use super::{Answer, ENTRIES_MAX, QUERIES_MAX, Query, Question};
 
 /// One shard's way to ask; a cheap handle.
@@ -20,7 +20,7 @@ pub struct Cache(Rc<Inner>);
 struct Inner {
     reactor: Reactor,
     resolver: mpsc::Sender<Query>,
-    table: RefCell<Table>,
+    known: RefCell<Memory<Question, Rc<Answer>>>,
     gate: Gate,
     asking: RefCell<HashMap<Question, WeakShared<Asking>>>,
 }
@@ -33,7 +33,7 @@ impl Cache {
         Self(Rc::new(Inner {
             reactor,
             resolver,
-            table: RefCell::new(Table::new(ENTRIES_MAX)),
+            known: RefCell::new(Memory::new(ENTRIES_MAX)),
             gate: Gate::new(QUERIES_MAX),
             asking: RefCell::default(),
         }))
@@ -41,7 +41,7 @@ impl Cache {
 
     /// The answer to `question`, from memory or from the resolver. A resolver that has gone is [`Answer::Trouble`].
     pub async fn ask(&self, question: Question) -> Rc<Answer> {
-        let known = self.0.table.borrow_mut().get(&question, self.0.reactor.now());
+        let known = self.0.known.borrow_mut().get(&question, self.0.reactor.now());
         match known {
             Some(answer) => answer,
             None => self.join_or_start(question).await,
@@ -80,7 +80,8 @@ impl Entry {
             Err(_) => Answer::Trouble("the resolver has stopped".into()),
         };
         let answer = Rc::new(answer);
-        self.inner.table.borrow_mut().put(self.question.clone(), answer.clone(), self.inner.reactor.now());
+        let valid_until = self.inner.reactor.now() + answer.ttl();
+        self.inner.known.borrow_mut().put(self.question.clone(), answer.clone(), valid_until);
         answer
     }
 }

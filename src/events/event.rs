@@ -56,6 +56,8 @@ pub enum Event<'a> {
         bytes: usize,
         /// What screening found, where it looked.
         screening: Option<&'a str>,
+        /// What large receivers' rules make of it, where it was held against them.
+        preflight: Option<&'a str>,
         /// The domain that signed it, where one did.
         dkim: Option<&'a str>,
         /// Whose it is, and the pool that it asks for.
@@ -75,6 +77,19 @@ pub enum Event<'a> {
         reply: &'a dyn fmt::Display,
         /// What screening found, where that is the reason.
         screening: Option<&'a str>,
+    },
+    /// `preflight`: a message that is about to be accepted breaks rules of large receivers for bulk mail.
+    Preflight {
+        /// What the message will be called.
+        id: MessageId,
+        /// The account, where it authenticated.
+        account: Option<&'a str>,
+        /// `fail` or `warn`, and the rules.
+        verdict: &'a str,
+        /// Whose rules they are.
+        receivers: &'a str,
+        /// Of each rule its name, what is wrong, and what to change.
+        findings: &'a [(&'a str, &'a str, &'a str)],
     },
     /// `scanner_failed`: one that should have screened a message or a client gave no usable answer.
     ScannerFailed {
@@ -293,6 +308,7 @@ impl Event<'_> {
             Event::Listening(_) => "listening",
             Event::Accepted { .. } => "accepted",
             Event::Refused { .. } => "refused",
+            Event::Preflight { .. } => "preflight",
             Event::ScannerFailed { .. } => "scanner_failed",
             Event::TlsFailed { .. } => "tls_failed",
             Event::Delivered(_) => "delivered",
@@ -342,6 +358,7 @@ impl Event<'_> {
             | Event::ReloadRefused(_) => Level::Error,
             Event::Space { accepting: false }
             | Event::Refused { .. }
+            | Event::Preflight { .. }
             | Event::TlsFailed { .. }
             | Event::Failed(_)
             | Event::Bounced { .. }
@@ -375,13 +392,14 @@ impl Event<'_> {
         }
     }
 
-    /// Its kind, where others can cause it in any number. Nothing that is about an accepted message has one.
+    /// Its kind, where others can cause it in any number. Nothing that tells what becomes of an accepted message has one.
     pub fn flood(&self) -> Option<Kind> {
         match self {
             Event::Refused { what: "connection", .. } => Some(Kind::Connections),
             Event::Refused { what: "auth", .. } => Some(Kind::Logins),
             Event::Refused { account: Some(_), .. } => Some(Kind::AccountRefusals),
             Event::Refused { .. } => Some(Kind::Refusals),
+            Event::Preflight { .. } => Some(Kind::Preflight),
             Event::TlsFailed { .. } => Some(Kind::Tls),
             Event::SessionPanicked { .. } => Some(Kind::Panics),
             Event::ScannerFailed { .. } => Some(Kind::Scanners),

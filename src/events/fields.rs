@@ -10,16 +10,33 @@ impl Event<'_> {
     /// Writes the event's own keys.
     pub(super) fn fields(&self, line: &mut Line<'_>) {
         match self {
-            Event::Accepted { id, message_id, client, account, sender, recipients, bytes, screening, dkim, origin } => {
+            Event::Accepted {
+                id,
+                message_id,
+                client,
+                account,
+                sender,
+                recipients,
+                bytes,
+                origin,
+                screening,
+                preflight,
+                dkim,
+            } => {
                 line.put("id", id).put("message_id", message_id).put("client", client).put_some("account", *account);
                 line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
-                line.put_some("screening", *screening).put_some("dkim", *dkim).put_some("pool", origin.pool.as_deref());
-                put_owner(line, origin);
+                line.put_some("screening", *screening).put_some("preflight", *preflight).put_some("dkim", *dkim);
+                put_owner(line.put_some("pool", origin.pool.as_deref()), origin);
             }
             Event::Refused { client, account, user, what, reply, screening } => {
                 line.put("client", client).put_some("account", *account).put_some("user", *user);
                 line.put("what", what).put("reply", reply);
                 line.put_some("screening", *screening);
+            }
+            Event::Preflight { id, account, verdict, receivers, findings } => {
+                line.put("id", id).put_some("account", *account).put("verdict", verdict).put("receivers", receivers);
+                let told = findings.iter().map(|(rule, what, remedy)| format!("{rule}: {what}; {remedy}"));
+                line.put("why", told.collect::<Vec<_>>().join(" | "));
             }
             Event::TlsFailed { client, why } | Event::SessionPanicked { client, why } => {
                 line.put("client", client).put("why", why);
@@ -99,6 +116,7 @@ impl Event<'_> {
             // These have theirs above; named, so that the compiler asks for those of a new one.
             Event::Accepted { .. }
             | Event::Refused { .. }
+            | Event::Preflight { .. }
             | Event::TlsFailed { .. }
             | Event::SessionPanicked { .. }
             | Event::Delivered(_)

@@ -9,7 +9,7 @@ pub const LINES_MAX: u32 = 100;
 /// A kind's count starts anew this long after the first line that it counts.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Kinds of events that others can cause in any number. None is about a message that was accepted.
+/// Kinds of events that others can cause in any number. None tells what becomes of a message that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Connections that were turned away.
@@ -30,10 +30,12 @@ pub enum Kind {
     Returns,
     /// What replies make of limits.
     Limits,
+    /// Messages that break receivers' rules: what was found of each stands in its `accepted`, too.
+    Preflight,
 }
 
 /// Every kind, in the order of its number.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind::Connections,
     Kind::Logins,
     Kind::Refusals,
@@ -43,6 +45,7 @@ pub const KINDS: [Kind; 9] = [
     Kind::Scanners,
     Kind::Returns,
     Kind::Limits,
+    Kind::Preflight,
 ];
 
 impl Kind {
@@ -58,6 +61,7 @@ impl Kind {
             Kind::Scanners => "scanners",
             Kind::Returns => "returns",
             Kind::Limits => "limits",
+            Kind::Preflight => "preflight",
         }
     }
 
@@ -73,6 +77,7 @@ impl Kind {
             Kind::Scanners => "log_lines_suppressed_total{kind=\"scanners\"}",
             Kind::Returns => "log_lines_suppressed_total{kind=\"returns\"}",
             Kind::Limits => "log_lines_suppressed_total{kind=\"limits\"}",
+            Kind::Preflight => "log_lines_suppressed_total{kind=\"preflight\"}",
         }
     }
 }

@@ -303,6 +303,7 @@ mod tests {
             recipients: 2,
             bytes: 1024,
             screening: Some("clean"),
+            preflight: None,
             dkim: None,
             origin: NOBODY,
         }

@@ -7,8 +7,8 @@
 //! Limits: a value is cut at [`line::VALUE_BYTES_MAX`]; a shard holds at most [`log::BUFFER_BYTES_MAX`] and hands over at
 //! most [`log::HANDOVERS_MAX`] buffers that were not written yet. What does not fit is counted, and the count is the next
 //! line that fits: a flood of events costs neither memory nor time on the mail's way. Of events that others can cause in
-//! any number a shard writes [`flood::LINES_MAX`] of a kind in a [`flood::WINDOW`] and then counts; no event of an accepted
-//! message is among them.
+//! any number a shard writes [`flood::LINES_MAX`] of a kind in a [`flood::WINDOW`] and then counts; what becomes of an
+//! accepted message is always told.
 
 pub mod event;
 mod fields;

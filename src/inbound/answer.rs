@@ -164,6 +164,8 @@ impl Conversation {
         let screened = self.screen(id, &envelope, &content).await?;
         let screening = screened.verdict();
         let message_id = self.trace(id, arrival, facts, screened.is_marked(), &mut content);
+        let preflight =
+            self.preflight(id, &rights, &envelope, &content, signers.as_deref(), origin.pool.as_deref()).await?;
         let signed = signers.as_ref().map(|signers| signers[0].domain().to_owned());
         if let Some(signers) = signers {
             content = self.sign(signers, content, arrival).await?;
@@ -179,9 +181,10 @@ impl Conversation {
             client: Some(client),
             tagged: Tagged {
                 screening: screening.clone(),
+                preflight: preflight.clone(),
                 scheduled,
                 message_id: kept(&message_id),
-                return_path: self.return_path || rights.account().is_some_and(|account| account.return_path),
+                return_path: self.is_with_return_path(&rights),
                 origin: origin.clone(),
                 noted: false,
             },
@@ -204,10 +207,16 @@ impl Conversation {
             recipients,
             bytes,
             screening: screening.as_deref(),
+            preflight: preflight.as_deref(),
             dkim: signed.as_deref(),
             origin: &origin,
         });
         Ok(())
+    }
+
+    /// Whether what is handed in by these rights goes out with reverse-paths of ours.
+    pub(super) fn is_with_return_path(&self, rights: &Authorized) -> bool {
+        self.return_path || rights.account().is_some_and(|account| account.return_path)
     }
 
     /// Puts our signatures before the content, which must not change any more.

@@ -1,7 +1,8 @@
 //! Inbound: accepts connections and drives `smtp::server` on them: TLS, patience, policy, the queue.
 //!
 //! Owns: a shard's doors (listeners with what they offer), who is inside ([`admit`]), each conversation ([`converse`])
-//! with its questions ([`answer`], [`screen`], [`sign`]), what comes back to the return path
+//! with its questions ([`answer`], [`screen`], [`preflight`],
+//! [`sign`]), what comes back to the return path
 //! ([`returned`]), the memory that arriving content may take ([`budget`]), recently
 //! verified credentials ([`credentials`]), wrong ones ([`guesses`]) and what accounts use ([`quota`]).
 //! Never: the protocol (`smtp::server`), who may do what (`policy`), what scanners say (`screening`), what is on disk
@@ -20,6 +21,7 @@ mod budget;
 mod converse;
 mod credentials;
 mod guesses;
+mod preflight;
 mod quota;
 mod returned;
 mod screen;
@@ -46,6 +48,7 @@ use shards::{Instant, Reactor, Task};
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
 use crate::config::{self, Config, ListenerKind, ListenerTls};
+use crate::dns;
 use crate::events::{Event, Log};
 use crate::policy::{Accounts, Authorized, network};
 use crate::queue::Queue;
@@ -57,6 +60,7 @@ use admit::{Admissions, Ticket};
 use budget::Budget;
 use converse::Conversation;
 use credentials::Credentials;
+use preflight::Preflight;
 pub use quota::Quotas;
 pub use returned::Returns;
 use sign::Signing;
@@ -80,6 +84,7 @@ struct Inner {
     credentials: Credentials,
     screening: Screening,
     gate: Gate,
+    preflight: Preflight,
     signing: Signing,
     returns: Returns,
     counts: Tally,
@@ -157,6 +162,7 @@ impl Inbound {
         return_path: Option<Arc<ReturnPath>>,
         queue: Queue,
         screening: Screening,
+        dns: dns::Cache,
         gate: Gate,
         returns: Returns,
         log: Log,
@@ -175,6 +181,7 @@ impl Inbound {
             credentials,
             screening,
             gate,
+            preflight: Preflight::new(reactor, dns),
             signing: Signing::default(),
             returns,
             counts: Tally::default(),
@@ -199,6 +206,7 @@ impl Inbound {
         self.0.budget.configure(&config.limits);
         self.0.screening.configure(&config.screening);
         self.0.credentials.configure(&config.limits);
+        self.0.preflight.configure();
         *current.borrow_mut() = Current::new(config, tls, signers, quotas, return_path);
     }
 
@@ -248,6 +256,11 @@ impl Inbound {
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
         Counts { open: self.0.admissions.inside() as u64, ..self.0.counts.0.get() }
+    }
+
+    /// What became of messages that were held against receivers' rules, as metrics.
+    pub fn preflight_counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.preflight.counts()
     }
 
     /// Accepts until the shard drains or the listener ends. Whoever was accepted by then is let in: it came in time.

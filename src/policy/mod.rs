@@ -53,6 +53,15 @@ impl Authorized {
         }
     }
 
+    /// What holds for its messages; `None`: it has none that go out.
+    pub fn standard(&self) -> Option<&Standard> {
+        match &self.0 {
+            Rights::Account(account) => Some(&account.standard),
+            Rights::Relay(standard) => Some(standard),
+            Rights::Return => None,
+        }
+    }
+
     /// The right to bring what comes back to the return path, and nothing else; anybody has it.
     pub fn to_return() -> Authorized {
         Authorized(Rights::Return)

@@ -1,7 +1,7 @@
 //! Whose a message is, and from where it goes out: what its account or listener says, and what it may say itself.
 
-use super::{Authorized, Rights};
-use crate::config::{Config, Standard, egress};
+use super::Authorized;
+use crate::config::{Config, egress};
 use crate::message::Origin;
 use crate::message::scan::{ROUTING, routing};
 use crate::smtp::reply::{self, Reply};
@@ -12,11 +12,7 @@ impl Authorized {
     /// # Errors
     /// A field that counts and cannot be understood, or that names no pool.
     pub fn origin(&self, header: &[u8], config: &Config) -> Result<Origin, Reply> {
-        let standard: &Standard = match &self.0 {
-            Rights::Account(account) => &account.standard,
-            Rights::Relay(standard) => standard,
-            Rights::Return => return Ok(Origin::default()),
-        };
+        let Some(standard) = self.standard() else { return Ok(Origin::default()) };
         let mut origin = Origin { pool: standard.pool.clone(), tenant: standard.tenant.clone(), campaign: None };
         if standard.headers {
             let [pool, tenant, campaign] = routing(header);
@@ -46,7 +42,9 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use super::super::Rights;
     use super::*;
+    use crate::config::Standard;
 
     const HEADER: &[u8] = b"X-Tenant: acme\r\nX-Virtual-MTA: one\r\nX-Campaign: spring\r\n\r\n";
 
@@ -58,7 +56,7 @@ mod tests {
     }
 
     fn relay(headers: bool) -> Authorized {
-        let standard = Standard { tenant: Some("house".into()), pool: None, headers };
+        let standard = Standard { tenant: Some("house".into()), headers, ..Standard::default() };
         Authorized(Rights::Relay(Arc::new(standard)))
     }
 

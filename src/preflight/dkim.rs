@@ -1,10 +1,10 @@
 //! What a TXT record says of a key that signs (RFC 6376 §3.6.1). Pure.
 
 use super::dmarc::State;
-use super::{Finding, Kind, Rule, Zone};
+use super::{Finding, Kind, Receiver, Rule, Zone};
 use crate::authentication::Signer;
 
-const DKIM: Rule = Rule { id: "dkim", source: "RFC 6376 §3.6.1; Gmail, Yahoo, Outlook: bulk senders" };
+const DKIM: Rule = Rule { id: "dkim", source: "RFC 6376 §3.6.1", asked_by: Receiver::ALL };
 
 /// How a published record stands to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

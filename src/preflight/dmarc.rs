@@ -3,10 +3,10 @@
 //! Where an organization's domain ends is known from DNS alone: at the topmost name above From's, of two labels or more, that
 //! publishes a policy; where none does, at From's own. So nobody is taken for aligned because of a list that has grown old.
 
-use super::{Finding, Kind, Rule, Verdict, Zone};
+use super::{Finding, Kind, Receiver, Rule, Verdict, Zone};
 
-const DMARC: Rule = Rule { id: "dmarc", source: "RFC 7489 §6.3; Gmail, Yahoo, Outlook: bulk senders" };
-const ALIGNMENT: Rule = Rule { id: "alignment", source: "RFC 7489 §3.1; Gmail, Yahoo, Outlook: bulk senders" };
+const DMARC: Rule = Rule { id: "dmarc", source: "RFC 7489 §6.3", asked_by: Receiver::ALL };
+const ALIGNMENT: Rule = Rule { id: "alignment", source: "RFC 7489 §3.1", asked_by: Receiver::ALL };
 /// Names of a domain, from itself upwards, that are asked for a policy.
 pub const NAMES_MAX: usize = 8;
 
@@ -79,7 +79,7 @@ fn tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
 }
 
 pub(super) fn published(author: &str, policy: &Result<Option<Policy>, String>) -> Finding {
-    let remedy = format!("publish the TXT record `v=DMARC1; p=none; rua=mailto:…` at _dmarc.{author}");
+    let remedy = format!("publish the TXT record `v=DMARC1; p=none; rua=mailto:...` at _dmarc.{author}");
     match policy {
         Err(why) => DMARC.unknown(format!("the DMARC record of {author} cannot be read: {why}"), "try again"),
         Ok(None) => DMARC.fail(format!("{author} has no DMARC record, or several"), remedy),

@@ -1,15 +1,15 @@
 //! Rules on the header: the fields that must be there, and unsubscribing with one click. Pure.
 
-use super::{Finding, Rule};
+use super::{Finding, GMAIL_AND_YAHOO, Receiver, Rule};
 use crate::authentication::Signer;
 use crate::message::scan::{fields, from_mailboxes};
 
-const FROM: Rule = Rule { id: "from", source: "RFC 5322 §3.6.2, RFC 7489 §6.6.1" };
-const DATE: Rule = Rule { id: "date", source: "RFC 5322 §3.6.1" };
-const MESSAGE_ID: Rule = Rule { id: "message-id", source: "RFC 5322 §3.6.4" };
-const ONE_CLICK: Rule = Rule { id: "one-click", source: "RFC 8058 §3.1; Gmail, Yahoo: bulk senders" };
-const ONE_CLICK_SIGNED: Rule = Rule { id: "one-click-signed", source: "RFC 8058 §4; Gmail, Yahoo: bulk senders" };
-const SIGNED: Rule = Rule { id: "signed", source: "RFC 6376; Gmail, Yahoo, Outlook: bulk senders" };
+const FROM: Rule = Rule { id: "from", source: "RFC 5322 §3.6.2, RFC 7489 §6.6.1", asked_by: Receiver::ALL };
+const DATE: Rule = Rule { id: "date", source: "RFC 5322 §3.6.1", asked_by: GMAIL_AND_YAHOO };
+const MESSAGE_ID: Rule = Rule { id: "message-id", source: "RFC 5322 §3.6.4", asked_by: GMAIL_AND_YAHOO };
+const ONE_CLICK: Rule = Rule { id: "one-click", source: "RFC 8058 §3.1", asked_by: GMAIL_AND_YAHOO };
+const ONE_CLICK_SIGNED: Rule = Rule { id: "one-click-signed", source: "RFC 8058 §4", asked_by: GMAIL_AND_YAHOO };
+const SIGNED: Rule = Rule { id: "signed", source: "RFC 6376", asked_by: Receiver::ALL };
 /// What `List-Unsubscribe-Post` must say (RFC 8058 §2).
 const POST: &str = "List-Unsubscribe=One-Click";
 
@@ -22,7 +22,7 @@ pub fn author_domain(content: &[u8]) -> Option<String> {
 }
 
 /// What the rules make of the header of `content`, which `signers` will sign.
-pub(super) fn examine(content: &[u8], signers: &[Signer]) -> Vec<Finding> {
+pub fn examine(content: &[u8], signers: &[Signer]) -> Vec<Finding> {
     let mut findings = vec![
         from(content),
         identified(content, DATE, "Date"),
@@ -57,7 +57,7 @@ pub(super) fn examine(content: &[u8], signers: &[Signer]) -> Vec<Finding> {
 }
 
 /// Whether somebody has signed it already.
-pub(super) fn is_signed(content: &[u8]) -> bool {
+pub fn is_signed(content: &[u8]) -> bool {
     count(content, "DKIM-Signature") > 0
 }
 
@@ -96,7 +96,7 @@ fn identified(content: &[u8], rule: Rule, name: &str) -> Finding {
 
 fn one_click(content: &[u8]) -> Finding {
     let (uris, post) = ("List-Unsubscribe", "List-Unsubscribe-Post");
-    let remedy = format!("have both fields, once each: {uris}: <https://…> and {post}: {POST}");
+    let remedy = format!("have both fields, once each: {uris}: <https://...> and {post}: {POST}");
     for name in [uris, post] {
         if count(content, name) > 1 {
             return ONE_CLICK.fail(format!("there are {} {name} fields", count(content, name)), "leave one");

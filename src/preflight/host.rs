@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Egress, Finding, Kind, Rule, Zone};
+use super::{Egress, Finding, GMAIL_AND_YAHOO, Kind, Rule, Zone};
+use crate::config::{Config, Pool};
 
-const PTR: Rule = Rule { id: "ptr", source: "RFC 5321 §4.1.4; Gmail, Yahoo: valid forward and reverse DNS" };
+const PTR: Rule = Rule { id: "ptr", source: "RFC 5321 §4.1.4", asked_by: GMAIL_AND_YAHOO };
 /// Names of an address that are looked at.
 pub const NAMES_MAX: usize = 10;
 
@@ -63,6 +64,27 @@ pub(super) async fn examine(zone: &impl Zone, egress: &Egress) -> Finding {
     }
 }
 
+/// The addresses from which what takes `pool` leaves: of a source without addresses the host's `own`, as the world sees them.
+pub fn egress(config: &Config, pool: &Pool, own: &[IpAddr]) -> Vec<Egress> {
+    let mut egress = Vec::new();
+    for member in &pool.members {
+        let source = &member.source;
+        let ehlo = source.ehlo.as_ref().unwrap_or(&config.hostname);
+        let addresses = if source.addresses.is_empty() { own } else { &source.addresses };
+        let seen = addresses.iter().copied().filter(|address| is_public(*address));
+        egress.extend(seen.map(|address| Egress { address, ehlo: ehlo.clone() }));
+    }
+    egress
+}
+
+/// Whether the world can see an address.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_private() && !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unique_local() && !address.is_unicast_link_local(),
+    }
+}
+
 /// The name under which the PTR records of an address stand (RFC 1035 §3.5, RFC 3596 §2.5).
 fn arpa(address: IpAddr) -> String {
     match address {
@@ -80,6 +102,13 @@ fn arpa(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_public_addresses_are_looked_at() {
+        let public = |address: &str| is_public(address.parse().expect("an address"));
+        assert!(public("198.51.100.7") && public("2a01::1"));
+        assert!(!public("10.0.0.1") && !public("127.0.0.1") && !public("fe80::1") && !public("fd00::1"));
+    }
 
     #[test]
     fn the_way_back_has_its_name() {

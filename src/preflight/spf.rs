@@ -7,10 +7,10 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use super::{Finding, Kind, Rule, Zone};
+use super::{Finding, Kind, Receiver, Rule, Zone};
 use crate::config::Network;
 
-const SPF: Rule = Rule { id: "spf", source: "RFC 7208 §4; Gmail, Yahoo, Outlook: bulk senders" };
+const SPF: Rule = Rule { id: "spf", source: "RFC 7208 §4", asked_by: Receiver::ALL };
 /// Terms of an evaluation that ask DNS.
 pub const LOOKUPS_MAX: usize = 10;
 /// Answers to them that hold nothing.

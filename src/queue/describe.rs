@@ -72,6 +72,9 @@ pub fn message(id: MessageId, row: &Row, entries: &[&Entry], moment: &Moment<'_>
     if let Some(screening) = &row.tagged.screening {
         object.insert("screening".into(), (**screening).into());
     }
+    if let Some(preflight) = &row.tagged.preflight {
+        object.insert("preflight".into(), (**preflight).into());
+    }
     if let Some(time) = row.tagged.scheduled {
         object.insert("scheduled".into(), date::rfc3339(time).into());
     }

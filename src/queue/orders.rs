@@ -174,7 +174,7 @@ pub enum Order {
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
 ///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org", "pool": "bulk", "tenant": "acme", "campaign": "spring",
-///   "client": "name [192.0.2.7]", "screening": "clean", "scheduled": "2026-11-30T08:00:00.000Z",
+///   "client": "name [192.0.2.7]", "screening": "clean", "preflight": "warn: one-click", "scheduled": "2026-11-30T08:00:00.000Z",
 ///   "recipients": [{ "address": "jo@example.org", "original": "rfc822;j@example.org", "state": "due", "attempts": 2,
 ///                    "next": "2026-11-23T07:54:43.000Z", "status": "4.2.2", "code": 452, "why": "452 4.2.2 mailbox full",
 ///                    "action": "defer", "category": "mailbox-full", "rule": "mailbox-full", "powermta": "quota-issues",

@@ -111,8 +111,10 @@ impl Row {
         };
         let header = if let Content::Removed(header) = &self.content { header.len() } else { 0 };
         let screening = self.tagged.screening.as_ref().map_or(0, |screening| screening.len());
+        let preflight = self.tagged.preflight.as_ref().map_or(0, |preflight| preflight.len());
         let message_id = self.tagged.message_id.as_ref().map_or(0, |message_id| message_id.len());
-        size_of::<Row>() + 128 + header + screening + message_id + self.recipients.iter().map(entry).sum::<usize>()
+        let texts = header + screening + preflight + message_id;
+        size_of::<Row>() + 128 + texts + self.recipients.iter().map(entry).sum::<usize>()
     }
 
     /// Its bytes in the index.
@@ -303,6 +305,7 @@ mod tests {
             client: Some(Client { address: IpAddr::from([127, 0, 0, 1]), name: "client".into() }),
             tagged: Tagged {
                 screening: Some("clean".into()),
+                preflight: Some("pass".into()),
                 scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
                 message_id: Some("<1@sender.test>".into()),
                 return_path: true,

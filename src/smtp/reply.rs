@@ -324,6 +324,7 @@ const SENDER_NOT_ALLOWED: Codes = codes(553, 5, 7, 1);
 const SUPPRESSED: Codes = codes(550, 5, 7, 1);
 const SCHEDULED_TOO_LATE: Codes = codes(550, 5, 6, 0);
 const BAD_ROUTING: Codes = codes(550, 5, 6, 0);
+const BREAKS_BULK_RULES: Codes = codes(550, 5, 7, 1);
 const LOOP: Codes = codes(554, 5, 4, 6);
 /// A header that no mail has.
 pub const HEADER_TOO_LARGE: Fixed = codes(552, 5, 3, 4).fixed("The message's header is larger than 1 MiB");
@@ -368,6 +369,15 @@ pub fn bad_routing_field(field: &str, why: &str) -> Reply {
 /// There is no such pool.
 pub fn no_such_pool(field: &str, pool: &str) -> Reply {
     BAD_ROUTING.say(format!("{field}: no pool or source named `{pool}` is configured here"))
+}
+
+/// The message breaks rules of `receivers` for bulk mail; of each rule its name, what is wrong, and what to change.
+pub fn breaks_bulk_rules(receivers: &str, broken: &[(&str, &str, &str)]) -> Reply {
+    let mut text = format!("The message breaks rules of {receivers} for bulk mail:");
+    for (rule, what, remedy) in broken {
+        text.extend(["\n", rule, ": ", what, "; ", remedy]);
+    }
+    BREAKS_BULK_RULES.say(text)
 }
 
 /// RFC 5321 §6.3.

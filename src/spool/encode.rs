@@ -146,6 +146,8 @@ pub const TENANT: u64 = 6;
 pub const CAMPAIGN: u64 = 7;
 /// Tag of a message whose record is the note of its first attempt too; its value is empty.
 pub const NOTED: u64 = 8;
+/// A message's tag: what large receivers' rules make of it.
+pub const PREFLIGHT: u64 = 9;
 
 /// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
 /// for anything else, so an older or a newer program reads the ones that it knows.

@@ -201,6 +201,8 @@ pub struct Return {
 pub struct Tagged {
     /// What screening found.
     pub screening: Option<Box<str>>,
+    /// What large receivers' rules make of it.
+    pub preflight: Option<Box<str>>,
     /// Before when it is not tried.
     pub scheduled: Option<Timestamp>,
     /// Its Message-ID, by which people ask for it; one of more than [`MESSAGE_ID_BYTES_MAX`] is not kept.
@@ -220,6 +222,7 @@ impl Tagged {
         encode::tagged(reader, |tag, value| {
             match tag {
                 encode::SCREENING => tagged.screening = Some(encode::utf8(value)?.into()),
+                encode::PREFLIGHT => tagged.preflight = Some(encode::utf8(value)?.into()),
                 encode::SCHEDULED => tagged.scheduled = Some(Timestamp::from_millis(Reader::new(value).number()?)),
                 encode::MESSAGE_ID => tagged.message_id = Some(encode::utf8(value)?.into()),
                 encode::RETURN_PATH => tagged.return_path = true,
@@ -252,6 +255,7 @@ impl Tagged {
             (encode::TENANT, self.origin.tenant.as_deref().map(str::as_bytes)),
             (encode::CAMPAIGN, self.origin.campaign.as_deref().map(str::as_bytes)),
             (encode::NOTED, self.noted.then_some(&[][..])),
+            (encode::PREFLIGHT, self.preflight.as_deref().map(str::as_bytes)),
         ];
         encode::put_tagged(out, &values);
     }

@@ -43,6 +43,7 @@ fn full_message(address: IpAddr) -> Message {
         tagged: Tagged {
             origin: Origin { pool: Some("bulk".into()), tenant: None, campaign: Some("spring".into()) },
             screening: Some("rspamd:add header (7.1 of 15)".into()),
+            preflight: Some("fail: dkim spf".into()),
             scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
             message_id: Some("<a@sender.test>".into()),
             return_path: true,

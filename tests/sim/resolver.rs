@@ -49,8 +49,13 @@ impl Resolver {
                 }
                 None => Answer::NoSuchName(TTL),
             },
-            // No block list lists anybody, and no domain has a policy.
-            Question::Ipv4(_) | Question::Tlsa(..) | Question::Policy(_) => Answer::NoSuchName(TTL),
+            // No block list lists anybody, no domain has a policy, and nobody asks for texts and names.
+            Question::Ipv4(_)
+            | Question::Ipv6(_)
+            | Question::Texts(_)
+            | Question::Names(_)
+            | Question::Tlsa(..)
+            | Question::Policy(_) => Answer::NoSuchName(TTL),
             Question::Addresses(name) => {
                 let host = self.domains.values().flatten().find(|(host, _)| **host == **name);
                 host.map_or(Answer::NoSuchName(TTL), |(_, address)| Answer::Addresses(vec![*address], TTL))

@@ -20,6 +20,7 @@ mod a_throttled_backlog_costs_nothing;
 mod accounts_are_throttled;
 mod bounces_come_back;
 mod bulk_mail_arrives_once;
+mod bulk_mail_follows_the_rules;
 mod configuration_is_reloaded;
 mod content_goes_after_its_retention;
 mod domains_are_told_how_tls_went;

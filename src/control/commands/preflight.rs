@@ -10,9 +10,6 @@ use super::{ConfigFile, Failure, in_file};
 use crate::control::preflight;
 use crate::preflight::{Finding, Verdict};
 
-/// From the worst to the best.
-const ORDER: [Verdict; 4] = [Verdict::Fail, Verdict::Unknown, Verdict::Warn, Verdict::Pass];
-
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The message, header and body
@@ -54,13 +51,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn as_json(findings: &[Finding]) -> Value {
-    let worst = ORDER.into_iter().find(|verdict| findings.iter().any(|finding| finding.verdict == *verdict));
+    let worst = findings.iter().map(|finding| finding.verdict).max();
     let findings: Vec<Value> = findings
         .iter()
         .map(|finding| {
             json!({
                 "rule": finding.rule.id, "verdict": finding.verdict.name(), "what": finding.what,
-                "remedy": (!finding.remedy.is_empty()).then_some(&finding.remedy), "source": finding.rule.source,
+                "remedy": (!finding.remedy.is_empty()).then_some(&finding.remedy), "source": finding.rule.sources(),
             })
         })
         .collect();
@@ -74,7 +71,7 @@ fn in_words(findings: &[Finding]) -> String {
     for Finding { rule, verdict, what, remedy } in findings {
         let _ = writeln!(words, "{:<7}  {:<width$}  {}", verdict.name(), rule.id, safe(what));
         if !remedy.is_empty() {
-            let _ = writeln!(words, "{:<7}  {:<width$}  -> {} [{}]", "", "", safe(remedy), rule.source);
+            let _ = writeln!(words, "{:<7}  {:<width$}  -> {} [{}]", "", "", safe(remedy), rule.sources());
         }
     }
     words
@@ -88,11 +85,11 @@ fn safe(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::Rule;
+    use crate::preflight::{Receiver, Rule};
 
     #[test]
     fn words_and_json_say_the_same() {
-        let rule = |id| Rule { id, source: "RFC 7208 §4" };
+        let rule = |id| Rule { id, source: "RFC 7208 §4", asked_by: &[Receiver::Gmail] };
         let finding = |id, verdict, remedy: &str| Finding {
             rule: rule(id),
             verdict,
@@ -102,7 +99,7 @@ mod tests {
         let findings = [finding("spf", Verdict::Pass, ""), finding("alignment", Verdict::Unknown, "try again")];
         assert_eq!(
             in_words(&findings),
-            "pass     spf        it is\nunknown  alignment  it is\n                    -> try again [RFC 7208 §4]\n"
+            "pass     spf        it is\nunknown  alignment  it is\n                    -> try again [RFC 7208 §4; Gmail: bulk senders]\n"
         );
         let said = as_json(&findings);
         assert_eq!(said["verdict"], "unknown");

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use super::{Finding, error, fine, warning};
 use crate::config::{Config, Dkim};
-use crate::control::lookup::{World, egress, is_public};
+use crate::control::lookup::{World, egress};
 use crate::control::signing;
 use crate::preflight::dkim::{self, Published, Says};
-use crate::preflight::host::{self, WayBack};
+use crate::preflight::host::{self, WayBack, is_public};
 use crate::preflight::spf::{self, Outcome};
 
 /// Sender domains that are looked at.

@@ -43,6 +43,7 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("outbound_tls_fallbacks_total", "Connections in plain text after a handshake that failed."),
     ("outbound_tls_refusals_total", "Connections given up for want of the TLS that is demanded."),
     ("outbound_transactions_total", "Transactions begun with destinations."),
+    ("preflight_messages_total", "Messages held against large receivers' rules before they were taken, by verdict."),
     ("queued_recipients", "Recipients in the queue."),
     ("ready_domains", "Domains for which something is due now."),
     ("ready_slices", "Messages with a domain that are due now."),

@@ -14,7 +14,7 @@ use futures::channel::oneshot;
 use super::*;
 use crate::assurance::Trust;
 
-const ZONE: &str = r"$ORIGIN ringpost.test.
+const ZONE: &str = r#"$ORIGIN ringpost.test.
 $TTL 300
 @          SOA ns.ringpost.test. admin.ringpost.test. 1 7200 3600 86400 77
            NS  ns
@@ -29,8 +29,11 @@ main.mx    A   192.0.2.1
            120 AAAA 2001:db8::1
 v4.mx      A   192.0.2.2
 text       TXT no-addresses
+           TXT ( "in two " "pieces" )
+many       TXT LARGE
+7          PTR Main.mx
 away       CNAME www.elsewhere.test.
-";
+"#;
 
 /// Where the servers of these tests listen.
 const PORTS: std::ops::Range<u16> = 28_000..32_000;
@@ -48,7 +51,8 @@ impl Knot {
     }
 
     fn start_with(zones: &str) -> Knot {
-        Knot::start_serving(zones, &[("zone", ZONE)])
+        let large = "\"abcdefghij\" ".repeat(TEXTS_BYTES_MAX / 10 + 1);
+        Knot::start_serving(zones, &[("zone", &ZONE.replace("LARGE", &format!("( {large})")))])
     }
 
     /// With these zone files.
@@ -157,6 +161,18 @@ fn a_real_server_is_understood() {
         assert_eq!(ask(host("V4.mx.ringpost.test")).await, Answer::Addresses(one, seconds(300)));
         let v4_alone = ask(Question::Ipv4("main.mx.ringpost.test".into())).await;
         assert_eq!(v4_alone, Answer::Addresses(vec!["192.0.2.1".parse().expect("address")], seconds(300)));
+        let v6_alone = ask(Question::Ipv6("main.mx.ringpost.test".into())).await;
+        let v6 = "2001:db8::1".parse().expect("address");
+        assert_eq!(v6_alone, Answer::Addresses(vec![v6], seconds(120)));
+        let Answer::Texts(mut texts, _) = ask(Question::Texts("text.ringpost.test".into())).await else {
+            panic!("none")
+        };
+        texts.sort();
+        assert_eq!(texts, ["in two pieces".into(), "no-addresses".into()]);
+        assert_eq!(ask(Question::Texts("nope.ringpost.test".into())).await, Answer::NoSuchName(seconds(77)));
+        assert!(matches!(ask(Question::Texts("many.ringpost.test".into())).await, Answer::Trouble(_)), "too many");
+        let name = ask(Question::Names("7.ringpost.test".into())).await;
+        assert_eq!(name, Answer::Texts(vec!["main.mx.ringpost.test".into()], seconds(300)));
         assert_eq!(ask(Question::Ipv4("text.ringpost.test".into())).await, Answer::NoData(seconds(77)));
         assert_eq!(ask(Question::Ipv4("nope.ringpost.test".into())).await, Answer::NoSuchName(seconds(77)));
         assert_eq!(ask(host("text.ringpost.test")).await, Answer::NoData(seconds(77)));

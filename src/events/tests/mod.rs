@@ -70,6 +70,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         recipients: 1,
         bytes: 2,
         screening: some,
+        preflight: some,
         dkim: some,
         origin,
     };
@@ -78,6 +79,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::Listening(client),
         accepted,
         refused,
+        Event::Preflight { id, account: some, verdict: said, receivers: said, findings: &[(said, said, said)] },
         Event::ScannerFailed { scanner: "clamav", why: &said },
         Event::TlsFailed { client, why: said },
         Event::Delivered(attempt),
@@ -244,7 +246,7 @@ fn floods_are_told_in_one_line_and_accepted_mail_always() {
         each("x", |event| {
             // Events of one kind share its lines.
             let written = event.flood().map_or(TIMES, |kind| LINES_MAX / sharing(kind));
-            let told = if event.name() == "suppressed" { 6 } else { 0 };
+            let told = if event.name() == "suppressed" { 7 } else { 0 };
             assert_eq!(
                 log.matches(&format!("event={} ", event.name())).count() as u32,
                 written + told,
@@ -255,13 +257,13 @@ fn floods_are_told_in_one_line_and_accepted_mail_always() {
         assert_eq!(count("delivered") + count("accepted") + count("deferred") + count("failed"), 4 * TIMES);
         let told = "event=suppressed shard=0 kind=limits lines=500 window_s=60\n";
         assert_eq!(log.matches(told).count(), 1, "after {after:?}");
-        for kind in [Kind::Logins, Kind::Tls, Kind::Panics, Kind::Scanners, Kind::Returns] {
+        for kind in [Kind::Logins, Kind::Tls, Kind::Panics, Kind::Scanners, Kind::Returns, Kind::Preflight] {
             let told = format!("event=suppressed shard=0 kind={} lines={} window_s=60\n", kind.name(), 2 * LINES_MAX);
             assert_eq!(log.matches(&told).count(), 1, "after {after:?}: {told}");
         }
         let suppressed: Vec<u64> = counts.iter().map(|count| count.1).collect();
         let each_once = u64::from(2 * LINES_MAX);
-        assert_eq!(suppressed, [0, each_once, 0, 0, each_once, each_once, each_once, each_once, 500]);
+        assert_eq!(suppressed, [0, each_once, 0, 0, each_once, each_once, each_once, each_once, 500, each_once]);
         assert_eq!(counts.len(), flood::KINDS.len());
     }
 }

@@ -1,6 +1,7 @@
 //! Stories of clients at the doors, on a simulated machine: real sessions, real queue, virtual time.
 
 mod doors;
+mod preflight;
 mod screening;
 mod signing;
 mod submission;
@@ -93,7 +94,8 @@ fn start(
         let channel = Channel::new(Style::Logfmt);
         let log = Log::new(&reactor, 0, channel.clone());
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
-        let screening = Screening::new(&reactor, &config.screening, screening::lists(&reactor), log.clone());
+        let dns = screening::lists(&reactor);
+        let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let gate = Gate::new(&config, Arc::default());
         let inbound = Inbound::new(
             &reactor,
@@ -104,6 +106,7 @@ fn start(
             None,
             queue.clone(),
             screening,
+            dns,
             gate,
             no_returns(),
             log.clone(),

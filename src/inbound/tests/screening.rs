@@ -17,14 +17,18 @@ const CLIENT: &str = "10.0.0.2";
 const MESSAGE: &str = "From: user@accept.test\r\nMessage-ID: <1@x>\r\n\r\nhello\r\n.";
 const CLEAN: &[u8] = b"stream: OK\0";
 
-/// A resolver that knows lists: the client is listed in `bl.test`, `down.test` is in trouble, `slow.test` is silent.
+/// A resolver that knows what [`super::preflight`] asks, and lists: the client is listed in `bl.test`, `down.test` is in trouble, `slow.test` is silent.
 pub(super) fn lists(reactor: &Reactor) -> dns::Cache {
     let (resolver, mut queries) = mpsc::channel::<Query>(8);
     let answering = async move {
         let mut unanswered = Vec::new();
         while let Some(query) = queries.next().await {
-            let Question::Ipv4(name) = &query.question else { panic!("{:?} is asked", query.question) };
+            let Question::Ipv4(name) = &query.question else {
+                super::preflight::answer(query, &mut unanswered);
+                continue;
+            };
             let answer = match &**name {
+                "mta.test" => Answer::Addresses(vec![[192, 0, 2, 7].into()], Duration::from_secs(60)),
                 "2.0.0.10.bl.test" => Answer::Addresses(vec![[127, 0, 0, 2].into()], Duration::from_secs(60)),
                 "2.0.0.10.down.test" => Answer::Trouble("SERVFAIL".into()),
                 "2.0.0.10.slow.test" => {

@@ -189,11 +189,13 @@ fn while_credentials_are_verified_others_converse() {
         let config = Arc::new(config);
         let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
-        let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
+        let dns = super::screening::lists(&reactor);
+        let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let quotas = Quotas::new(&config);
         let (tls, returns) = (Some(certificate()), no_returns());
         let (gate, signers) = (Gate::new(&config, Arc::default()), Arc::default());
-        let inbound = Inbound::new(&reactor, config, tls, signers, quotas, None, queue, screening, gate, returns, log);
+        let inbound =
+            Inbound::new(&reactor, config, tls, signers, quotas, None, queue, screening, dns, gate, returns, log);
         let address = inbound.open(&[]).expect("the door opens")[0];
         let connect = async || {
             let stream = reactor.connect(address, None, PATIENCE).await.expect("it connects");

@@ -97,7 +97,8 @@ fn a_panic_costs_one_conversation() {
         let log = Log::new(&reactor, 0, channel.clone());
         let config = Arc::new(config);
         let queue = Queue::open(&reactor, config.clone(), 0, log.clone()).await.expect("the queue opens");
-        let screening = Screening::new(&reactor, &config.screening, super::screening::lists(&reactor), log.clone());
+        let dns = super::screening::lists(&reactor);
+        let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let gate = Gate::new(&config, Arc::default());
         let inbound = Inbound::new(
             &reactor,
@@ -108,6 +109,7 @@ fn a_panic_costs_one_conversation() {
             None,
             queue,
             screening,
+            dns,
             gate,
             no_returns(),
             log.clone(),
