@@ -9,6 +9,9 @@ use super::validate::{positive_duration, to_u32, to_usize, values};
 const RULES_MAX: usize = 32;
 /// The largest list.
 const ENTRIES_MAX: u64 = 20_000_000;
+/// The same where nothing is said, and of all lists together.
+const ENTRIES_MAX_USUAL: u64 = 1_000_000;
+const ENTRIES_TOTAL_MAX_USUAL: u64 = 5_000_000;
 /// The most that a rule counts up to.
 const AFTER_MAX: u64 = 100;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -22,6 +25,8 @@ pub struct Suppression {
     pub scope: Reach,
     /// `entries_max`: of each list, be it an account's, that of relayed mail, or everybody's.
     pub entries_max: usize,
+    /// `entries_total_max`: of all lists together; no less than `entries_max`.
+    pub entries_total_max: usize,
     /// `rules`, first match wins.
     pub rules: Vec<Rule>,
 }
@@ -130,6 +135,7 @@ pub(super) fn suppression(document: &mut Section<'_>, reading: &mut Reading) -> 
     let answer = section.optional("answer", reading, word(ANSWERS));
     let scope = section.optional("scope", reading, word(REACHES));
     let entries_max = section.optional("entries_max", reading, number(1..=ENTRIES_MAX));
+    let total_max = section.optional("entries_total_max", reading, number(1..=ENTRIES_MAX));
     let line = section.line;
     let rules = section.has("rules").then(|| section.sections("rules", reading));
     section.end(reading);
@@ -140,10 +146,17 @@ pub(super) fn suppression(document: &mut Section<'_>, reading: &mut Reading) -> 
     if rules.len() > RULES_MAX {
         reading.mistake(line, format!("suppression.rules: at most {RULES_MAX}"));
     }
+    let entries_max = entries_max.map_or(ENTRIES_MAX_USUAL, |number| number.value);
+    if let Some(Placed { line, .. }) = total_max.as_ref().filter(|total| total.value < entries_max) {
+        let text = format!("suppression.entries_total_max: is less than entries_max, {entries_max}, of one list");
+        reading.mistake(*line, text);
+    }
+    let total_max = total_max.map_or(ENTRIES_TOTAL_MAX_USUAL.max(entries_max), |number| number.value);
     Some(Suppression {
         answer: answer.map_or(Answer::Refuse, |answer| answer.value),
         scope: scope.map_or(Reach::Account, |scope| scope.value),
-        entries_max: entries_max.map_or(1_000_000, |number| to_usize(number.value)),
+        entries_max: to_usize(entries_max),
+        entries_total_max: to_usize(total_max),
         rules,
     })
 }
@@ -186,7 +199,10 @@ mod tests {
         assert_eq!(read(""), Ok(None));
         let suppression = read("[suppression]\n").expect("good").expect("on");
         assert_eq!((suppression.answer, suppression.scope), (Answer::Refuse, Reach::Account));
-        assert_eq!((suppression.entries_max, suppression.rules), (1_000_000, rules_by_default()));
+        assert_eq!((suppression.entries_max, suppression.entries_total_max), (1_000_000, 5_000_000));
+        assert_eq!(suppression.rules, rules_by_default());
+        let large = read("[suppression]\nentries_max = 7000000\n").expect("good").expect("on");
+        assert_eq!((large.entries_max, large.entries_total_max), (7_000_000, 7_000_000));
     }
 
     #[test]
@@ -201,6 +217,7 @@ mod tests {
         assert!(read("[suppression]\nrules = []\n").expect("good").expect("on").rules.is_empty());
         for (wrong, words) in [
             ("answer = \"drop\"", "suppression.answer"),
+            ("entries_max = 20\nentries_total_max = 10", "suppression.entries_total_max"),
             ("rules = [{ on = [\"operator\"] }]", "rules.on"),
             ("rules = [{ on = [\"spam\"], within = \"1d\" }]", "rules.within"),
             ("rules = [{ on = [\"spam\"], after = 0 }]", "rules.after"),

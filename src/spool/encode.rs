@@ -105,9 +105,21 @@ impl<'a> Reader<'a> {
     /// A length and that many bytes.
     pub fn bytes(&mut self) -> Result<&'a [u8], Corrupt> {
         let len = self.count()?;
-        let (bytes, rest) = self.0.split_at(len);
+        self.take(len)
+    }
+
+    /// That many bytes.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Corrupt> {
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(Corrupt("it ends early"))?;
         self.0 = rest;
         Ok(bytes)
+    }
+
+    /// As many bytes as there are in a number of fixed size.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Corrupt("it ends early"))?;
+        self.0 = rest;
+        Ok(*bytes)
     }
 
     /// A length and that many bytes of UTF-8.

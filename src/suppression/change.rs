@@ -12,6 +12,7 @@
 
 use super::{Entry, Scope};
 use crate::config::suppression::Cause;
+use crate::spool::encode::{Corrupt, Reader, utf8};
 
 /// What is made of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,38 +63,29 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(&text.as_bytes()[..usize::from(len)]);
 }
 
-/// Takes a change from the front of `octets`. `None`: they are not such.
-pub fn take(octets: &mut &[u8]) -> Option<Change> {
-    let scope = match byte(octets)? {
+/// Reads a change.
+///
+/// # Errors
+/// What is there is none.
+pub fn take(reader: &mut Reader<'_>) -> Result<Change, Corrupt> {
+    let scope = match reader.byte()? {
         0 => Scope::Everyone,
         1 => Scope::Relayed,
-        2 => Scope::Account(take_text(octets)?),
-        _ => return None,
+        2 => Scope::Account(text(reader)?),
+        _ => return Err(Corrupt("whose list it is")),
     };
-    let address = take_text(octets)?;
-    let cause = byte(octets)?;
+    let address = text(reader)?;
+    let cause = reader.byte()?;
     if cause == 0 {
-        return Some(Change { scope, address, entry: None });
+        return Ok(Change { scope, address, entry: None });
     }
-    let cause = CAUSES.iter().find(|(_, octet)| *octet == cause)?.0;
-    let mut number = || take_octets(octets, 4)?.try_into().ok().map(u32::from_le_bytes);
-    let (since_s, until_s) = (number()?, number()?);
-    let strikes = byte(octets)?;
-    Some(Change { scope, address, entry: Some(Entry { cause, since_s, until_s, strikes }) })
+    let (cause, _) = *CAUSES.iter().find(|(_, octet)| *octet == cause).ok_or(Corrupt("why it is there"))?;
+    let (since_s, until_s) = (u32::from_le_bytes(reader.array()?), u32::from_le_bytes(reader.array()?));
+    let strikes = reader.byte()?;
+    Ok(Change { scope, address, entry: Some(Entry { cause, since_s, until_s, strikes }) })
 }
 
-fn take_octets<'o>(octets: &mut &'o [u8], count: usize) -> Option<&'o [u8]> {
-    let (taken, rest) = octets.split_at_checked(count)?;
-    *octets = rest;
-    Some(taken)
-}
-
-fn byte(octets: &mut &[u8]) -> Option<u8> {
-    take_octets(octets, 1).map(|taken| taken[0])
-}
-
-fn take_text(octets: &mut &[u8]) -> Option<Box<str>> {
-    let len = u16::from_le_bytes(take_octets(octets, 2)?.try_into().ok()?);
-    let text = take_octets(octets, usize::from(len))?;
-    std::str::from_utf8(text).ok().map(Into::into)
+fn text(reader: &mut Reader<'_>) -> Result<Box<str>, Corrupt> {
+    let len = u16::from_le_bytes(reader.array()?);
+    utf8(reader.take(len.into())?).map(Into::into)
 }

@@ -9,7 +9,7 @@
 //!
 //! Lists never change: a changed one is a new one that shares its unchanged leaves with the old. So a shard's answer takes
 //! no lock and no allocation, O(log n), and a change costs the leaves that it touches.
-//! Limits: `[suppression] entries_max` for each list, so that nobody fills another's; 16 bytes an entry and its address.
+//! Limits: `[suppression] entries_max` for each list, so that nobody fills another's, and `entries_total_max`; 16 bytes an entry and its address.
 
 pub mod change;
 mod gate;
@@ -196,15 +196,28 @@ impl Pending {
         self.0.iter().flat_map(of)
     }
 
-    /// The scopes whose list would have more than `entries_max` entries, and more than it has.
-    pub fn overfull(&self, lists: &Lists, entries_max: usize) -> Vec<Scope> {
-        let grows_too_far = |scope: &Scope, changes: &BTreeMap<Box<str>, Option<Entry>>| {
+    /// What would have more entries than it may, and more than it has.
+    pub fn overfull(&self, lists: &Lists, entries_max: usize, entries_total_max: usize) -> Option<Overfull> {
+        let (mut added, mut removed) = (0, 0);
+        for (scope, changes) in &self.0 {
             let list = lists.of(scope);
-            let has = |address: &str| list.get(address).is_some();
-            let added = changes.iter().filter(|(address, entry)| entry.is_some() && !has(address)).count();
-            let removed = changes.iter().filter(|(address, entry)| entry.is_none() && has(address)).count();
-            added > removed && list.len() + added - removed > entries_max
-        };
-        self.0.iter().filter(|(scope, changes)| grows_too_far(scope, changes)).map(|(scope, _)| scope.clone()).collect()
+            let is_new = |address: &str| list.get(address).is_none();
+            let comes = changes.iter().filter(|(address, entry)| entry.is_some() && is_new(address)).count();
+            let goes = changes.iter().filter(|(address, entry)| entry.is_none() && !is_new(address)).count();
+            if comes > goes && list.len() + comes - goes > entries_max {
+                return Some(Overfull::One(scope.clone()));
+            }
+            (added, removed) = (added + comes, removed + goes);
+        }
+        (added > removed && lists.len() + added - removed > entries_total_max).then_some(Overfull::Together)
     }
+}
+
+/// What has no room for some changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overfull {
+    /// A list.
+    One(Scope),
+    /// All lists together.
+    Together,
 }

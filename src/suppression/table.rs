@@ -74,11 +74,11 @@ struct Columns {
     until: Option<usize>,
 }
 
-/// Reads a text. Lines that name no list are of `scope`.
+/// Reads a text of at most `changes_max` addresses. Lines that name no list are of `scope`.
 ///
 /// # Errors
 /// What is wrong, with its line; nothing of the text counts then.
-pub fn read(text: &str, scope: &Scope, now_s: u32) -> Result<Vec<Change>, Vec<String>> {
+pub fn read(text: &str, scope: &Scope, now_s: u32, changes_max: usize) -> Result<Vec<Change>, Vec<String>> {
     let mut mistakes = Vec::new();
     let mut changes = Vec::new();
     let mut columns = Columns { address: 0, list: None, cause: None, since: None, until: None };
@@ -99,6 +99,11 @@ pub fn read(text: &str, scope: &Scope, now_s: u32) -> Result<Vec<Change>, Vec<St
             continue;
         }
         match change(&cells, &columns, scope, now_s) {
+            Ok(_) if changes.len() == changes_max => {
+                mistakes
+                    .push(format!("line {number}: there are more than {changes_max} addresses, and no room for them"));
+                break;
+            }
             Ok(change) => changes.push(change),
             Err(why) => mistakes.push(format!("line {number}: {why}")),
         }

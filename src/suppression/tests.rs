@@ -14,6 +14,7 @@ use crate::queue::webhook::Event;
 use crate::smtp::envelope::{Notify, Recipient};
 use crate::smtp::path::Mailbox;
 use crate::smtp::reply::EnhancedCode;
+use crate::spool::encode::Reader;
 use crate::spool::record::{Said, Standing, State};
 
 const DAY_S: u32 = 86_400;
@@ -215,14 +216,13 @@ fn changes_are_read_as_they_were_written() {
         written.push(Change { scope, address: "ann@x.test".into(), entry: None });
     }
     written.iter().for_each(|change| change::put(&mut octets, &change.scope, &change.address, change.entry));
-    let read: Vec<Change> = std::iter::from_fn({
-        let mut rest = &octets[..];
-        move || change::take(&mut rest)
-    })
-    .collect();
-    assert_eq!(read, written);
+    let mut reader = Reader::new(&octets);
+    for change in &written {
+        assert_eq!(change::take(&mut reader).as_ref(), Ok(change));
+    }
+    assert_eq!(reader.remaining(), 0);
     for cut in 0..20 {
-        assert_eq!(change::take(&mut &octets[..cut]), None, "{cut}");
+        assert!(change::take(&mut Reader::new(&octets[..cut])).is_err(), "{cut}");
     }
 }
 
@@ -240,7 +240,7 @@ fn what_is_exported_is_imported_again() {
         list.after(None).for_each(|(address, entry)| table::put_line(&mut text, &scope, address, &entry));
     }
     let mut again = Pending::default();
-    table::read(&text, &Scope::account("else"), 5).expect("good").into_iter().for_each(|change| again.add(change));
+    table::read(&text, &Scope::account("else"), 5, 4).expect("good").into_iter().for_each(|change| again.add(change));
     let again = Lists::default().with(&again);
     for (scope, list) in lists.scopes() {
         assert!(list.after(None).eq(again.of(&scope).after(None)), "{text}");
@@ -250,19 +250,21 @@ fn what_is_exported_is_imported_again() {
 
 #[test]
 fn one_address_a_line_is_enough_and_mistakes_are_named_with_their_lines() {
-    let read = table::read("\u{feff}Jo@X.test\n\n# a comment\n<ann@x.test>\r\n", &Scope::Relayed, 7).expect("good");
+    let read = table::read("\u{feff}Jo@X.test\n\n# a comment\n<ann@x.test>\r\n", &Scope::Relayed, 7, 2).expect("good");
     let of = |change: &Change| (change.scope.clone(), change.address.to_string(), change.entry.map(|e| e.since_s));
     let expected = ["jo@x.test", "ann@x.test"].map(|address| (Scope::Relayed, address.to_owned(), Some(7)));
     assert_eq!(read.iter().map(of).collect::<Vec<_>>(), expected);
     for heading in ["Email,reason", "reason;\"EMAIL Address\"", "recipient"] {
         let line = if heading.starts_with("reason") { "gone;jo@x.test" } else { "jo@x.test" };
-        let read = table::read(&format!("{heading}\n{line}\n"), &Scope::Everyone, 7).expect("as others export it");
+        let read = table::read(&format!("{heading}\n{line}\n"), &Scope::Everyone, 7, 9).expect("as others export it");
         assert_eq!(read.iter().map(|change| &*change.address).collect::<Vec<_>>(), ["jo@x.test"], "{heading}");
     }
-    let mistakes = table::read("address,list\njo,global\na@x.test,mine\nb@x.test,\n", &Scope::Everyone, 7);
+    let mistakes = table::read("address,list\njo,global\na@x.test,mine\nb@x.test,\n", &Scope::Everyone, 7, 9);
     let mistakes = mistakes.expect_err("two");
     assert!(mistakes.len() == 2 && mistakes[0].starts_with("line 2: `jo`"), "{mistakes:?}");
     assert!(mistakes[1].starts_with("line 3: `mine` is no list"), "{mistakes:?}");
+    let too_many = table::read("a@x.test\nb@x.test\nc@x.test\n", &Scope::Everyone, 7, 2).expect_err("three");
+    assert!(too_many[0].contains("more than 2 addresses"), "{too_many:?}");
     assert_eq!(table::seconds("2026-11-23"), table::seconds("2026-11-23T00:00:00Z"));
 }
 
@@ -270,10 +272,13 @@ fn one_address_a_line_is_enough_and_mistakes_are_named_with_their_lines() {
 fn a_full_list_is_no_other_s_trouble() {
     let of = |name: &str, n: usize| (Scope::account(name), format!("{n}@x.test"), Some(entry(FOR_EVER)));
     let lists = Lists::default().with(&pending((0..5).map(|n| of("a", n))));
-    assert_eq!(pending([of("a", 5), of("b", 0)]).overfull(&lists, 5), [Scope::account("a")]);
-    assert!(pending([of("a", 4), of("b", 0)]).overfull(&lists, 5).is_empty(), "what is there takes no more room");
+    assert_eq!(pending([of("a", 5), of("b", 0)]).overfull(&lists, 5, 99), Some(Overfull::One(Scope::account("a"))));
+    assert_eq!(pending([of("a", 4), of("b", 0)]).overfull(&lists, 5, 99), None, "what is there takes no more room");
     let gone = (Scope::account("a"), "0@x.test".to_owned(), None);
-    assert!(pending([of("a", 5), gone]).overfull(&lists, 5).is_empty());
+    assert_eq!(pending([of("a", 5), gone.clone()]).overfull(&lists, 5, 99), None);
+    assert_eq!(pending([of("b", 0)]).overfull(&lists, 5, 6), None);
+    assert_eq!(pending([of("b", 0), of("c", 0)]).overfull(&lists, 5, 6), Some(Overfull::Together));
+    assert_eq!(pending([of("b", 0), of("c", 0), gone]).overfull(&lists, 5, 6), None);
 }
 
 /// A million entries take less than 48 octets each.

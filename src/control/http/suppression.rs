@@ -1,8 +1,10 @@
 //! Suppressed recipients over HTTP.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection, StringRejection};
-use axum::extract::{Query, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -12,11 +14,13 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::config::suppression::Cause;
 use crate::control::desk::PAGE_MAX;
-use crate::control::suppression::{Keeper, Refused, now_s};
-use crate::suppression::{Change, Entry, FOR_EVER, Key, List, Scope, table};
+use crate::control::suppression::{Keeper, Refused, now_s, off_the_thread};
+use crate::suppression::{Change, Entry, FOR_EVER, Key, List, Lists, Scope, table};
 
 /// The largest body of an import: several million addresses.
 pub const IMPORT_BYTES_MAX: usize = 256 << 20;
+/// How long the body of an import may take to come, while others wait.
+const BODY_PATIENCE: Duration = Duration::from_secs(300);
 /// Entries of a page where nothing is said.
 const PAGE_DEFAULT: usize = 100;
 /// Addresses of one request that are not imported.
@@ -74,7 +78,8 @@ pub struct Removed {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
         let status = match refused {
-            Refused::Off | Refused::Full(..) => StatusCode::CONFLICT,
+            Refused::Off | Refused::Full(..) | Refused::FullTogether(_) => StatusCode::CONFLICT,
+            Refused::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Refused::NoAccount(..) => StatusCode::NOT_FOUND,
             Refused::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
             Refused::NotEverywhere => StatusCode::GATEWAY_TIMEOUT,
@@ -125,24 +130,40 @@ pub(super) async fn list(
         Some(None) => return Err(bad("after: must be the `next` of the page before")),
     };
     let address = listed.address.as_deref().map(key).transpose()?;
-    let (lists, now_s, on) = (keeper.lists(), now_s(), keeper.is_on().await);
+    let lists = keeper.lists();
+    let after = after.map(|(scope, address)| (scope, address.to_owned()));
+    let page = off_the_thread(move || page(&lists, wanted.as_ref(), after.as_ref(), address.as_ref(), limit));
+    let mut page = page.await?;
+    page["on"] = keeper.is_on().await.into();
+    Ok(Json(page))
+}
+
+/// A page of `limit` entries that suppress, after a place; perhaps of one list or one address alone.
+fn page(
+    lists: &Lists,
+    wanted: Option<&Scope>,
+    after: Option<&(Scope, String)>,
+    address: Option<&Key>,
+    limit: usize,
+) -> Value {
+    let now_s = now_s();
     let mut page = Vec::new();
     let mut next = None;
-    for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope)) {
-        let begin = match &after {
+    for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.is_none_or(|wanted| wanted == scope)) {
+        let begin = match after {
             Some((last, _)) if scope < *last => continue,
-            Some((last, address)) if scope == *last => Some(*address),
+            Some((last, address)) if scope == *last => Some(&**address),
             _ => None,
         };
-        for (found, entry) in matching(list, begin, address.as_ref()).filter(|(_, entry)| entry.suppresses(now_s)) {
+        for (found, entry) in matching(list, begin, address).filter(|(_, entry)| entry.suppresses(now_s)) {
             if page.len() == limit {
-                return Ok(Json(json!({ "suppressions": page, "next": next, "on": on })));
+                return json!({ "suppressions": page, "next": next });
             }
             next = Some(format!("{}\t{found}", table::scope_name(&scope)));
             page.push(shown(&scope, found, &entry));
         }
     }
-    Ok(Json(json!({ "suppressions": page, "next": null, "on": on })))
+    json!({ "suppressions": page, "next": null })
 }
 
 /// The entries of a list from the one after `begin` on, or of one address alone.
@@ -187,7 +208,7 @@ pub(super) async fn export(
     let Query(OfList { list }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let wanted = known(&keeper, list.as_deref()).await?;
     let lists = keeper.lists();
-    let written = tokio::task::spawn_blocking(move || {
+    let written = off_the_thread(move || {
         let now_s = now_s();
         let mut text = String::from(table::HEADING);
         for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope)) {
@@ -196,7 +217,7 @@ pub(super) async fn export(
         }
         text
     });
-    let text = written.await.map_err(|defect| Refused::Defect(defect.to_string()))?;
+    let text = written.await?;
     Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response())
 }
 
@@ -237,32 +258,40 @@ pub(super) async fn remove(
     let Json(removed) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
     let wanted = known(&keeper, removed.list.as_deref()).await?;
     let lists = keeper.lists();
+    if removed.all {
+        let Some(scope) = wanted.filter(|_| removed.addresses.is_empty()) else {
+            return Err(bad("all: is about a list that is named, and no address"));
+        };
+        let _place = keeper.whole().await?;
+        let changes = off_the_thread(move || {
+            let off =
+                |(address, _): (&str, Entry)| Change { scope: scope.clone(), address: address.into(), entry: None };
+            lists.of(&scope).after(None).map(off).collect()
+        });
+        return Ok(Json(json!({ "removed": keeper.change(changes.await?).await? })));
+    }
+    some(&removed.addresses)?;
     let off = |scope: &Scope, address: &str| Change { scope: scope.clone(), address: address.into(), entry: None };
-    let changes: Vec<Change> = match (&wanted, removed.all) {
-        (Some(scope), true) if removed.addresses.is_empty() => {
-            lists.of(scope).after(None).map(|(address, _)| off(scope, address)).collect()
-        }
-        (_, true) => return Err(bad("all: is about a list that is named, and no address")),
-        (_, false) => {
-            some(&removed.addresses)?;
-            let keys = removed.addresses.iter().map(|address| key(address)).collect::<Result<Vec<_>, _>>()?;
-            let scopes = lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope));
-            scopes.flat_map(|(scope, _)| keys.iter().map(move |key| off(&scope.clone(), key.as_str()))).collect()
-        }
-    };
+    let keys = removed.addresses.iter().map(|address| key(address)).collect::<Result<Vec<_>, _>>()?;
+    let scopes = lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope));
+    let changes = scopes.flat_map(|(scope, _)| keys.iter().map(move |key| off(&scope.clone(), key.as_str()))).collect();
     Ok(Json(json!({ "removed": keeper.change(changes).await? })))
 }
 
 pub(super) async fn import(
     State(keeper): State<Keeper>,
     asked: Result<Query<OfList>, QueryRejection>,
-    body: Result<String, StringRejection>,
+    request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Query(OfList { list }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
-    let text = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
     let scope = scope(list.as_deref())?.unwrap_or(Scope::Everyone);
-    let read = tokio::task::spawn_blocking(move || table::read(&text, &scope, now_s()));
-    let read = read.await.map_err(|defect| Refused::Defect(defect.to_string()))?;
+    // Nothing of the body is read before its turn has come.
+    let (_place, entries_max) = keeper.whole().await?;
+    let text = match tokio::time::timeout(BODY_PATIENCE, String::from_request(request, &())).await {
+        Ok(text) => text.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?,
+        Err(_) => return Err(Refusal(StatusCode::REQUEST_TIMEOUT, "the body came too slowly".into())),
+    };
+    let read = off_the_thread(move || table::read(&text, &scope, now_s(), entries_max)).await?;
     let changes = read.map_err(|mistakes| bad(format!("nothing was imported: {}", mistakes.join("; "))))?;
     Ok(Json(json!({ "imported": keeper.change(changes).await? })))
 }

@@ -15,6 +15,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::spool::encode::Reader;
 use crate::suppression::{Lists, Pending, change};
 
 const MAGIC: [u8; 4] = *b"supp";
@@ -225,11 +226,12 @@ fn read(octets: &[u8]) -> Read {
     let mut pending = Pending::default();
     while let Some((begin, end)) = next_frame(octets, read.end) {
         read.damaged_bytes += begin - read.end;
-        let mut changes = &octets[begin + HEAD_BYTES..end];
-        while let Some(change) = change::take(&mut changes) {
+        let mut changes = Reader::new(&octets[begin + HEAD_BYTES..end]);
+        while changes.remaining() > 0 {
+            let Ok(change) = change::take(&mut changes) else { break };
             pending.add(change);
         }
-        read.damaged_bytes += changes.len();
+        read.damaged_bytes += changes.remaining();
         read.end = end;
         if pending.len() > TAKEN_AT_ONCE {
             read.lists = read.lists.with(&std::mem::take(&mut pending));

@@ -5,8 +5,9 @@
 //! Never: on the mail's way: a shard looks into lists of its own (`suppression::Gate`).
 //! On disk: `suppression` in the data directory. After a crash: what was flushed is there before the first connection; what
 //! shards had not handed over is told again, and changes nothing twice.
-//! Limits: `[suppression] entries_max` of each list. What a full one cannot take is counted, told in the log, and sent to
-//! as before; an import or an addition that does not fit is refused as a whole.
+//! Limits: `[suppression] entries_max` of each list, `entries_total_max` of all. What a full one cannot take is counted, told in the log, and sent to
+//! as before; an import or an addition that does not fit is refused as a whole. [`WHOLE_AT_ONCE`] import
+//! or emptying of a list at a time.
 
 mod feed;
 mod file;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, SemaphorePermit, watch};
 
 use super::desk::{Desk, Trouble};
 use super::{clock, vital};
@@ -27,7 +28,7 @@ use crate::config::{Config, Suppression, nearest};
 use crate::events::Event;
 use crate::events::log::Channel;
 use crate::queue::webhook;
-use crate::suppression::{Change, FOR_EVER, Lists, Pending, Scope, rule, table};
+use crate::suppression::{Change, FOR_EVER, Lists, Overfull, Pending, Scope, rule, table};
 pub use feed::Feeds;
 use file::{File, Found};
 
@@ -37,6 +38,10 @@ const PUBLISH_PATIENCE: Duration = Duration::from_secs(30);
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 /// How often entries go whose time is over.
 const SWEEP_PAUSE: Duration = Duration::from_secs(3600);
+/// Changes of whole lists at a time: each holds all of it in memory.
+const WHOLE_AT_ONCE: usize = 1;
+/// How long one waits for the other.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
 /// Between two times that the log is told of full lists.
 const FULL_PAUSE_S: u32 = 3600;
 
@@ -52,6 +57,12 @@ pub enum Refused {
     /// A list would have more entries than it may.
     #[error("the list `{0}` would have more entries than suppression.entries_max, which is {1}")]
     Full(String, usize),
+    /// All lists would have more entries than they may.
+    #[error("all lists together would have more entries than suppression.entries_total_max, which is {0}")]
+    FullTogether(usize),
+    /// Another one is at work for too long.
+    #[error("another import, or the emptying of a list, is at work: try again when it is done")]
+    Busy,
     /// The disk does not take it.
     #[error("the file of suppressions cannot be written: {0}")]
     Disk(#[from] io::Error),
@@ -69,6 +80,7 @@ pub struct Keeper(Arc<Inner>);
 
 struct Inner {
     book: Arc<Mutex<Book>>,
+    whole: Semaphore,
     /// The newest lists and their number.
     newest: watch::Sender<(u64, Arc<Lists>)>,
     /// The number of those that every shard has.
@@ -130,6 +142,7 @@ impl Keeper {
         let book = Book { lists: lists.clone(), file, settings, accounts, full_told_s: 0 };
         Ok(Keeper(Arc::new(Inner {
             book: Arc::new(Mutex::new(book)),
+            whole: Semaphore::new(WHOLE_AT_ONCE),
             newest: watch::Sender::new((0, lists)),
             everywhere: watch::Sender::new(0),
             log: log.clone(),
@@ -168,6 +181,18 @@ impl Keeper {
     pub fn start(&self, desk: &Desk) {
         vital::spawn("the suppressions' publisher", self.clone().publish(self.0.newest.subscribe(), desk.clone()));
         vital::spawn("the suppressions' sweeper", self.clone().sweep());
+    }
+
+    /// The place of whoever changes a whole list, and how many entries all lists may have.
+    ///
+    /// # Errors
+    /// Nobody is suppressed, or another one is at work for too long.
+    pub async fn whole(&self) -> Result<(SemaphorePermit<'_>, usize), Refused> {
+        let settings = self.0.book.lock().await.settings.clone().ok_or(Refused::Off)?;
+        match tokio::time::timeout(WHOLE_PATIENCE, self.0.whole.acquire()).await {
+            Ok(Ok(place)) => Ok((place, settings.entries_total_max)),
+            _ => Err(Refused::Busy),
+        }
     }
 
     /// Makes changes that an operator wants; gives how many addresses are on another list, or off one, than before.
@@ -275,8 +300,11 @@ impl Inner {
                 pending.add(change);
             }
         }
-        if let Some(scope) = pending.overfull(&book.lists, settings.entries_max).into_iter().next() {
-            return Err(Refused::Full(table::scope_name(&scope), settings.entries_max));
+        let Suppression { entries_max, entries_total_max, .. } = settings;
+        match pending.overfull(&book.lists, entries_max, entries_total_max) {
+            Some(Overfull::One(scope)) => return Err(Refused::Full(table::scope_name(&scope), entries_max)),
+            Some(Overfull::Together) => return Err(Refused::FullTogether(entries_total_max)),
+            None => {}
         }
         Ok((pending.len(), self.commit(&mut book, &pending)?))
     }
@@ -285,16 +313,18 @@ impl Inner {
         let Some(settings) = book.settings.clone() else { return Ok((Vec::new(), 0)) };
         let mut full_told_s = book.full_told_s;
         let (mut pending, mut made, mut new) = (Pending::default(), Vec::new(), BTreeMap::new());
+        let mut room = settings.entries_total_max.saturating_sub(book.lists.len());
         for event in events {
             let Some(change) = rule::change(event, &settings, &book.lists, &pending) else { continue };
             let list = book.lists.of(&change.scope);
             let is_new = list.get(&change.address).is_none() && pending.get(&change.scope, &change.address).is_none();
             let added = new.entry(change.scope.clone()).or_insert(0);
-            if is_new && list.len() + *added >= settings.entries_max {
+            if is_new && (room == 0 || list.len() + *added >= settings.entries_max) {
                 self.is_full(&mut full_told_s, &change.scope);
                 continue;
             }
             *added += usize::from(is_new);
+            room -= usize::from(is_new);
             pending.add(change.clone());
             made.push(change);
         }
@@ -336,7 +366,10 @@ impl Inner {
 }
 
 /// Files and large lists would hold up everything else on the control thread.
-async fn off_the_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+///
+/// # Errors
+/// The work panicked.
+pub async fn off_the_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|defect| Refused::Defect(defect.to_string()))
 }
 

@@ -167,7 +167,7 @@ fn failed(account: &str, address: String) -> webhook::Event {
 
 fn config(folder: &Path, more: &str) -> Config {
     let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
-        address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n[suppression]\nentries_max = 10\n";
+        address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n[suppression]\nentries_max = 10\nentries_total_max = 12\n";
     Config::parse(&format!("{text}{more}"), folder).expect("good")
 }
 
@@ -193,11 +193,30 @@ fn nobody_fills_another_s_list() {
     let counts: Vec<(&str, u64)> = keeper.counts().to_vec();
     let expected = [("suppression_entries", 11), ("suppression_added_total", 11), ("suppression_full_total", 91)];
     assert_eq!(counts, expected);
+    // All together are full before any other is.
+    assert_eq!(learn((0..3).map(|n| failed("third", format!("{n}@x.test"))).collect()), 1);
+    assert_eq!(keeper.counts()[2], ("suppression_full_total", 93));
     let said: String = std::iter::from_fn(|| log.try_next()).collect();
     assert_eq!(said.matches("event=suppression_full list=account:greedy").count(), 1, "{said}");
     drop(keeper);
     let again = Keeper::open(&config, &log).expect("opened").lists();
-    assert_eq!(again.len(), 11, "it is on disk");
+    assert_eq!(again.len(), 12, "it is on disk");
+}
+
+/// Of two that change whole lists one waits, with nothing in memory yet.
+#[test]
+fn whole_lists_are_changed_one_at_a_time() {
+    use futures::FutureExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config(folder.path(), "");
+    let keeper = Keeper::open(&config, &Channel::new(Style::Logfmt)).expect("opened");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let (place, entries_max) = keeper.whole().now_or_never().expect("at once").expect("on");
+    assert_eq!(entries_max, 12);
+    assert!(keeper.whole().now_or_never().is_none(), "the other one waits");
+    drop(place);
+    assert!(keeper.whole().now_or_never().is_some_and(|place| place.is_ok()));
 }
 
 #[test]
