@@ -61,6 +61,15 @@ impl Timestamp {
     }
 }
 
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    /// Not before the clock's beginning.
+    fn sub(self, duration: Duration) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
 

@@ -23,6 +23,7 @@ mod task;
 mod tests;
 mod timers;
 mod trace;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -37,6 +38,7 @@ pub use self::network::Link;
 pub(crate) use self::network::sockets::{Listener, Stream};
 pub use self::random::Dice;
 pub(crate) use self::task::Task;
+pub use self::wire::Wire;
 
 use self::disk::Disk;
 use self::network::{Network, Surroundings};
@@ -232,6 +234,11 @@ impl Simulation {
     /// Sets what lies between any two nodes from now on.
     pub fn set_links(&self, link: Link) {
         self.world.network.borrow_mut().set_links(link);
+    }
+
+    /// What lies on the wires between nodes.
+    pub fn wire(&self) -> Wire {
+        Wire(self.world.clone())
     }
 
     /// How many connections have an end that is open.

@@ -32,6 +32,10 @@ pub(crate) enum Received {
 pub(crate) struct Flow {
     /// Arrivals never decrease.
     items: VecDeque<(Instant, Item)>,
+    /// When each of the items that are bytes was sent.
+    sent: VecDeque<Instant>,
+    /// When what was read last was sent.
+    pub(crate) read_sent: Option<Instant>,
     bytes: usize,
     bytes_max: usize,
     /// Woken when something was pushed.
@@ -43,7 +47,15 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) fn new(dice: &Dice) -> Self {
         let bytes_max = CAPACITIES[dice.below(CAPACITIES.len())];
-        Self { items: VecDeque::new(), bytes: 0, bytes_max, reader: None, writer: None }
+        Self {
+            items: VecDeque::new(),
+            sent: VecDeque::new(),
+            read_sent: None,
+            bytes: 0,
+            bytes_max,
+            reader: None,
+            writer: None,
+        }
     }
 
     pub(crate) fn room(&self) -> usize {
@@ -52,10 +64,13 @@ impl Flow {
 
     pub(crate) fn push(&mut self, arrival: Instant, item: Item) {
         let arrival = self.items.back().map_or(arrival, |last| last.0.max(arrival));
-        if let Item::Bytes(bytes) = &item {
-            self.bytes += bytes.len();
-        }
         self.items.push_back((arrival, item));
+    }
+
+    pub(crate) fn push_bytes(&mut self, sent: Instant, arrival: Instant, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        self.sent.push_back(sent);
+        self.push(arrival, Item::Bytes(bytes));
     }
 
     /// Takes what has arrived by `now`, up to a receive's size, or some of it with probability `partial`.
@@ -76,9 +91,11 @@ impl Flow {
             }
             if bytes.len() > room {
                 received.extend(bytes.drain(..room));
+                self.read_sent = self.sent.front().copied();
             } else {
                 received.append(bytes);
                 self.items.pop_front();
+                self.read_sent = self.sent.pop_front();
             }
         }
         self.bytes -= received.len();
@@ -102,6 +119,7 @@ impl Flow {
         for (_, item) in self.items.drain(kept..) {
             if let Item::Bytes(bytes) = item {
                 self.bytes -= bytes.len();
+                self.sent.pop_back();
             }
         }
     }

@@ -70,6 +70,7 @@ struct Backlog {
 }
 
 struct Connection {
+    begun: Instant,
     ends: [End; 2],
     /// `flows[side]` is what `side` receives.
     flows: [Flow; 2],
@@ -173,10 +174,10 @@ impl Network {
         candidates.get((hash % candidates.len().max(1) as u64) as usize).copied()
     }
 
-    /// A connection of `client` at `source` to `address`, as its first packet arrives there.
+    /// A connection of `client` at `source` to `address`, begun at `begun`, as its first packet arrives there.
     pub(crate) fn open(
         &mut self,
-        client: Life,
+        (client, begun): (Life, Instant),
         source: IpAddr,
         address: SocketAddr,
         ip_of: &dyn Fn(usize) -> IpAddr,
@@ -198,7 +199,7 @@ impl Network {
         ];
         around.trace.record(Event::Connect, connection, listener);
         let flows = [Flow::new(around.dice), Flow::new(around.dice)];
-        self.connections.insert(connection, Connection { ends, flows, silent: false });
+        self.connections.insert(connection, Connection { begun, ends, flows, silent: false });
         Opened::Socket(Socket { connection, side: 0 })
     }
 
@@ -269,7 +270,7 @@ impl Network {
         let most = room.min(bytes.len());
         let taken = if around.dice.chance(link.partial) { 1 + around.dice.below(most) } else { most };
         let arrival = if connection.silent { Instant::from_nanos(u64::MAX) } else { around.now + delay };
-        connection.flows[peer].push(arrival, Item::Bytes(bytes[..taken].to_vec()));
+        connection.flows[peer].push_bytes(around.now, arrival, bytes[..taken].to_vec());
         wake(&mut connection.flows[peer].reader);
         around.trace.record(Event::Send, socket.connection, taken as u64);
         Sent::Took(taken)
@@ -318,6 +319,22 @@ impl Network {
     /// How many connections have an open end.
     pub(crate) fn connection_count(&self) -> usize {
         self.connections.len()
+    }
+
+    pub(crate) fn begun(&self, client: SocketAddr, host: SocketAddr) -> Option<Instant> {
+        self.between(client, host).map(|connection| connection.begun)
+    }
+
+    pub(crate) fn is_held(&self, client: SocketAddr, host: SocketAddr) -> bool {
+        self.between(client, host).is_some_and(|connection| connection.ends[0].open)
+    }
+
+    pub(crate) fn sent(&self, client: SocketAddr, host: SocketAddr) -> Option<Instant> {
+        self.between(client, host)?.flows[1].read_sent
+    }
+
+    fn between(&self, client: SocketAddr, host: SocketAddr) -> Option<&Connection> {
+        self.connections.values().find(|connection| connection.ends.map(|end| end.address) == [client, host])
     }
 
     fn break_both_ways(&mut self, connection: u64, around: &Surroundings<'_>) {

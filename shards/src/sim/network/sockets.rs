@@ -44,7 +44,8 @@ pub(crate) async fn connect(
     patience: Duration,
 ) -> io::Result<Stream> {
     machine.check_alive()?;
-    let deadline = machine.now() + patience;
+    let begun = machine.now();
+    let deadline = begun + patience;
     let world = &machine.world;
     let link = world.network.borrow().link((machine.life.node, world.node_of(address.ip(), machine.life.node)));
     let there = link.delay(&world.dice.network);
@@ -57,7 +58,8 @@ pub(crate) async fn connect(
     let ip_of = |node| world.ip_of(node);
     let source =
         source.unwrap_or_else(|| if address.ip().is_loopback() { address.ip() } else { ip_of(machine.life.node) });
-    let opened = world.network.borrow_mut().open(machine.life, source, address, &ip_of, &world.around_network());
+    let opened =
+        world.network.borrow_mut().open((machine.life, begun), source, address, &ip_of, &world.around_network());
     match opened {
         Opened::Socket(socket) => {
             let stream = Stream::new(machine, socket)?;
