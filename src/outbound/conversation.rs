@@ -162,7 +162,8 @@ impl Conversation {
         }
     }
 
-    /// Delivers `task`, in as many transactions as its recipients need, each with the leave of `budgets`. `fresh_if_left`:
+    /// Delivers `task`, in as many transactions as its recipients need, each with the leave of `budgets`; what a connection
+    /// may have no transaction for any more is given back untried. `fresh_if_left`:
     /// report [`Delivery::NotBegun`] where that is what happened, instead of an outcome.
     pub async fn deliver(&mut self, task: &Task, budgets: &Budgets, fresh_if_left: bool) -> Delivery {
         let reused = self.transactions > 0;
@@ -171,7 +172,8 @@ impl Conversation {
         let mut outcomes = Vec::with_capacity(task.recipients.len());
         let mut left: Vec<usize> = (0..task.recipients.len()).collect();
         while !left.is_empty() {
-            if !budgets.leave_to_send(&self.reactor).await || !self.session.can_transact() {
+            let may_begin = self.transactions < budgets.messages_per_connection_max() && self.session.can_transact();
+            if !may_begin || !budgets.leave_to_send(&self.reactor).await {
                 outcomes.extend(left.drain(..).map(|at| (task.recipients[at].0, Outcome::Untried(0))));
                 break;
             }

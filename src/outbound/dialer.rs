@@ -72,6 +72,10 @@ pub(super) struct Wanted<'a> {
     pub domain: Option<&'a str>,
 }
 
+/// How long after it was given a leave to connect is good: what the margin of rates covers. Looking up addresses may take
+/// longer, and whoever then connects at the same time as those who got their leave later would exceed the rate with them.
+const LEAVE_LASTS: Duration = Duration::from_millis(10);
+
 /// A search for a connection.
 struct Search<'a> {
     source: &'a Source,
@@ -79,18 +83,36 @@ struct Search<'a> {
     budgets: &'a Budgets,
     /// The domain for which the session counts in reports.
     domain: Option<&'a str>,
-    /// The first connection has its leave already.
-    has_leave: bool,
+    /// When the first connection got its leave, until it is begun.
+    leave: Option<Instant>,
     deadline: Instant,
     addresses_left: usize,
     tried: Tried,
 }
 
 impl<'a> Search<'a> {
-    fn new(to: &Wanted<'a>, deadline: Instant) -> Self {
+    fn new(to: &Wanted<'a>, now: Instant, deadline: Instant) -> Self {
         let Wanted { source, site, budgets, domain } = *to;
         let (addresses_left, tried) = (ADDRESSES_MAX, Tried::new());
-        Self { source, site, budgets, domain, has_leave: true, deadline, addresses_left, tried }
+        Self { source, site, budgets, domain, leave: Some(now), deadline, addresses_left, tried }
+    }
+
+    /// Waits until it may connect to one more address; `false`: not before its deadline.
+    async fn has_leave(&mut self, reactor: &Reactor) -> bool {
+        let now = reactor.now();
+        if self.leave.is_some_and(|given| now.since(given) <= LEAVE_LASTS) {
+            self.leave = None;
+            return true;
+        }
+        self.give_leave_back();
+        self.budgets.leave_to_connect_again(reactor, self.deadline.since(now)).await
+    }
+
+    /// The first connection is not begun with the leave that it was given.
+    fn give_leave_back(&mut self) {
+        if self.leave.take().is_some() {
+            self.budgets.give_connection_back();
+        }
     }
 }
 
@@ -135,7 +157,7 @@ impl Dialer {
     /// not wait for it. The caller has the budgets' leave to connect once.
     pub async fn open(&self, wanted: &Wanted<'_>) -> Result<Conversation, Tried> {
         let site = wanted.site;
-        let mut search = Search::new(wanted, self.reactor.now() + self.timing().open);
+        let mut search = Search::new(wanted, self.reactor.now(), self.reactor.now() + self.timing().open);
         let mut silent = Vec::new();
         for host in hosts_in_order(&site.hosts, self.reactor.random()) {
             let (addresses, tlsa) = match self.look_up(wanted, host).await {
@@ -158,6 +180,7 @@ impl Dialer {
                 return Ok(conversation);
             }
         }
+        search.give_leave_back();
         Err(search.tried)
     }
 
@@ -172,10 +195,7 @@ impl Dialer {
         if search.addresses_left == 0 || self.reactor.now() >= search.deadline {
             return None;
         }
-        let patience = search.deadline.since(self.reactor.now());
-        if !std::mem::take(&mut search.has_leave)
-            && !search.budgets.leave_to_connect_again(&self.reactor, patience).await
-        {
+        if !search.has_leave(&self.reactor).await {
             search.addresses_left = 0;
             return None;
         }

@@ -1,0 +1,141 @@
+//! Tokens of a rate: decides and counts; takes the time as an argument.
+//!
+//! A rate is kept in every stretch of its length if a token is used as soon as it is taken: who has to wait for something
+//! else in between gives it back.
+
+use std::time::Duration;
+
+use shards::Instant;
+
+use crate::config::limit::Rate;
+use crate::route::Said;
+
+/// One in so many of a rate's number may be used at once; the others come evenly.
+const BURST_SHARE: u32 = 20;
+
+/// Tokens come slower than the rate by one in so many: on its way to the peer one thing may catch up with another.
+const MARGIN_SHARE: u32 = 25;
+
+/// Tokens of a rate.
+pub struct Tokens {
+    pub interval: Duration,
+    saved_max: u32,
+    /// When all tokens that may be saved are there.
+    pub full_at: Instant,
+}
+
+impl Tokens {
+    /// Those of `rate`, with none there at `empty_at`.
+    pub fn new(rate: Rate, empty_at: Instant) -> Tokens {
+        let saved_max = (rate.number / BURST_SHARE).max(1);
+        // In a stretch of its length come those that were saved and those that come in it.
+        let evenly = if saved_max == 1 { rate.number } else { rate.number - saved_max };
+        let interval = rate.per / evenly;
+        let interval = interval + interval / MARGIN_SHARE;
+        Tokens { interval, saved_max, full_at: empty_at + interval * saved_max }
+    }
+
+    /// Those of what replies allow, so many a second; one is there at first: the probe.
+    pub fn adjusted(rate: f64, now: Instant) -> Tokens {
+        let interval = Duration::from_secs_f64(1.0 / rate);
+        let saved_max = (rate as u32 / BURST_SHARE).max(1);
+        Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1) }
+    }
+
+    /// With as many there as of those that came more slowly before, `old`.
+    pub fn going_on(self, old: &Tokens) -> Tokens {
+        Tokens { full_at: self.full_at.min(old.full_at), ..self }
+    }
+
+    /// How long until a token is there.
+    pub fn wait(&self, now: Instant) -> Duration {
+        self.full_at.since(now + self.interval * (self.saved_max - 1))
+    }
+
+    /// Takes the next token, which is there after [`Tokens::wait`].
+    pub fn take(&mut self, now: Instant) {
+        self.full_at = self.full_at.max(now) + self.interval;
+    }
+
+    /// Gives a token back that was not used.
+    pub fn give_back(&mut self) {
+        self.full_at = self.full_at - self.interval;
+    }
+}
+
+/// A rate with its tokens, and who says so.
+pub struct Limited {
+    pub rate: Rate,
+    pub by: Box<str>,
+    pub tokens: Tokens,
+}
+
+impl Limited {
+    pub fn wait(limited: Option<&Limited>, now: Instant) -> Duration {
+        limited.map_or(Duration::ZERO, |limited| limited.tokens.wait(now))
+    }
+
+    /// As `wanted` says from now on; tokens that are used stay used.
+    pub fn renew(limited: &mut Option<Limited>, wanted: Option<&Said<Rate>>, empty_at: Instant) {
+        let Some(said) = wanted else { return *limited = None };
+        match limited {
+            Some(known) if known.rate == said.value => known.by = said.by.clone(),
+            _ => {
+                let tokens = Tokens::new(said.value, empty_at);
+                *limited = Some(Limited { rate: said.value, by: said.by.clone(), tokens });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When tokens are taken by someone who is always there.
+    fn taken(tokens: &mut Tokens, from: Instant, until: Instant) -> Vec<Instant> {
+        let mut now = from;
+        let mut times = Vec::new();
+        while now < until {
+            now = now + tokens.wait(now);
+            tokens.take(now);
+            times.push(now);
+        }
+        times
+    }
+
+    #[test]
+    fn a_rate_is_kept_in_every_stretch_also_after_a_pause_and_a_restart() {
+        for (number, per_s) in [(1, 1), (2, 1), (7, 60), (39, 1), (40, 1), (100, 1), (500, 3600), (1000, 1)] {
+            let (rate, start) = (Rate { number, per: per_s * SECOND }, Instant::default());
+            let mut tokens = Tokens::new(rate, start);
+            let mut times = taken(&mut tokens, start, start + 3 * rate.per);
+            let paused = *times.last().expect("some") + 2 * rate.per;
+            times.extend(taken(&mut tokens, paused, paused + 3 * rate.per));
+            let restarted = *times.last().expect("some");
+            times.extend(taken(&mut Tokens::new(rate, restarted), restarted, restarted + 3 * rate.per));
+            for (first, begin) in times.iter().enumerate() {
+                let within = times[first..].iter().take_while(|time| time.since(*begin) < rate.per).count();
+                assert!(within <= number as usize, "{within} within {:?}, at most {number}", rate.per);
+            }
+            let steady = times.iter().filter(|time| time.since(start) < 3 * rate.per).count();
+            assert!(steady * 10 >= 3 * number as usize * 9 - 10, "goodput: {steady} of {number} in three stretches");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_given_back_is_there_again() {
+        let (rate, start) = (Rate { number: 10, per: 10 * SECOND }, Instant::default() + 100 * SECOND);
+        let mut tokens = Tokens::new(rate, Instant::default());
+        tokens.take(start);
+        assert!(!tokens.wait(start).is_zero());
+        tokens.give_back();
+        assert!(tokens.wait(start).is_zero());
+        tokens.take(start);
+        tokens.take(start);
+        tokens.give_back();
+        assert_eq!(tokens.wait(start), tokens.interval);
+    }
+}
