@@ -10,7 +10,7 @@ use ringpost::smtp::client::{Patience, Result as Outcome, Session, Settings, Ste
 use shards::Reactor;
 use shards::net::Stream;
 
-use crate::mail::{self, Mail, Volume};
+use crate::mail::{Mail, Volume};
 use crate::oracle::Shared;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -98,10 +98,10 @@ impl Client {
     fn submit(&self, session: &mut Session) -> Mail {
         let number = self.next_message.get();
         self.next_message.set(number + 1);
-        let mail = Mail::draw(&self.reactor, number, &self.domains, self.volume);
+        let mail = Mail::draw_with_excess(&self.reactor, number, &self.domains, self.volume);
         self.oracle.borrow_mut().submitting(&mail);
-        let (recipients, content) = (mail.envelope_recipients(), mail.content.clone());
-        session.transact(Transaction { sender: mail::sender(), recipients, content });
+        let (sender, recipients, content) = (mail.sender(), mail.envelope_recipients(), mail.submitted());
+        session.transact(Transaction { sender, recipients, content });
         mail
     }
 

@@ -1,8 +1,7 @@
 //! Destinations: SMTP servers that take mail, and everything that real ones do instead.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +13,9 @@ use ringpost::smtp::server::{Acceptance, Answer, Question, Session, Settings, St
 use shards::net::Stream;
 use shards::{Instant, Reactor};
 
+use crate::limits::{self, Group, Visit};
 use crate::mail::NOBODY;
 use crate::oracle::{CopyId, Shared};
-use crate::server::MESSAGES_PER_CONNECTION_MAX;
 
 /// Longer than any patience of the server under test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -49,70 +48,8 @@ pub struct Destination {
     pub oracle: Shared,
     pub trouble: Rc<Cell<Trouble>>,
     pub settings: Arc<Settings>,
-    pub limits: Rc<RefCell<Limits>>,
-}
-
-/// What a destination host counts of those who come, and never finds above their limits.
-#[derive(Default)]
-pub struct Limits {
-    /// Connections from one address, at most: each site that the host is one of has its own. Not where connections break: the
-    /// server lets go of one before the host knows.
-    pub connections_max: Option<usize>,
-    /// Open connections by the client's address.
-    open: BTreeMap<IpAddr, usize>,
-    /// How often the clients have died: what they left behind counts no more.
-    deaths: u32,
-    /// Connections in all, by address.
-    pub seen: BTreeMap<IpAddr, usize>,
-}
-
-impl Limits {
-    /// Of a host that takes so many connections from one address.
-    pub fn of(connections_max: usize) -> Limits {
-        Limits { connections_max: Some(connections_max), ..Limits::default() }
-    }
-
-    /// The clients have died, and all their connections with them.
-    pub fn died(&mut self) {
-        self.deaths += 1;
-        self.open.clear();
-    }
-}
-
-/// A connection's place in the counts of a host.
-struct Place {
-    limits: Rc<RefCell<Limits>>,
-    client: IpAddr,
-    deaths: u32,
-    transactions: u32,
-}
-
-impl Place {
-    fn enter(limits: &Rc<RefCell<Limits>>, client: IpAddr) -> Place {
-        let mut state = limits.borrow_mut();
-        let (deaths, most) = (state.deaths, state.connections_max);
-        *state.seen.entry(client).or_default() += 1;
-        let open = state.open.entry(client).or_default();
-        *open += 1;
-        assert!(most.is_none_or(|most| *open <= most), "{open} connections from {client}");
-        Place { limits: limits.clone(), client, deaths, transactions: 0 }
-    }
-
-    fn one_more(&mut self) {
-        self.transactions += 1;
-        assert!(self.transactions <= MESSAGES_PER_CONNECTION_MAX, "{} on one connection", self.transactions);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.limits.borrow_mut();
-        if state.deaths == self.deaths
-            && let Some(open) = state.open.get_mut(&self.client)
-        {
-            *open -= 1;
-        }
-    }
+    /// Where what comes is counted, and as what; of clients nothing is.
+    pub ledger: Option<(limits::Shared, Group)>,
 }
 
 /// Settings of a destination that offers what ours offer, in plain text.
@@ -149,7 +86,10 @@ impl Destination {
         let listener = reactor.listen(address).expect("every destination has its own address");
         while let Ok(stream) = listener.accept().await {
             let conversation = Conversation {
-                place: Place::enter(&self.limits, stream.peer().ip()),
+                visit: self
+                    .ledger
+                    .as_ref()
+                    .map(|(ledger, group)| Visit::begin(ledger, (stream.peer(), address), *group)),
                 reactor: reactor.clone(),
                 destination: self.clone(),
                 session: Session::new(self.settings.clone(), false),
@@ -163,7 +103,7 @@ impl Destination {
 }
 
 struct Conversation {
-    place: Place,
+    visit: Option<Visit>,
     reactor: Reactor,
     destination: Destination,
     session: Session,
@@ -195,7 +135,11 @@ impl Conversation {
 
     async fn send(&mut self, stream: &mut Stream) -> Result<(), End> {
         self.misbehave().await?;
-        stream.send(self.session.output(), PATIENCE).await.map_err(|_| End::Lost)
+        let replies = self.session.output();
+        if let Some(visit) = &mut self.visit {
+            visit.answers(replies);
+        }
+        stream.send(replies, PATIENCE).await.map_err(|_| End::Lost)
     }
 
     async fn receive(&mut self, stream: &mut Stream) -> Result<(), End> {
@@ -226,12 +170,17 @@ impl Conversation {
     fn answer(&mut self, question: Question) -> Result<(), End> {
         match question {
             Question::Recipient(recipient) => {
+                if let Some(visit) = &mut self.visit {
+                    visit.recipient(&recipient);
+                }
                 let answer = self.judge(&recipient).map_or(Answer::Accept, Answer::Refuse);
                 self.session.answer(answer);
             }
             Question::Message(envelope, content) => self.take(&envelope, &content),
-            Question::Sender(_) => {
-                self.place.one_more();
+            Question::Sender(sender) => {
+                if let Some(visit) = &mut self.visit {
+                    visit.mail(&sender);
+                }
                 self.session.answer(Answer::Accept);
             }
             Question::Content => self.session.answer(Answer::Accept),
@@ -260,6 +209,9 @@ impl Conversation {
 
     fn take(&mut self, envelope: &Envelope, content: &[u8]) {
         let is_notice = envelope.sender.path == ReversePath::Null;
+        if let Some(visit) = self.visit.as_mut().filter(|_| !is_notice) {
+            visit.content(content);
+        }
         if let Some(refusal) = self.mood(is_notice) {
             return self.session.refused(refusal);
         }

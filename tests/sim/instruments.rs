@@ -3,12 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ringpost::smtp::server::Settings;
 use shards::sim::{Link, Simulation};
 
 use crate::client::Client;
 use crate::destination::{Destination, Trouble, settings};
+use crate::limits::SUBMITTED_BYTES_MAX;
 use crate::mail::Volume;
 use crate::oracle::{Oracle, Shared, Tally};
 
@@ -22,8 +25,9 @@ fn run(seed: u64, trouble: Trouble, link: Link) -> (Tally, u64) {
     let node = simulation.node("destination");
     let address = SocketAddr::new(node.address(), 25);
     let trouble = Rc::new(Cell::new(trouble));
-    let destination =
-        Destination { oracle: oracle.clone(), trouble, settings: settings("mx.one.test"), limits: Default::default() };
+    let settings = (*settings("mx.one.test")).clone();
+    let settings = Arc::new(Settings { message_bytes_max: SUBMITTED_BYTES_MAX as u64, ..settings });
+    let destination = Destination { oracle: oracle.clone(), trouble, settings, ledger: None };
     node.spawn(|reactor| destination.serve(reactor, address));
     let next_message = Rc::new(Cell::new(0));
     for name in ["client 1", "client 2"] {

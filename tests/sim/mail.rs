@@ -11,10 +11,21 @@ use ringpost::smtp::envelope::{Body, Notify, Recipient, Sender};
 use ringpost::smtp::path::{Mailbox, ReversePath};
 use shards::{Instant, Reactor};
 
+use crate::limits::{SUBMITTED_BYTES_MAX, SUBMITTED_RECIPIENTS_MAX};
 use crate::oracle::IDENTITY_FIELD;
 
 /// Who sends everything, and gets the notices.
 pub const SENDER: &str = "sender@senders.test";
+
+/// Who sends what is the tenant's.
+pub const TENANT_SENDER: &str = "tenant@senders.test";
+
+/// The header field by which the server knows that, and which never leaves it.
+pub const TENANT_FIELD: &str = "X-Tenant: acme\r\n";
+
+/// One message in so many is the tenant's, is to too many, and is too large.
+const TENANT_SHARE: u32 = 3;
+const EXCESS_SHARE: u32 = 100;
 
 /// The local part of those who do not exist begins so.
 pub const NOBODY: &str = "nobody";
@@ -66,6 +77,37 @@ impl Mail {
         Mail { number, recipients, content: Arc::new(content(reactor, number, bytes)) }
     }
 
+    /// The same, but now and then to one domain and too many there for a transaction and a message, or too large.
+    pub fn draw_with_excess(reactor: &Reactor, number: u32, domains: &Rc<[String]>, volume: Volume) -> Mail {
+        let mail = Mail::draw(reactor, number, domains, volume);
+        match number % EXCESS_SHARE {
+            7 => {
+                let domain = &domains[(number / EXCESS_SHARE) as usize % domains.len()];
+                let recipients = (0..SUBMITTED_RECIPIENTS_MAX + 10).map(|to| format!("r{number}-{to}@{domain}"));
+                Mail { recipients: recipients.collect(), ..mail }
+            }
+            42 => Mail { content: Arc::new(content(reactor, number, SUBMITTED_BYTES_MAX + 1)), ..mail },
+            _ => mail,
+        }
+    }
+
+    /// MAIL.
+    pub fn sender(&self) -> Sender {
+        sender_at(if self.is_of_tenant() { TENANT_SENDER } else { SENDER })
+    }
+
+    fn is_of_tenant(&self) -> bool {
+        self.number.is_multiple_of(TENANT_SHARE)
+    }
+
+    /// The content as it is submitted: the server takes the field away that says whose it is.
+    pub fn submitted(&self) -> Arc<Vec<u8>> {
+        if !self.is_of_tenant() {
+            return self.content.clone();
+        }
+        Arc::new([TENANT_FIELD.as_bytes(), &self.content].concat())
+    }
+
     /// RCPTs.
     pub fn envelope_recipients(&self) -> Vec<Recipient> {
         let recipient = |path: &String| Recipient { path: mailbox(path), notify: Notify::default(), orcpt: None };
@@ -73,9 +115,13 @@ impl Mail {
     }
 }
 
-/// MAIL of every message.
+/// MAIL of every message that is nobody's in particular.
 pub fn sender() -> Sender {
-    let path = ReversePath::Mailbox(mailbox(SENDER));
+    sender_at(SENDER)
+}
+
+fn sender_at(address: &str) -> Sender {
+    let path = ReversePath::Mailbox(mailbox(address));
     Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None }
 }
 

@@ -1,9 +1,11 @@
 //! Whole servers in a simulated world: clients submit, destinations misbehave, the power fails.
 
+mod accounts;
 mod calendar;
 mod client;
 mod destination;
 mod instruments;
+mod limits;
 mod mail;
 mod many_destinations;
 mod oracle;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use shards::Instant;
 
+use crate::limits::{SUBMITTED_BYTES_MAX, SUBMITTED_RECIPIENTS_MAX};
 use crate::mail::Mail;
 
 /// The oracle as the tasks of a simulation share it.
@@ -107,8 +108,14 @@ impl Oracle {
 
     /// The client got 250 for this recipient.
     pub fn acknowledged(&mut self, message: u32, recipient: &str) {
-        if let Some(recipient) = self.recipient(message, recipient) {
+        let Some(submission) = self.submissions.get_mut(&message) else { return };
+        if let Some(recipient) = submission.recipients.get_mut(recipient) {
             recipient.acknowledged = true;
+        }
+        let promised = submission.recipients.values().filter(|recipient| recipient.acknowledged).count();
+        if promised > SUBMITTED_RECIPIENTS_MAX || submission.content.len() > SUBMITTED_BYTES_MAX {
+            let bytes = submission.content.len();
+            self.violations.push(format!("message {message} of {bytes} octets was accepted for {promised} recipients"));
         }
     }
 

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use ringpost::config::{Config, Uncertain};
-use ringpost::crossing::{Crossing, Quotas};
+use ringpost::crossing::{Certificate, Crossing, Quotas};
 use ringpost::events::log::{Channel, Style};
 use ringpost::queue::orders::{Order, Report, Selection};
 use ringpost::shard::{self, Start};
+use shards::Timestamp;
 use shards::mesh::{Inlet, mesh};
 use shards::sim::{Node, Simulation};
 
+use crate::limits;
 use crate::resolver::Resolver;
 
 /// Of each pair of shards, few so that they run out; and of the way from the control thread.
@@ -25,15 +27,11 @@ const QUERIES: usize = 16;
 
 const PORT: u16 = 2525;
 
-/// Connections from each source to each site.
-pub const CONNECTIONS_MAX: usize = 3;
-/// Transactions on a connection.
-pub const MESSAGES_PER_CONNECTION_MAX: u32 = 10;
-
 /// The server, running or not.
 pub struct Server {
     node: Node,
     config: Arc<Config>,
+    certificate: Option<Arc<Certificate>>,
     credits: usize,
     resolver: Resolver,
     log: Arc<Channel>,
@@ -45,27 +43,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of `shards` shards on `node`, not yet started.
-    pub fn new(node: Node, resolver: Resolver, shards: usize, uncertain: Uncertain) -> Server {
+    /// A server of `shards` shards on `node`, not yet started, with all limits; a source warms up from `today` on.
+    pub fn new(node: Node, resolver: Resolver, shards: usize, uncertain: Uncertain, today: Timestamp) -> Server {
         let uncertain = match uncertain {
             Uncertain::Retry => "retry",
             Uncertain::Hold => "hold",
         };
         let text = format!(
             r#"
-            [[source]]
-            name = "a"
-            addresses = ["10.77.0.1"]
-            [[source]]
-            name = "b"
-            addresses = ["10.77.0.2"]
+            routing_headers = true
             [[pool]]
             name = "both"
             sources = [{{ source = "a", weight = 2 }}, {{ source = "b" }}]
-            [delivery]
+            {}
             pool = "both"
-            connections_max = {CONNECTIONS_MAX}
-            messages_per_connection_max = {MESSAGES_PER_CONNECTION_MAX}
             uncertain = "{uncertain}"
             [retry]
             schedule = ["10s", "30s", "2m", "5m"]
@@ -74,7 +65,8 @@ impl Server {
             [retention]
             content = "2m"
             placeholder = "10m"
-            "#
+            "#,
+            limits::configuration(today)
         );
         Server::configured(node, resolver, shards, &text)
     }
@@ -100,6 +92,7 @@ impl Server {
         Server {
             node,
             config: Arc::new(config),
+            certificate: None,
             credits: CREDITS,
             resolver,
             log: Channel::new(Style::Logfmt),
@@ -112,6 +105,11 @@ impl Server {
     /// The same with so many credits of each pair of shards.
     pub fn with_credits(self, credits: usize) -> Server {
         Server { credits, ..self }
+    }
+
+    /// The same with a certificate.
+    pub fn with_certificate(self, certificate: Arc<Certificate>) -> Server {
+        Server { certificate: Some(certificate), ..self }
     }
 
     /// Its node.
@@ -142,7 +140,7 @@ impl Server {
         for port in ports {
             let start = Start {
                 config: self.config.clone(),
-                certificate: None,
+                certificate: self.certificate.clone(),
                 signers: Arc::default(),
                 trust: Arc::default(),
                 return_path: None,

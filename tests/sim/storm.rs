@@ -5,18 +5,21 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::panic::catch_unwind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost::config::Uncertain;
+use ringpost::smtp::server::Settings;
 use shards::sim::{DiskBehaviour, Link, Node, Simulation};
 
 use crate::client::Client;
-use crate::destination::{self, Destination, Limits, Trouble};
+use crate::destination::{self, Destination, Trouble};
+use crate::limits::{self, Group, Ledger};
 use crate::mail::Volume;
 use crate::oracle::{Oracle, Shared, Tally};
 use crate::resolver::Resolver;
 use crate::seeds;
-use crate::server::{CONNECTIONS_MAX, Server};
+use crate::server::Server;
 
 /// Seeds that have found something once.
 const KEPT: &[u64] = &[];
@@ -93,11 +96,7 @@ struct World {
     servfail_percent: Rc<Cell<u64>>,
     next_message: Rc<Cell<u32>>,
     failures: Cell<u32>,
-    limits: Vec<Rc<RefCell<Limits>>>,
-}
-
-fn limits(sites: usize) -> Rc<RefCell<Limits>> {
-    Rc::new(RefCell::new(Limits::of(sites * CONNECTIONS_MAX)))
+    ledger: limits::Shared,
 }
 
 impl World {
@@ -107,14 +106,19 @@ impl World {
         let node = simulation.node("ringpost");
         let trouble = Rc::new(Cell::new(Trouble::default()));
         let hosts: Vec<Node> = (1..=4).map(|number| simulation.node(&format!("mx{number}"))).collect();
-        // The sites that each host is one of.
-        let limits: Vec<Rc<RefCell<Limits>>> = [2, 3, 1, 1].into_iter().map(limits).collect();
-        for (host, limits) in hosts.iter().zip(&limits) {
+        let ledger = Ledger::new(simulation.wire(), simulation.wall());
+        let settings = |host: &Node, recipients_max, message_bytes_max| {
+            let settings = destination::settings(&host.name());
+            Arc::new(Settings { recipients_max, message_bytes_max, ..(*settings).clone() })
+        };
+        let offers = [(100, 1 << 20), (20, 1 << 20), (1000, 250_000), (100, 1 << 20)];
+        let groups = [Group::Provider, Group::Provider, Group::Provider, Group::Other];
+        for ((host, group), (recipients_max, message_bytes_max)) in hosts.iter().zip(groups).zip(offers) {
             let destination = Destination {
                 oracle: oracle.clone(),
                 trouble: trouble.clone(),
-                settings: destination::settings(&host.name()),
-                limits: limits.clone(),
+                settings: settings(host, recipients_max, message_bytes_max),
+                ledger: Some((ledger.clone(), group)),
             };
             let address = SocketAddr::new(host.address(), 25);
             host.spawn(|reactor| destination.serve(reactor, address));
@@ -133,10 +137,10 @@ impl World {
         };
         let uncertain = [Uncertain::Retry, Uncertain::Hold][simulation.dice().below(2)];
         oracle.borrow_mut().set_holds_uncertain(uncertain == Uncertain::Hold);
-        let server = Server::new(node, resolver, 2 + simulation.dice().below(2), uncertain);
+        let server = Server::new(node, resolver, 2 + simulation.dice().below(2), uncertain, simulation.wall());
         simulation.node("console").spawn(|_| seeds::show(server.log()));
-        let checked = oracle.clone();
-        simulation.at_every_tick(move || checked.borrow().check());
+        let checked = (oracle.clone(), ledger.clone());
+        simulation.at_every_tick(move || checked.0.borrow().check().and_then(|()| checked.1.borrow().check()));
         World {
             simulation,
             oracle,
@@ -145,14 +149,13 @@ impl World {
             servfail_percent,
             next_message: Rc::default(),
             failures: Cell::new(0),
-            limits,
+            ledger,
         }
     }
 
     /// The server is about to be, or was, torn from its connections.
     fn crashed(&self) {
         self.oracle.borrow_mut().crashed(self.simulation.now());
-        self.limits.iter().for_each(|limits| limits.borrow_mut().died());
     }
 
     fn start_clients(&self) {
@@ -173,9 +176,6 @@ impl World {
     }
 
     fn rise(&self, weather: &Weather) {
-        if weather.links_break || weather.destinations_misbehave {
-            self.limits.iter().for_each(|limits| limits.borrow_mut().connections_max = None);
-        }
         if weather.links_break {
             self.simulation.set_links(Link { reset: 0.003, stall: 0.003, unanswered: 0.03, ..Link::default() });
         }
@@ -297,10 +297,7 @@ fn both_sources_of_the_pool_are_used_and_no_other() {
     world.server.start();
     world.start_clients();
     world.settle();
-    for limits in &world.limits[..2] {
-        let seen: Vec<String> = limits.borrow().seen.keys().map(ToString::to_string).collect();
-        assert_eq!(seen, ["10.77.0.1", "10.77.0.2"]);
-    }
+    assert!(world.ledger.borrow().messages().iter().all(|messages| *messages > 0));
 }
 
 #[test]
