@@ -326,6 +326,7 @@ mod tests {
                 size: None,
                 ret: None,
                 envid: None,
+                requiretls: false,
             },
             recipients: vec![(0, Recipient { path, notify: Notify::default(), orcpt: None })],
             content: Arc::new(b"Subject: hi\r\n\r\nbody\r\n".to_vec()),

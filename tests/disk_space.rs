@@ -75,6 +75,7 @@ fn message(reactor: &Reactor, queue: &Queue, number: usize) -> Message {
         size: None,
         ret: None,
         envid: None,
+        requiretls: false,
     };
     let path = mailbox(&format!("recipient-{number}@{at}"));
     let recipients = vec![Recipient { path, notify: Notify::default(), orcpt: None }];

@@ -84,6 +84,7 @@ fn message(reactor: &Reactor, queue: &Queue, number: u32) -> Message {
         size: None,
         ret: None,
         envid: None,
+        requiretls: false,
     };
     let recipients = vec![Recipient { path: mailbox(&to), notify: Notify::default(), orcpt: None }];
     Message {

@@ -98,6 +98,7 @@ fn sender() -> Sender {
         size: None,
         ret: None,
         envid: None,
+        requiretls: false,
     }
 }
 

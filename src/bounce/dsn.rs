@@ -120,6 +120,8 @@ pub fn compose(report: &Report<'_>) -> Option<Notice> {
         size: Some(content.len() as u64),
         ret: None,
         envid: None,
+        // RFC 8689 §5: what tells of a message is protected as it is.
+        requiretls: report.sender.requiretls,
     };
     let notify = Notify { never: true, ..Notify::default() };
     let envelope = Envelope { sender, recipients: vec![Recipient { path: to.clone(), notify, orcpt: None }] };

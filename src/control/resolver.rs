@@ -124,8 +124,8 @@ pub async fn answer_queries(
 
 async fn answer_one(resolvers: Arc<Resolvers>, policies: Arc<sts::Store>, query: Query) {
     let resolver = match (&query.question, &resolvers.validating) {
-        (Question::Tlsa(..), None) => &Err("DNSSEC is not asked for".into()),
-        (Question::Tlsa(..), Some(validating)) => validating,
+        (Question::Tlsa(..) | Question::SecureMx(_), None) => &Err("DNSSEC is not asked for".into()),
+        (Question::Tlsa(..) | Question::SecureMx(_), Some(validating)) => validating,
         _ => &resolvers.plain,
     };
     let answer = async {
@@ -187,6 +187,7 @@ pub(super) async fn look_up(resolver: &TokioResolver, question: &Question) -> An
     let looked_up = async {
         match question {
             Question::Mx(domain) => exchangers(resolver, domain).await,
+            Question::SecureMx(domain) => secure_exchangers(resolver, domain).await,
             Question::Addresses(host) => addresses(resolver, host).await,
             Question::Ipv4(name) => of_one_family(resolver, name, RecordType::A).await,
             Question::Ipv6(name) => of_one_family(resolver, name, RecordType::AAAA).await,
@@ -205,6 +206,18 @@ pub(super) async fn look_up(resolver: &TokioResolver, question: &Question) -> An
 async fn exchangers(resolver: &TokioResolver, domain: &str) -> Answer {
     match ask(resolver, domain, RecordType::MX).await {
         Ok(lookup) => exchangers_among(lookup.answers()),
+        Err(answer) => answer,
+    }
+}
+
+/// MX, as far as DNSSEC vouches for them.
+async fn secure_exchangers(resolver: &TokioResolver, domain: &str) -> Answer {
+    match ask(resolver, domain, RecordType::MX).await {
+        Ok(lookup) => match tlsa::is_secure(&lookup) {
+            Ok(true) => exchangers_among(lookup.answers()),
+            Ok(false) => Answer::NoData(ttl_of(lookup.answers())),
+            Err(trouble) => trouble,
+        },
         Err(answer) => answer,
     }
 }

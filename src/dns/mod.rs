@@ -47,6 +47,8 @@ pub const QUERIES_MAX: usize = 256;
 pub enum Question {
     /// Mail exchangers of a domain.
     Mx(Box<str>),
+    /// Mail exchangers of a domain, as far as DNSSEC vouches for them; [`Answer::NoData`] where it does not.
+    SecureMx(Box<str>),
     /// Addresses (A and AAAA) of a host.
     Addresses(Box<str>),
     /// Addresses of the older kind (A) alone, as block lists answer (RFC 5782 §2.1).

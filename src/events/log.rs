@@ -288,12 +288,12 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Origin;
+    use crate::message::{Demand, Origin};
     use crate::queue::MessageId;
     use crate::smtp::path::ReversePath;
 
     fn accepted() -> Event<'static> {
-        const NOBODY: &Origin = &Origin { pool: None, tenant: None, campaign: None };
+        const NOBODY: &Origin = &Origin { pool: None, tenant: None, campaign: None, demand: Demand::Usual };
         Event::Accepted {
             id: MessageId(17),
             message_id: "<a@b>",

@@ -10,12 +10,13 @@ use crate::authentication::Together;
 use crate::config::Account;
 use crate::events::Event;
 use crate::message::{
-    Facts, Trace, scan,
+    Demand, Facts, Trace, scan,
     scan::{remove_blind, remove_routing},
 };
 use crate::policy::{Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
 use crate::smtp::envelope::{Envelope, Recipient, Sender};
+use crate::smtp::path::ReversePath;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, OwnRefusal, Question};
 use crate::spool::record::{MESSAGE_ID_BYTES_MAX, Tagged};
@@ -146,7 +147,10 @@ impl Conversation {
         accepted(rights.content(&content, &facts))?;
         let scheduled = rights.scheduled(&content[..facts.body_start], self.inbound.0.reactor.wall())?;
         let signers = self.inbound.0.current.borrow().signers.of(&content[..facts.body_start]);
-        let origin = rights.origin(&content[..facts.body_start], &self.inbound.0.current.borrow().config)?;
+        let demand =
+            Demand::of(envelope.sender.requiretls, envelope.sender.path == ReversePath::Null, facts.waives_tls);
+        let mut origin = rights.origin(&content[..facts.body_start], &self.inbound.0.current.borrow().config)?;
+        origin.demand = demand;
         if facts.has_blind {
             remove_blind(&mut content);
         }

@@ -100,6 +100,8 @@ pub struct Facts {
     pub has_blind: bool,
     /// There is a field that says from where the message is to go out, or whose it is ([`ROUTING`]).
     pub has_routing: bool,
+    /// There is a `TLS-Required: No` (RFC 8689 §4.1).
+    pub waives_tls: bool,
     /// The header is larger than [`HEADER_BYTES_MAX`]; the rest was not looked at.
     pub too_large: bool,
 }
@@ -138,6 +140,8 @@ impl Facts {
         } else if field.is("Message-ID") && !self.has_message_id {
             self.has_message_id = true;
             self.message_id = one_word(field.value);
+        } else if field.is("TLS-Required") {
+            self.waives_tls |= field.value.trim_ascii().eq_ignore_ascii_case(b"No");
         }
     }
 }
@@ -225,6 +229,19 @@ mod tests {
         remove_routing(&mut content);
         assert_eq!(content, b"From: a@b\r\nX-Tenant-Id: 7\r\n\r\nbody\r\n");
         assert!(!scan(&content).has_routing);
+    }
+
+    #[test]
+    fn a_sender_can_waive_what_its_recipients_ask_of_tls() {
+        for (header, waives) in [
+            ("TLS-Required: No\r\n\r\n", true),
+            ("tls-required:no \r\n\r\n", true),
+            ("TLS-Required: Yes\r\n\r\n", false),
+            ("X-TLS-Required: No\r\n\r\n", false),
+            ("A: b\r\n\r\nTLS-Required: No\r\n", false),
+        ] {
+            assert_eq!(scan(header.as_bytes()).waives_tls, waives, "{header}");
+        }
     }
 
     #[test]

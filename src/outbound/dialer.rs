@@ -43,6 +43,9 @@ const NOT_OFFERED: EnhancedCode = EnhancedCode(4, 7, 4);
 
 /// The status of a host that offers it and fails.
 const NOT_SECURE: EnhancedCode = EnhancedCode(4, 7, 5);
+/// RFC 8689 §4.2.1: no session under TLS with an authenticated host; a host without REQUIRETLS.
+const ENCRYPTION_NEEDED: EnhancedCode = EnhancedCode(5, 7, 10);
+const REQUIRETLS_NEEDED: EnhancedCode = EnhancedCode(5, 7, 30);
 
 /// What it takes to open connections.
 pub(super) struct Dialer {
@@ -353,12 +356,17 @@ impl Dialer {
         }
         loop {
             match conversation.greet().await {
+                Pause::Ready if to.assurance.requires_tls() && !conversation.takes_requiretls() => {
+                    conversation.quit().await;
+                    let why = "the message requires TLS (REQUIRETLS), which this host does not offer to keep".into();
+                    return Err(Obstacle::Insecure(REQUIRETLS_NEEDED, why, Arc::new(protection.refused())));
+                }
                 Pause::Ready => return Ok(conversation.protected_by(protection)),
                 Pause::StartTls => {
                     conversation = conversation.start_tls(protection).await.map_err(|error| {
                         let why = why(&error).into();
                         if protection.demanded {
-                            Obstacle::Insecure(NOT_SECURE, why, Arc::new(protection.refused()))
+                            Obstacle::Insecure(to.insecure(NOT_SECURE), why, Arc::new(protection.refused()))
                         } else {
                             Obstacle::Lost(Phase::StartTls, why)
                         }
@@ -366,7 +374,7 @@ impl Dialer {
                 }
                 Pause::Failed(Phase::StartTls, failure) if protection.demanded => {
                     let (why, security) = (failure.to_string().into(), Arc::new(protection.refused()));
-                    return Err(Obstacle::Insecure(NOT_OFFERED, why, security));
+                    return Err(Obstacle::Insecure(to.insecure(NOT_OFFERED), why, security));
                 }
                 Pause::Failed(phase, failure) => return Err(Obstacle::of_failure(phase, failure)),
                 Pause::Done(_) | Pause::Closed => {
@@ -388,6 +396,14 @@ struct Remote<'a> {
     tlsa: Option<&'a Tlsa>,
     /// For which the session counts in reports.
     domain: Option<&'a str>,
+}
+
+impl Remote<'_> {
+    /// The status where it gives less than `status` says it should: for good, where the message requires it (RFC 8689
+    /// §4.2.1).
+    fn insecure(&self, status: EnhancedCode) -> EnhancedCode {
+        if self.assurance.requires_tls() { ENCRYPTION_NEEDED } else { status }
+    }
 }
 
 /// Why a connection did not come about: an address that is not ours or all ports of which are in use, or the lack of

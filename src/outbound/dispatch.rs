@@ -194,9 +194,9 @@ impl Inner {
     /// Finds the site of a lane that has something ready, and lets it take its turns there.
     async fn place(self: &Rc<Self>, lane: Rc<str>) {
         let insists = self.queue.takes_insistence(&lane);
-        let Lane { domain, pool, tenant, .. } = Lane::of(&lane);
+        let Lane { domain, pool, tenant, demand, .. } = Lane::of(&lane);
         let config = self.config.borrow().clone();
-        let site = match resolve(&self.dns, &self.metrics.reporting, &config, domain).await {
+        let site = match resolve(&self.dns, &self.metrics.reporting, &config, domain, demand).await {
             Ok(site) => site.shaped(&self.config.borrow(), domain, tenant),
             Err(unroutable) => return self.refuse(&lane, &unroutable).await,
         };

@@ -14,13 +14,15 @@
 //! | it was suppressed since it was accepted, or is only to be reported | failed | 5.7.1 |
 //! | TLS is demanded of a host, which does not offer it | deferred | 4.7.4 |
 //! | … and its handshake fails, or its certificate is not the right one | deferred | 4.7.5 |
+//! | the message requires TLS, and no host gives it | failed | 5.7.10 |
+//! | … and keeps it (REQUIRETLS) | failed | 5.7.30 |
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::throttle::Signal;
 use super::told::told;
-use crate::assurance::{Assurance, Security};
+use crate::assurance::{Assurance, Demand, Security};
 use crate::bounce::classify::{Action, Category, Context, Reason, classify, names_address};
 use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
@@ -130,20 +132,24 @@ pub(super) fn parked(outcome: Outcome, ours: Option<IpAddr>, pause_s: u32) -> Ou
 
 /// For recipients whose domain leads nowhere.
 pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
-    let insecure = matches!(unroutable.status, EnhancedCode(4, 7, _));
+    // A host that is not in the domain's policy, and hosts that nobody vouches for, are the reasons of this kind.
+    let asked = match unroutable.status {
+        EnhancedCode(4, 7, _) => Some(Assurance::enforced()),
+        EnhancedCode(5, 7, 10) => Some(Assurance::default().demanded(Demand::Required)),
+        _ => None,
+    };
     let answer = Answer {
         phase: Phase::Connect,
         status: unroutable.status,
         reason: Some(Reason::without_reply(match unroutable.status {
-            _ if insecure => Category::Tls,
+            _ if asked.is_some() => Category::Tls,
             EnhancedCode(4, ..) => Category::Dns,
             _ => Category::DomainUnknown,
         })),
         reply: None,
         text: unroutable.text.clone(),
         remote: None,
-        // A host that is not in the domain's policy is the one reason of this kind.
-        tls: insecure.then(|| Arc::new(Security::refused(&Assurance::enforced()))),
+        tls: asked.map(|asked| Arc::new(Security::refused(&asked))),
     };
     if unroutable.is_transient() { Outcome::Deferred(answer) } else { Outcome::Failed(answer) }
 }
@@ -279,7 +285,7 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     }
     let told = tried.iter().max_by_key(|(_, obstacle)| obstacle.weight());
     let (phase, status, reply) = match told.map(|(_, obstacle)| obstacle) {
-        Some(Obstacle::Insecure(status, ..)) => (Phase::StartTls, *status, None),
+        Some(Obstacle::Insecure(status, ..)) => (Phase::StartTls, if_all_are_insecure(*status, tried), None),
         Some(Obstacle::Refused(phase, reply)) => (*phase, for_now(reply), Some(reply.clone())),
         Some(Obstacle::Lost(phase, _)) => (*phase, EnhancedCode(4, 4, 1), None),
         Some(Obstacle::Source(_)) => (Phase::Connect, EnhancedCode(4, 3, 5), None),
@@ -308,6 +314,17 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
 }
 
+/// That every host is insecure is final where the message requires TLS; while one could not be asked it may change.
+fn if_all_are_insecure(status: EnhancedCode, tried: &Tried) -> EnhancedCode {
+    let is_final = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Insecure(..) | Obstacle::NoAddress);
+    match status {
+        EnhancedCode(5, subject, detail) if !tried.iter().all(|(_, obstacle)| is_final(obstacle)) => {
+            EnhancedCode(4, subject, detail)
+        }
+        status => status,
+    }
+}
+
 /// A refusal of the whole session speaks of the host and of us, not of a mailbox: as a temporary status.
 fn for_now(reply: &Reply) -> EnhancedCode {
     match reply.enhanced {
@@ -322,6 +339,20 @@ mod tests {
 
     fn reply(code: u16, enhanced: Option<(u8, u16, u16)>) -> Reply {
         Reply { code, enhanced: enhanced.map(|(a, b, c)| EnhancedCode(a, b, c)), text: "words".into() }
+    }
+
+    #[test]
+    fn a_message_that_requires_tls_is_returned_only_if_every_host_was_asked() {
+        let insecure =
+            |status| Obstacle::Insecure(status, "no".into(), Arc::new(Security::refused(&Assurance::default())));
+        let needed = EnhancedCode(5, 7, 30);
+        let shape_of = |obstacles: &[Obstacle]| {
+            shape(&of_no_connection(&obstacles.iter().map(|obstacle| ("mx.test".into(), obstacle.clone())).collect()))
+        };
+        assert_eq!(shape_of(&[insecure(needed), Obstacle::NoAddress]), ('f', "5.7.30".into()));
+        let lost = Obstacle::Lost(Phase::Connect, "refused".into());
+        assert_eq!(shape_of(&[lost, insecure(needed)]), ('r', "4.7.30".into()));
+        assert_eq!(shape_of(&[insecure(EnhancedCode(4, 7, 5))]), ('r', "4.7.5".into()));
     }
 
     /// d, f or r, and the status.

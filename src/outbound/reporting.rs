@@ -59,7 +59,9 @@ impl Reporting {
     /// The domain for which a session that is opened for `task` counts.
     pub(super) fn domain_of(&self, task: &Task) -> Option<Box<str>> {
         let is_ours = || task.sender.path == ReversePath::Null && is_report(&task.content);
-        (self.wanted.get() && !is_ours()).then(|| task.domain().into())
+        // Nothing was looked up of the domain's policies for a message that waives them.
+        let is_waived = task.site.assurance.policy == assurance::Policy::Waived;
+        (self.wanted.get() && !is_waived && !is_ours()).then(|| task.domain().into())
     }
 
     /// A host was tried: counted if it got as far as TLS.

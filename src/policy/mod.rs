@@ -140,7 +140,7 @@ mod tests {
             "" => ReversePath::Null,
             text => ReversePath::Mailbox(Mailbox::parse(text, false).expect("a mailbox")),
         };
-        Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None }
+        Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None, requiretls: false }
     }
 
     #[test]

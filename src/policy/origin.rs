@@ -13,7 +13,7 @@ impl Authorized {
     /// A field that counts and cannot be understood, or that names no pool.
     pub fn origin(&self, header: &[u8], config: &Config) -> Result<Origin, Reply> {
         let Some(standard) = self.standard() else { return Ok(Origin::default()) };
-        let mut origin = Origin { pool: standard.pool.clone(), tenant: standard.tenant.clone(), campaign: None };
+        let mut origin = Origin { pool: standard.pool.clone(), tenant: standard.tenant.clone(), ..Origin::default() };
         if standard.headers {
             let [pool, tenant, campaign] = routing(header);
             let fields = [(pool, &mut origin.pool), (tenant, &mut origin.tenant), (campaign, &mut origin.campaign)];
@@ -66,7 +66,10 @@ mod tests {
         assert_eq!(origin, Origin { tenant: Some("house".into()), ..Origin::default() });
         let origin = relay(true).origin(HEADER, &config()).expect("accepted");
         let part = |text: &str| Some(text.into());
-        assert_eq!(origin, Origin { pool: part("one"), tenant: part("acme"), campaign: part("spring") });
+        assert_eq!(
+            origin,
+            Origin { pool: part("one"), tenant: part("acme"), campaign: part("spring"), ..Origin::default() }
+        );
         let origin = relay(true).origin(b"Subject: x\r\n\r\n", &config()).expect("accepted");
         assert_eq!(origin.tenant.as_deref(), Some("house"));
     }

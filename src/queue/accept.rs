@@ -8,6 +8,7 @@ use super::orders::Report;
 use super::ready::Slice;
 use super::{AcceptError, CONTENT_BYTES_MAX, HEAD_BYTES_MAX, Queue, RECIPIENT_BYTES_MAX};
 use crate::config::Uncertain;
+use crate::message::{Demand, Origin};
 use crate::smtp::envelope::{Body, Envelope, Notify, Recipient, Sender};
 use crate::smtp::path::{Mailbox, ReversePath};
 use crate::spool::record::{Accepted, RECIPIENTS_MAX, Tagged};
@@ -57,7 +58,7 @@ impl Queue {
         })
     }
 
-    /// Queues a message of our own, of which nobody is to hear again.
+    /// Queues a report of ours, of which nobody is to hear again.
     pub(super) async fn submit(&self, recipient: Mailbox, content: Vec<u8>) -> Report {
         let (id, arrival) = (self.reserve_id(), self.now());
         let notify = Notify { never: true, ..Notify::default() };
@@ -68,11 +69,14 @@ impl Queue {
             size: None,
             ret: None,
             envid: None,
+            requiretls: false,
         };
         let recipients = vec![Recipient { path: recipient, notify, orcpt: None }];
         let envelope = Envelope { sender, recipients };
-        let message =
-            Message { id, arrival, envelope, account: None, client: None, tagged: Tagged::default(), content };
+        // RFC 8460 §3: a report is not held up by the very trouble that it tells of.
+        let origin = Origin { demand: Demand::Waived, ..Origin::default() };
+        let tagged = Tagged { origin, ..Tagged::default() };
+        let message = Message { id, arrival, envelope, account: None, client: None, tagged, content };
         match self.accept(message, "").await {
             Ok(_) => Report::Count(1),
             Err(why) => Report::Failed(why.to_string()),

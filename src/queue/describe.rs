@@ -173,6 +173,7 @@ fn identity(identity: &Identity<'_>) -> Map<String, Value> {
         ("account", identity.account),
         ("tenant", identity.origin.tenant.as_deref()),
         ("campaign", identity.origin.campaign.as_deref()),
+        ("tls_asked", Some(identity.origin.demand.name()).filter(|name| !name.is_empty())),
     ] {
         if let Some(value) = value {
             object.insert(key.into(), value.into());

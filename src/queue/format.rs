@@ -15,8 +15,9 @@ use crate::spool::record;
 
 /// What this version writes: raised whenever an earlier version could not read, or would misread, what is written.
 /// 2: records and rows with tagged values. 3: records and rows of what came back after a delivery. 4: messages with a
-/// pool, a tenant and a campaign. 5: what protected a session.
-pub const FORMAT: u64 = 5;
+/// pool, a tenant and a campaign. 5: what protected a session. 6: messages that ask something of
+/// TLS, which an earlier version would send as any other.
+pub const FORMAT: u64 = 6;
 /// The file's name.
 const NAME: &str = "format";
 
@@ -55,15 +56,15 @@ mod tests {
         let file = folder.path().join(NAME);
         let read = || std::fs::read_to_string(&file).expect("the file");
         claim(folder.path()).expect("a new directory");
-        assert_eq!(read(), "5\n");
+        assert_eq!(read(), "6\n");
         claim(folder.path()).expect("its own");
         std::fs::write(&file, "1\n").expect("written");
         claim(folder.path()).expect("an older one");
-        assert_eq!(read(), "5\n");
-        std::fs::write(&file, "6\n").expect("written");
-        let refused = claim(folder.path()).expect_err("a newer one").to_string();
-        assert!(refused.contains("format 6") && refused.contains("format 5"), "{refused}");
         assert_eq!(read(), "6\n");
+        std::fs::write(&file, "7\n").expect("written");
+        let refused = claim(folder.path()).expect_err("a newer one").to_string();
+        assert!(refused.contains("format 7") && refused.contains("format 6"), "{refused}");
+        assert_eq!(read(), "7\n");
         std::fs::write(&file, "what").expect("written");
         assert!(matches!(claim(folder.path()), Err(Error::Damaged(_))));
     }

@@ -1,13 +1,13 @@
 //! Lanes: what is queued for a domain, apart by whose it is and from where it goes out. Each takes its turn on its own, is
 //! left alone on its own, and can be suspended on its own. Pure.
 //!
-//! A lane's name is its domain, for the mail of nobody in particular; otherwise domain, pool, tenant and campaign with a
-//! character between them that none of them has.
+//! A lane's name is its domain, for the mail of nobody in particular; otherwise domain, pool, tenant, campaign
+//! and what is asked of TLS, with a character between them that none of them has.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::message::Origin;
+use crate::message::{Demand, Origin};
 
 const SEPARATOR: char = '\u{1f}';
 
@@ -22,6 +22,8 @@ pub struct Lane<'a> {
     pub tenant: &'a str,
     /// Of which campaign.
     pub campaign: &'a str,
+    /// What the messages ask of their way.
+    pub demand: Demand,
 }
 
 impl<'a> Lane<'a> {
@@ -29,18 +31,22 @@ impl<'a> Lane<'a> {
     pub fn of(name: &'a str) -> Lane<'a> {
         let mut parts = name.split(SEPARATOR);
         let mut part = || parts.next().unwrap_or_default();
-        Lane { domain: part(), pool: part(), tenant: part(), campaign: part() }
+        let (domain, pool, tenant, campaign) = (part(), part(), part(), part());
+        Lane { domain, pool, tenant, campaign, demand: Demand::named(part()).unwrap_or_default() }
     }
 }
 
 /// The name of the lane of messages to `domain`.
 pub fn name<'a>(domain: Cow<'a, str>, origin: &Origin) -> Cow<'a, str> {
-    let Origin { pool, tenant, campaign } = origin;
-    if pool.is_none() && tenant.is_none() && campaign.is_none() {
+    let Origin { pool, tenant, campaign, demand } = origin;
+    if pool.is_none() && tenant.is_none() && campaign.is_none() && *demand == Demand::Usual {
         return domain;
     }
     let part = |part: &Option<Box<str>>| part.as_deref().unwrap_or_default().to_owned();
-    [domain.into_owned(), part(pool), part(tenant), part(campaign)].join(&SEPARATOR.to_string()).into()
+    let parts = [domain.into_owned(), part(pool), part(tenant), part(campaign), demand.name().to_owned()];
+    // A lane whose messages ask for nothing is named without that.
+    let parts = if *demand == Demand::Usual { &parts[..4] } else { &parts };
+    parts.join(&SEPARATOR.to_string()).into()
 }
 
 /// What an operator has suspended, or wants to: everything, a tenant, or a campaign. Displayed as conditions are.
@@ -100,16 +106,18 @@ mod tests {
 
     fn origin(pool: &str, tenant: &str, campaign: &str) -> Origin {
         let part = |part: &str| (!part.is_empty()).then(|| part.into());
-        Origin { pool: part(pool), tenant: part(tenant), campaign: part(campaign) }
+        Origin { pool: part(pool), tenant: part(tenant), campaign: part(campaign), demand: Demand::Usual }
     }
 
     #[test]
     fn a_name_tells_its_parts_again() {
         for (pool, tenant, campaign) in [("", "", ""), ("bulk", "", ""), ("", "acme", "spring"), ("a", "b", "c")] {
             let name = name("one.test".into(), &origin(pool, tenant, campaign));
-            assert_eq!(Lane::of(&name), Lane { domain: "one.test", pool, tenant, campaign });
+            assert_eq!(Lane::of(&name), Lane { domain: "one.test", pool, tenant, campaign, demand: Demand::Usual });
         }
         assert!(matches!(name("one.test".into(), &Origin::default()), Cow::Borrowed("one.test")), "it costs nothing");
+        let asking = name("one.test".into(), &Origin { demand: Demand::Required, ..Origin::default() });
+        assert_eq!((Lane::of(&asking).demand, Lane::of(&asking).domain), (Demand::Required, "one.test"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{MessageId, Queue, schedule};
 use crate::bounce::{self, Action, Report};
 use crate::config::{Config, Notices};
 use crate::events::Event;
+use crate::message::{Demand, Origin};
 use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Notify, Recipient};
 use crate::smtp::reply::EnhancedCode;
@@ -136,7 +137,9 @@ impl Queue {
             content: about.content,
         })?;
         let bounce::Notice { envelope, message_id, content } = notice;
-        let tagged = Tagged { message_id: Some(message_id), ..Tagged::default() };
+        let demand = Demand::of(envelope.sender.requiretls, true, false);
+        let origin = Origin { demand, ..Origin::default() };
+        let tagged = Tagged { message_id: Some(message_id), origin, ..Tagged::default() };
         Some(Message { id, arrival: now, envelope, account: None, client: None, tagged, content })
     }
 

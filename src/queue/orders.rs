@@ -173,7 +173,7 @@ pub enum Order {
 ///
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
-///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org", "pool": "bulk", "tenant": "acme", "campaign": "spring",
+///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org", "pool": "bulk", "tenant": "acme", "campaign": "spring", "tls_asked": "required",
 ///   "client": "name [192.0.2.7]", "screening": "clean", "preflight": "warn: one-click", "scheduled": "2026-11-30T08:00:00.000Z",
 ///   "recipients": [{ "address": "jo@example.org", "original": "rfc822;j@example.org", "state": "due", "attempts": 2,
 ///                    "next": "2026-11-23T07:54:43.000Z", "status": "4.2.2", "code": 452, "why": "452 4.2.2 mailbox full",
@@ -183,7 +183,8 @@ pub enum Order {
 ///                             "verified": "dane", "policy": "dane", "asked_by": "tlsa", "explanation": "…" } }] }
 /// ```
 ///
-/// The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
+/// `tls_asked` is what the message itself asks of TLS: `required` (REQUIRETLS), `encrypted` (a notice about such a one),
+/// `waived` (`TLS-Required: No`). The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
 /// and ORCPT (RFC 3461). `state` is due, held, delivered or failed; or scheduled: due at the Date that the message bears,
 /// which is the message's `scheduled`; or suspended: due, but what it is a part of is suspended, which is its `suspension` (`all`,
 /// `tenant NAME` or `campaign NAME`), until the command in `resume`. `next` belongs to due, scheduled and suspended, what follows it to the last attempt: `code`

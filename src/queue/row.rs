@@ -263,6 +263,7 @@ mod tests {
 
     use super::*;
     use crate::bounce::classify::{Category, Reason};
+    use crate::message::Demand;
     use crate::smtp::envelope::{Body, Notify};
     use crate::smtp::path::{Mailbox, ReversePath};
     use crate::smtp::reply::EnhancedCode;
@@ -300,6 +301,7 @@ mod tests {
                 size: Some(9),
                 ret: None,
                 envid: None,
+                requiretls: false,
             },
             account: Some("user".into()),
             client: Some(Client { address: IpAddr::from([127, 0, 0, 1]), name: "client".into() }),
@@ -309,7 +311,12 @@ mod tests {
                 scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
                 message_id: Some("<1@sender.test>".into()),
                 return_path: true,
-                origin: Origin { pool: Some("bulk".into()), tenant: Some("acme".into()), campaign: None },
+                origin: Origin {
+                    pool: Some("bulk".into()),
+                    tenant: Some("acme".into()),
+                    campaign: None,
+                    demand: Demand::Required,
+                },
                 noted: false,
             },
             content_bytes: 1000,

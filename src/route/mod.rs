@@ -27,7 +27,7 @@ pub use next_hop::{NextHop, next_hop};
 pub use order::{hosts_in_order, interleaved};
 pub use shape::{Effective, Said, Shape, effective};
 
-use crate::assurance::{Assurance, Policy, sts};
+use crate::assurance::{Assurance, Demand, Policy, sts};
 use crate::smtp::reply::EnhancedCode;
 
 /// Hosts of a site, at most; the worst preferences beyond are dropped.
@@ -88,6 +88,16 @@ impl Site {
         self
     }
 
+    /// The same hosts, of which a message asks this, too.
+    #[must_use]
+    pub fn demanded(self, demand: Demand, usual: &Assurance) -> Site {
+        if demand == Demand::Usual {
+            return self;
+        }
+        let assurance = self.assurance.demanded(demand);
+        if assurance == self.assurance { self } else { self.assured(assurance, usual) }
+    }
+
     /// The site with the hosts that an MTA-STS policy permits, if it enforces (RFC 8461 §5). `sts` is what the
     /// domain may be told of it.
     ///
@@ -134,6 +144,15 @@ pub struct Unroutable {
 }
 
 impl Unroutable {
+    /// REQUIRETLS cannot be kept at `domain`: nobody vouches for its mail exchangers (RFC 8689 §4.2.1).
+    pub fn not_authenticated(domain: &str) -> Self {
+        let text = format!(
+            "the message requires TLS (REQUIRETLS), and neither DNSSEC nor an MTA-STS policy that enforces vouches for the \
+             mail exchangers of {domain}"
+        );
+        Self::new(EnhancedCode(5, 7, 10), text)
+    }
+
     fn new(status: EnhancedCode, text: impl Into<Box<str>>) -> Self {
         Self { status, text: text.into() }
     }

@@ -49,6 +49,8 @@ pub struct Sender {
     pub ret: Option<Return>,
     /// ENVID=, as xtext, undecoded (≤ 100 octets).
     pub envid: Option<Box<str>>,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
 }
 
 /// RCPT: a forward-path and its parameters.

@@ -1,7 +1,7 @@
 //! Service extensions: what EHLO's reply offers (RFC 5321 §4.1.1.1).
 //!
 //! Owns: the keywords and their form, for both sides. Never: what an offer permits (the sessions' matter).
-//! RFC: 2920, 1870, 6152, 6531, 2034, 3030, 3461, 9422, 3207, 4954.
+//! RFC: 2920, 1870, 6152, 6531, 2034, 3030, 3461, 9422, 3207, 4954, 8689.
 
 use super::reply;
 
@@ -21,6 +21,8 @@ pub struct Offer {
     pub starttls: bool,
     /// AUTH PLAIN LOGIN.
     pub auth: bool,
+    /// REQUIRETLS.
+    pub requiretls: bool,
 }
 
 impl Offer {
@@ -42,6 +44,9 @@ impl Offer {
         if self.auth {
             text.push_str("\nAUTH PLAIN LOGIN");
         }
+        if self.requiretls {
+            text.push_str("\nREQUIRETLS");
+        }
         reply::write_hello(&text, out);
     }
 }
@@ -58,8 +63,14 @@ mod tests {
 
     #[test]
     fn only_what_holds_is_offered() {
-        let mut offer =
-            Offer { message_bytes_max: 1000, recipients_max: 10, messages_max: 0, starttls: false, auth: false };
+        let mut offer = Offer {
+            message_bytes_max: 1000,
+            recipients_max: 10,
+            messages_max: 0,
+            starttls: false,
+            auth: false,
+            requiretls: false,
+        };
         assert_eq!(
             lines(&offer),
             "250-mta.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n\
@@ -67,5 +78,7 @@ mod tests {
         );
         (offer.messages_max, offer.starttls, offer.auth) = (5, true, true);
         assert!(lines(&offer).ends_with("250-LIMITS RCPTMAX=10 MAILMAX=5\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"));
+        offer.requiretls = true;
+        assert!(lines(&offer).ends_with("250-AUTH PLAIN LOGIN\r\n250 REQUIRETLS\r\n"));
     }
 }

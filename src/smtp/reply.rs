@@ -292,6 +292,8 @@ pub const TLS_REQUIRED: Fixed = codes(530, 5, 7, 0).fixed("Say STARTTLS first");
 /// AUTH where the connection is plain and cannot be otherwise (RFC 4954 §6).
 pub const ENCRYPTION_REQUIRED: Fixed =
     codes(538, 5, 7, 11).fixed("Passwords are taken over TLS only; use the port for implicit TLS");
+/// MAIL with REQUIRETLS before STARTTLS (RFC 8689 §2, 6: it is offered inside TLS alone).
+pub const REQUIRETLS_NEEDS_TLS: Fixed = codes(530, 5, 7, 10).fixed("REQUIRETLS is taken inside TLS only");
 /// MAIL before AUTH (RFC 4954 §6).
 pub const AUTH_REQUIRED: Fixed = codes(530, 5, 7, 0).fixed("Authenticate first (AUTH PLAIN or AUTH LOGIN)");
 /// Wrong user or password, or an account that may not use SMTP: never which (RFC 4954 §6).

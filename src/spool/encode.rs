@@ -160,6 +160,8 @@ pub const CAMPAIGN: u64 = 7;
 pub const NOTED: u64 = 8;
 /// A message's tag: what large receivers' rules make of it.
 pub const PREFLIGHT: u64 = 9;
+/// Tag of what a message asks of TLS: a word.
+pub const DEMAND: u64 = 10;
 
 /// Appends values that not every message has: how many, then each one's tag and bytes. Their tags are never used again
 /// for anything else, so an older or a newer program reads the ones that it knows.
@@ -194,6 +196,7 @@ const EIGHT_BIT: u8 = 1;
 const SMTPUTF8: u8 = 1 << 1;
 const RET_FULL: u8 = 1 << 2;
 const RET_HEADERS: u8 = 1 << 3;
+const REQUIRETLS: u8 = 1 << 4;
 
 /// Appends MAIL's part of an envelope.
 pub fn put_sender(out: &mut Vec<u8>, sender: &Sender) {
@@ -203,6 +206,9 @@ pub fn put_sender(out: &mut Vec<u8>, sender: &Sender) {
     }
     if sender.smtputf8 {
         flags |= SMTPUTF8;
+    }
+    if sender.requiretls {
+        flags |= REQUIRETLS;
     }
     match sender.ret {
         None => {}
@@ -236,6 +242,7 @@ pub fn sender(reader: &mut Reader<'_>) -> Result<Sender, Corrupt> {
             _ => Some(Return::Headers),
         },
         envid: reader.optional()?.map(Into::into),
+        requiretls: flags & REQUIRETLS != 0,
     })
 }
 

@@ -19,7 +19,7 @@ use super::encode::{self, Corrupt, Reader, put_number, put_optional};
 use super::{Client, Message};
 use crate::assurance::Security;
 use crate::bounce::classify::Reason;
-use crate::message::Origin;
+use crate::message::{Demand, Origin};
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::envelope::Envelope;
@@ -230,6 +230,10 @@ impl Tagged {
                 encode::TENANT => tagged.origin.tenant = Some(encode::utf8(value)?.into()),
                 encode::CAMPAIGN => tagged.origin.campaign = Some(encode::utf8(value)?.into()),
                 encode::NOTED => tagged.noted = true,
+                encode::DEMAND => {
+                    let demand = Demand::named(encode::utf8(value)?);
+                    tagged.origin.demand = demand.ok_or(Corrupt("what a message asks of TLS is unknown"))?;
+                }
                 _ => {}
             }
             Ok(())
@@ -256,6 +260,7 @@ impl Tagged {
             (encode::CAMPAIGN, self.origin.campaign.as_deref().map(str::as_bytes)),
             (encode::NOTED, self.noted.then_some(&[][..])),
             (encode::PREFLIGHT, self.preflight.as_deref().map(str::as_bytes)),
+            (encode::DEMAND, Some(self.origin.demand.name().as_bytes()).filter(|name| !name.is_empty())),
         ];
         encode::put_tagged(out, &values);
     }

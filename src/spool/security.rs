@@ -5,16 +5,18 @@ use std::sync::Arc;
 use super::encode::{Corrupt, Reader, put_bytes};
 use crate::assurance::{AskedBy, Channel, Plain, Policy, Security, Verified};
 
-const POLICIES: [(u8, Policy); 6] = [
+const POLICIES: [(u8, Policy); 8] = [
     (0, Policy::Off),
     (1, Policy::Opportunistic),
     (2, Policy::Required),
     (3, Policy::Verified),
     (4, Policy::Dane),
     (5, Policy::MtaSts),
+    (6, Policy::RequireTls),
+    (7, Policy::Waived),
 ];
-const ASKED_BY: [(u8, AskedBy); 4] =
-    [(0, AskedBy::Configuration), (1, AskedBy::Route), (2, AskedBy::Tlsa), (3, AskedBy::Domain)];
+const ASKED_BY: [(u8, AskedBy); 5] =
+    [(0, AskedBy::Configuration), (1, AskedBy::Route), (2, AskedBy::Tlsa), (3, AskedBy::Domain), (4, AskedBy::Message)];
 const VERIFIED: [(u8, Verified); 3] = [(0, Verified::No), (1, Verified::Dane), (2, Verified::Authority)];
 
 const OFF: u8 = 0;

@@ -8,6 +8,7 @@ use super::record::{self, Accepted, Change, Record, SAID_BYTES_MAX, Said, Standi
 use super::*;
 use crate::assurance::{Assurance, Security};
 use crate::bounce::classify::{Category, Reason};
+use crate::message::Demand;
 use crate::message::Origin;
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
@@ -32,6 +33,7 @@ fn full_message(address: IpAddr) -> Message {
                 size: Some(0),
                 ret: Some(Return::Headers),
                 envid: Some("QQ314159".into()),
+                requiretls: false,
             },
             recipients: vec![
                 Recipient { path: mailbox("jürgen@bücher.example"), notify, orcpt: Some("rfc822;x@y".into()) },
@@ -41,7 +43,12 @@ fn full_message(address: IpAddr) -> Message {
         account: Some("user@sender.test".into()),
         client: Some(Client { address, name: "[127.0.1.1]".into() }),
         tagged: Tagged {
-            origin: Origin { pool: Some("bulk".into()), tenant: None, campaign: Some("spring".into()) },
+            origin: Origin {
+                pool: Some("bulk".into()),
+                tenant: None,
+                campaign: Some("spring".into()),
+                demand: Demand::Waived,
+            },
             screening: Some("rspamd:add header (7.1 of 15)".into()),
             preflight: Some("fail: dkim spf".into()),
             scheduled: Some(Timestamp::from_millis(1_795_500_000_000)),
@@ -54,8 +61,15 @@ fn full_message(address: IpAddr) -> Message {
 }
 
 fn plain_message() -> Message {
-    let sender =
-        Sender { path: ReversePath::Null, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None };
+    let sender = Sender {
+        path: ReversePath::Null,
+        body: Body::SevenBit,
+        smtputf8: false,
+        size: None,
+        ret: None,
+        envid: None,
+        requiretls: false,
+    };
     let recipients = vec![Recipient { path: mailbox("x@y.test"), notify: Notify::default(), orcpt: None }];
     Message {
         id: MessageId(u64::MAX),

@@ -1,7 +1,7 @@
 """An SMTP destination with STARTTLS by OpenSSL, through Python's ssl.
 
 Usage: tls_destination.py ADDRESS PORT RECORD none
-       tls_destination.py ADDRESS PORT RECORD modern|tls1|static-rsa CHAIN KEY
+       tls_destination.py ADDRESS PORT RECORD modern|requiretls|tls1|static-rsa CHAIN KEY
 
 One JSON object a line goes to RECORD: handshakes that failed, and messages with what TLS came to.
 """
@@ -42,7 +42,13 @@ def serve(stream):
         command = line.decode("utf-8", "replace").strip()
         verb = command.split(" ")[0].upper()
         if verb == "EHLO":
-            say("250 destination.test" if tls or mode == "none" else "250-destination.test\r\n250 STARTTLS")
+            offers = [] if mode == "none" else ["STARTTLS"]
+            if tls:
+                offers = ["DSN", "REQUIRETLS"] if mode == "requiretls" else []
+            lines = ["destination.test", *offers]
+            for line in lines[:-1]:
+                say("250-" + line)
+            say("250 " + lines[-1])
         elif verb == "STARTTLS" and mode != "none":
             say("220 go ahead")
             try:

@@ -28,7 +28,7 @@ fn mailbox(text: &str) -> Mailbox {
 fn sender(path: &str) -> Sender {
     let smtputf8 = !path.is_ascii();
     let path = if path.is_empty() { ReversePath::Null } else { ReversePath::Mailbox(mailbox(path)) };
-    Sender { path, body: Body::EightBitMime, smtputf8, size: None, ret: None, envid: None }
+    Sender { path, body: Body::EightBitMime, smtputf8, size: None, ret: None, envid: None, requiretls: false }
 }
 
 /// RCPT that asks for nothing.

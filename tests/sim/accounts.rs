@@ -238,7 +238,15 @@ impl Client {
         let from = ACCOUNTS[self.account];
         let path = ReversePath::Mailbox(mailbox(from));
         Transaction {
-            sender: Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None },
+            sender: Sender {
+                path,
+                body: Body::SevenBit,
+                smtputf8: false,
+                size: None,
+                ret: None,
+                envid: None,
+                requiretls: false,
+            },
             recipients: (0..1 + self.reactor.random() % 4).map(recipient).collect(),
             content: Arc::new(format!("From: <{from}>\r\nSubject: {number}\r\n\r\nhello\r\n").into_bytes()),
         }

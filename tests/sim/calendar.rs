@@ -146,6 +146,7 @@ async fn submit(reactor: &Reactor, queue: &Queue, to: &str) -> MessageId {
         size: None,
         ret: None,
         envid: None,
+        requiretls: false,
     };
     let recipients = vec![Recipient { path: mailbox(to), notify: Notify::default(), orcpt: None }];
     let message = Message {

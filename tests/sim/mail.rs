@@ -122,7 +122,7 @@ pub fn sender() -> Sender {
 
 fn sender_at(address: &str) -> Sender {
     let path = ReversePath::Mailbox(mailbox(address));
-    Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None }
+    Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None, requiretls: false }
 }
 
 fn mailbox(text: &str) -> Mailbox {

@@ -49,11 +49,12 @@ impl Resolver {
                 }
                 None => Answer::NoSuchName(TTL),
             },
-            // No block list lists anybody, no domain has a policy, and nobody asks for texts and names.
+            // No block list lists anybody, no domain has a policy, nobody signs, and nobody asks for texts and names.
             Question::Ipv4(_)
             | Question::Ipv6(_)
             | Question::Texts(_)
             | Question::Names(_)
+            | Question::SecureMx(_)
             | Question::Tlsa(..)
             | Question::Policy(_) => Answer::NoSuchName(TTL),
             Question::Addresses(name) => {

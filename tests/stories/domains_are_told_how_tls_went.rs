@@ -66,7 +66,8 @@ fn records(peers: &Peers, good: &Certificate, right: &Destination, plain: &Desti
         + &domain("stripped", plain, peers.port, &good.tlsa(3, 1))
         + &domain("silent", plain, peers.port, "")
         + &with_policy("unfetched", right, peers.port, "", 40)
-        + &domain("reports", plain, peers.port, "")
+        // Its own records forbid what it is like, which is what it wants to hear of.
+        + &domain("reports", plain, peers.port, &good.tlsa(3, 1))
         + "_smtp._tls.good TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
         + "_smtp._tls.reports TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n"
         + &format!("_smtp._tls.tested TXT \"v=TLSRPTv1; rua=https://collect.test:{}/tls\"\n", peers.policy_port)

@@ -16,6 +16,7 @@ mod a_full_disk_is_no_loss;
 mod a_kill_loses_nothing;
 mod a_message_is_examined_before_it_leaves;
 mod a_message_is_relayed;
+mod a_message_requires_tls;
 mod a_throttled_backlog_costs_nothing;
 mod accounts_are_throttled;
 mod bounces_come_back;

@@ -161,7 +161,15 @@ fn play(shape: u8, reads: &[&[u8]]) -> Seen {
 fn transaction(recipients: usize) -> Transaction {
     let mailbox = |text: &str| Mailbox::parse(text, true).expect("a mailbox");
     let path = ReversePath::Mailbox(mailbox("s@a.test"));
-    let sender = Sender { path, body: Body::EightBitMime, smtputf8: false, size: None, ret: None, envid: None };
+    let sender = Sender {
+        path,
+        body: Body::EightBitMime,
+        smtputf8: false,
+        size: None,
+        ret: None,
+        envid: None,
+        requiretls: false,
+    };
     let recipient =
         |number| Recipient { path: mailbox(&format!("r{number}@b.test")), notify: Notify::default(), orcpt: None };
     Transaction { sender, recipients: (0..recipients).map(recipient).collect(), content: Arc::new(CONTENT.to_vec()) }

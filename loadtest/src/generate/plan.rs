@@ -161,7 +161,7 @@ fn sender(from: &str, kind: BodyKind) -> Result<Sender, Failure> {
     let mailbox = Mailbox::parse(from, false).map_err(|bad| usage(format!("--from {from}: {bad}")))?;
     let path = ReversePath::Mailbox(mailbox);
     let body = if kind == BodyKind::EightBit { Body::EightBitMime } else { Body::SevenBit };
-    Ok(Sender { path, body, smtputf8: false, size: None, ret: None, envid: None })
+    Ok(Sender { path, body, smtputf8: false, size: None, ret: None, envid: None, requiretls: false })
 }
 
 /// The same, but every connection makes a whole handshake.

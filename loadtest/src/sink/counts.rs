@@ -139,6 +139,7 @@ mod tests {
             size: None,
             ret: None,
             envid: None,
+            requiretls: false,
         };
         let recipient = |address: &&str| Recipient {
             path: Mailbox::parse(address, false).expect("a good mailbox"),

@@ -58,6 +58,7 @@ impl Letter<'_> {
             "From: {from}\r\nTo: {to}\r\nDate: {}\r\nMessage-ID: <{}.{id}>\r\n\
              Subject: Report Domain: {domain}\r\n Submitter: {submitter}\r\n Report-ID: <{id}>\r\n\
              TLS-Report-Domain: {domain}\r\nTLS-Report-Submitter: {submitter}\r\nAuto-Submitted: auto-generated\r\n\
+             TLS-Required: No\r\n\
              MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=\"tlsrpt\";\r\n boundary=\"{boundary}\"\r\n\r\n\
              --{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
              This is an aggregate TLS report from {submitter} about mail to {domain}\r\n\

@@ -109,7 +109,7 @@ async fn records(resolver: &TokioResolver, base: &str, port: u16) -> Result<Opti
 }
 
 /// Whether DNSSEC vouches for all of an answer, aliases included; trouble where it ought to and does not.
-fn is_secure(lookup: &Lookup) -> Result<bool, Answer> {
+pub(super) fn is_secure(lookup: &Lookup) -> Result<bool, Answer> {
     let proofs = || lookup.answers().iter().map(|record| record.proof);
     if proofs().any(|proof| matches!(proof, Proof::Bogus | Proof::Indeterminate)) {
         return Err(Answer::Trouble("DNSSEC could not validate the answer".into()));

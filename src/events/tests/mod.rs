@@ -59,7 +59,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         tls: None,
     };
     let part = || Some(said.into());
-    let origin = &Origin { pool: part(), tenant: part(), campaign: part() };
+    let origin = &Origin { pool: part(), tenant: part(), campaign: part(), ..Origin::default() };
     let attempt = Attempt { id, recipient: said, attempt: 1, age_s: 2, source: some, origin, answer: &answer };
     let accepted = Event::Accepted {
         id,

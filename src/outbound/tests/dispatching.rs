@@ -90,6 +90,7 @@ impl Mesh {
             size: None,
             ret: None,
             envid: None,
+            requiretls: false,
         };
         let message = Message {
             id: self.queue.reserve_id(),

@@ -147,6 +147,7 @@ pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
             size: None,
             ret: None,
             envid: None,
+            requiretls: false,
         },
         recipients: (0..recipients).map(|index| (index, recipient(index))).collect(),
         content: Arc::new(CONTENT.as_bytes().to_vec()),

@@ -100,7 +100,7 @@ fn sender(address: &str) -> Sender {
         "" => ReversePath::Null,
         address => ReversePath::Mailbox(Mailbox::parse(address, false).expect("an address")),
     };
-    Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None }
+    Sender { path, body: Body::SevenBit, smtputf8: false, size: None, ret: None, envid: None, requiretls: false }
 }
 
 fn content() -> Vec<u8> {

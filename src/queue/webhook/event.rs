@@ -156,7 +156,7 @@ impl Event {
                 Origin::default()
             } else {
                 let mut part = || Ok(reader.optional()?.map(Into::into));
-                Origin { pool: None, tenant: part()?, campaign: part()? }
+                Origin { tenant: part()?, campaign: part()?, ..Origin::default() }
             },
         };
         reader.end()?;

@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
     /// AUTH with PLAIN among its mechanisms (RFC 4954, 4616).
     pub auth_plain: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
@@ -51,6 +53,7 @@ impl Capabilities {
             "CHUNKING" => self.chunking = true,
             "DSN" => self.dsn = true,
             "STARTTLS" => self.starttls = true,
+            "REQUIRETLS" => self.requiretls = true,
             "AUTH" => self.auth_plain |= words.any(is_plain),
             // Before RFC 2554 some servers joined the first mechanism with an equals sign; many still say both.
             "AUTH=PLAIN" => self.auth_plain = true,
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn everything_that_matters_is_understood_in_any_case() {
-        let text = "mx.example greets\nPipelining\nSIZE 1000\n8BITMIME\nsmtputf8\nCHUNKING\nDSN\nSTARTTLS\n\
+        let text = "mx.example greets\nPipelining\nSIZE 1000\n8BITMIME\nsmtputf8\nCHUNKING\nDSN\nSTARTTLS\nRequireTLS\n\
                     AUTH LOGIN plain\nENHANCEDSTATUSCODES\nLIMITS MAILMAX=5 rcptmax=20 RCPTDOMAINMAX=1\nX-OTHER 1";
         let all = Capabilities {
             pipelining: true,
@@ -93,6 +96,7 @@ mod tests {
             chunking: true,
             dsn: true,
             starttls: true,
+            requiretls: true,
             auth_plain: true,
             enhanced_status_codes: true,
             mails_max: Some(5),

@@ -13,7 +13,7 @@ macro_rules! push {
     };
 }
 
-/// MAIL with SIZE, BODY, SMTPUTF8, RET and ENVID as offered. A peer without 8BITMIME gets no BODY.
+/// MAIL with SIZE, BODY, SMTPUTF8, RET, ENVID and REQUIRETLS as offered. A peer without 8BITMIME gets no BODY.
 pub(super) fn mail(transaction: &Transaction, offered: &Capabilities, output: &mut Vec<u8>) {
     let sender = &transaction.sender;
     push!(output, "MAIL FROM:<{}>", sender.path);
@@ -35,6 +35,9 @@ pub(super) fn mail(transaction: &Transaction, offered: &Capabilities, output: &m
         if let Some(envid) = &sender.envid {
             push!(output, " ENVID={envid}");
         }
+    }
+    if offered.requiretls && sender.requiretls {
+        push!(output, " REQUIRETLS");
     }
     push!(output, "\r\n");
 }

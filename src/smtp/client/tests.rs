@@ -29,6 +29,7 @@ fn transaction(recipients: usize, content: &[u8]) -> Transaction {
         size: None,
         ret: None,
         envid: None,
+        requiretls: false,
     };
     let recipient =
         |number| Recipient { path: mailbox(&format!("r{number}@b.test")), notify: Notify::default(), orcpt: None };

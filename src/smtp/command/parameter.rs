@@ -1,5 +1,5 @@
 //! Parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (6152), SMTPUTF8 (6531), RET, ENVID, NOTIFY and ORCPT (3461),
-//! AUTH (4954 §5).
+//! AUTH (4954 §5), REQUIRETLS (8689).
 //!
 //! Limits: ENVID 100 octets (RFC 3461 §4.4), ORCPT 500 (§4.2); a keyword comes once (RFC 5321 §4.1.1.11).
 
@@ -17,20 +17,32 @@ const SIZE_DIGITS_MAX: usize = 20;
 
 /// MAIL's parameters, with a null path for the caller to fill in.
 pub(super) fn of_mail(parameters: &str) -> Result<Sender, Mistake> {
-    let mut sender =
-        Sender { path: ReversePath::Null, body: Body::default(), smtputf8: false, size: None, ret: None, envid: None };
+    let mut sender = Sender {
+        path: ReversePath::Null,
+        body: Body::default(),
+        smtputf8: false,
+        size: None,
+        ret: None,
+        envid: None,
+        requiretls: false,
+    };
     let mut seen = Seen::default();
     for word in parameters.split_ascii_whitespace() {
         let (keyword, value) = split(word);
         match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => sender.size = Some(seen.once(0).and(size(value))?),
             "BODY" => sender.body = seen.once(1).and(body(value))?,
-            "SMTPUTF8" => sender.smtputf8 = seen.once(2).and(flag(value))?,
+            "SMTPUTF8" => sender.smtputf8 = seen.once(2).and(flag(keyword, value))?,
             "RET" => sender.ret = Some(seen.once(3).and(ret(value))?),
             "ENVID" => sender.envid = Some(seen.once(4).and(envid(value))?),
             "AUTH" => seen.once(5).and(auth(value))?,
+            "REQUIRETLS" => sender.requiretls = seen.once(6).and(flag(keyword, value))?,
             _ => return Err(reply::unknown_parameter(keyword).into()),
         }
+    }
+    if sender.requiretls && sender.ret == Some(Return::Full) {
+        // RFC 8689 §5: a notice repeats the header alone, whatever was asked.
+        sender.ret = Some(Return::Headers);
     }
     Ok(sender)
 }
@@ -87,8 +99,8 @@ fn body(value: &str) -> Result<Body, Mistake> {
     }
 }
 
-fn flag(value: &str) -> Result<bool, Mistake> {
-    if value.is_empty() { Ok(true) } else { Err(bad("SMTPUTF8 takes no value")) }
+fn flag(keyword: &str, value: &str) -> Result<bool, Mistake> {
+    if value.is_empty() { Ok(true) } else { Err(bad(&format!("{} takes no value", keyword.to_ascii_uppercase()))) }
 }
 
 fn ret(value: &str) -> Result<Return, Mistake> {
@@ -181,8 +193,11 @@ mod tests {
             size: Some(1000),
             ret: Some(Return::Headers),
             envid: Some("QQ+20314159".into()),
+            requiretls: false,
         };
         assert_eq!(sender, expected);
+        let required = of_mail("RET=FULL requiretls").expect("valid");
+        assert_eq!((required.requiretls, required.ret), (true, Some(Return::Headers)), "RFC 8689 §5");
         assert_eq!(of_mail("BODY=7BIT RET=FULL").expect("valid").ret, Some(Return::Full));
         assert_eq!(of_mail("SIZE=99999999999999999999").expect("valid").size, Some(u64::MAX));
         assert!(of_mail("AUTH=e+3Dmc2@example.com").is_ok());
@@ -223,6 +238,8 @@ mod tests {
             "ENVID=ü",
             "AUTH=",
             "AUTH=a=b",
+            "REQUIRETLS=1",
+            "REQUIRETLS REQUIRETLS",
             &too_long,
         ] {
             let text = taught(of_mail(parameters).expect_err(parameters));

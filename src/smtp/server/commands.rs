@@ -39,6 +39,7 @@ fn ehlo(name: Box<str>, context: &mut Context) -> Turn {
         messages_max: settings.messages_max,
         starttls: settings.starttls && !peer.tls,
         auth: settings.auth_required && peer.tls,
+        requiretls: peer.tls,
     };
     offer.write(&settings.hostname, &mut context.output);
     State::Ready.into()
@@ -107,6 +108,7 @@ fn mail(state: State, sender: Sender, context: &mut Context) -> Turn {
         _ if peer.name.is_none() => Some(reply::EHLO_FIRST),
         State::Ready if settings.tls_required && !peer.tls => Some(reply::TLS_REQUIRED),
         State::Ready if settings.auth_required && peer.user.is_none() => Some(reply::AUTH_REQUIRED),
+        State::Ready if sender.requiretls && !peer.tls => Some(reply::REQUIRETLS_NEEDS_TLS),
         State::Ready => None,
         state => Some(out_of_order(state)),
     };

@@ -61,7 +61,7 @@ impl Peers {
         Certificate { chain, key: file }
     }
 
-    /// A destination at `address` that offers TLS in this `mode`: `none`, `modern`, `tls1` or `static-rsa`.
+    /// A destination at `address` that offers TLS in this `mode`: `none`, `modern`, `requiretls`, `tls1` or `static-rsa`.
     pub fn destination(&self, last: u8, mode: &str, certificate: &Certificate) -> Destination {
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 7, last));
         let record = self.folder.path().join(format!("{address}.jsonl"));

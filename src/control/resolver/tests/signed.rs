@@ -23,6 +23,8 @@ _25._tcp.shared CNAME _25._tcp.mx
 away       CNAME mx.open
 _25._tcp.away TLSA 3 0 0 0b
 nothing    TXT no-address
+mail       MX  10 mx
+moved      CNAME mail.open
 open       NS  ns
 broken     NS  ns
            DS  12345 13 2 0000000000000000000000000000000000000000000000000000000000000000
@@ -30,6 +32,7 @@ broken     NS  ns
 const BELOW: &str = r"@ 300 SOA ns.ringpost.test. admin.ringpost.test. 1 7200 3600 86400 77
            NS  ns.ringpost.test.
 mx         A   192.0.2.9
+mail       MX  10 mx
 _25._tcp.mx TLSA 3 0 0 0c
 ";
 const ZONES: &str = "zone:\n  - domain: ringpost.test\n    file: signed\n    dnssec-signing: on\n  - domain: \
@@ -78,6 +81,16 @@ fn only_what_dnssec_vouches_for_is_an_answer_and_what_it_disputes_is_trouble() {
             let answer = ask(&format!("{absent}.ringpost.test"), 25).await;
             assert!(matches!(answer, Answer::NoData(_) | Answer::NoSuchName(_)), "{absent}: {answer:?}");
         }
+        let exchangers = async |domain: &str| {
+            look_up(&resolver, &Question::SecureMx(format!("{domain}.ringpost.test").into())).await
+        };
+        assert_eq!(exchangers("mail").await, Answer::Mx(vec![(10, "mx.ringpost.test".into())], seconds(300)));
+        // What a secure alias leads to is not secure by that.
+        assert!(!matches!(exchangers("moved").await, Answer::Mx(..)));
+        for open in ["mail.open", "bare"] {
+            assert!(matches!(exchangers(open).await, Answer::NoData(_)), "nobody vouches for those of {open}");
+        }
+        assert!(matches!(exchangers("mail.broken").await, Answer::Trouble(_)));
         let answer = ask("mx.ringpost.test", 587).await;
         assert!(matches!(answer, Answer::NoData(_)), "another port's are none: {answer:?}");
         let answer = ask("mx.broken.ringpost.test", 25).await;

@@ -100,17 +100,19 @@ fn much_content_waits_for_a_recipient_and_goes_in_blocks() {
 
 #[test]
 fn parameters_go_to_peers_that_offer_them() {
-    let all = ready(settings(), &["SIZE 999", "8BITMIME", "DSN", "SMTPUTF8"]);
+    let all = ready(settings(), &["SIZE 999", "8BITMIME", "DSN", "SMTPUTF8", "REQUIRETLS"]);
     let none = ready(settings(), &[]);
     let with = [
-        ("MAIL FROM:<s@a.test> SIZE=20 BODY=8BITMIME RET=HDRS ENVID=id+2B1\r\n", "250 ok\r\n"),
+        ("MAIL FROM:<s@a.test> SIZE=20 BODY=8BITMIME RET=HDRS ENVID=id+2B1 REQUIRETLS\r\n", "250 ok\r\n"),
         ("RCPT TO:<r0@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;r0@old.test\r\n", "250 ok\r\n"),
         ("RCPT TO:<r1@b.test> NOTIFY=NEVER\r\n", "550 who?\r\n"),
         ("DATA\r\n", "354 go\r\n"),
         (STUFFED, "250 thanks\r\n"),
     ];
     for (mut session, script) in [(all, with), (none, PLAIN_SCRIPT)] {
-        assert_eq!(transact(&mut session, with_parameters(), &script), plain_results());
+        let mut transaction = with_parameters();
+        transaction.sender.requiretls = true;
+        assert_eq!(transact(&mut session, transaction, &script), plain_results());
     }
 }
 

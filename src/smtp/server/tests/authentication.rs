@@ -26,7 +26,8 @@ fn starttls_and_auth_on_submission() {
              S: 250-DSN
              S: 250-SIZE
              S: 250-LIMITS
-             S: 250 AUTH PLAIN LOGIN
+             S: 250-AUTH PLAIN LOGIN
+             S: 250 REQUIRETLS
              C: MAIL FROM:<a@x>
              S: 530 5.7.0 Authenticate first
              C: AUTH PLAIN {response}
@@ -35,7 +36,7 @@ fn starttls_and_auth_on_submission() {
              S: 503 5.5.1
              C: STARTTLS
              S: 503 5.5.1 TLS is running
-             C: MAIL FROM:<a@x>
+             C: MAIL FROM:<a@x> REQUIRETLS RET=FULL
              S: 250"
         ),
     );
@@ -50,7 +51,7 @@ fn before_tls_nothing_is_offered_that_needs_it() {
     driver.take();
     driver.read(b"EHLO c\r\n");
     let ehlo = driver.take();
-    assert!(ehlo.contains("STARTTLS") && !ehlo.contains("AUTH"), "{ehlo}");
+    assert!(ehlo.contains("STARTTLS") && !ehlo.contains("AUTH") && !ehlo.contains("REQUIRETLS"), "{ehlo}");
     converse(
         &mut driver,
         "C: AUTH PLAIN AHUAcA==
