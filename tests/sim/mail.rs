@@ -82,7 +82,9 @@ impl Mail {
         let mail = Mail::draw(reactor, number, domains, volume);
         match number % EXCESS_SHARE {
             7 => {
-                let domain = &domains[(number / EXCESS_SHARE) as usize % domains.len()];
+                // The last domain does not exist; the first one after it has hosts that take more than we send.
+                let domain = domains.iter().rev().cycle().nth(1 + (number / EXCESS_SHARE) as usize);
+                let domain = domain.expect("a cycle does not end");
                 let recipients = (0..SUBMITTED_RECIPIENTS_MAX + 10).map(|to| format!("r{number}-{to}@{domain}"));
                 Mail { recipients: recipients.collect(), ..mail }
             }

@@ -107,17 +107,18 @@ impl World {
         let trouble = Rc::new(Cell::new(Trouble::default()));
         let hosts: Vec<Node> = (1..=4).map(|number| simulation.node(&format!("mx{number}"))).collect();
         let ledger = Ledger::new(simulation.wire(), simulation.wall());
-        let settings = |host: &Node, recipients_max, message_bytes_max| {
+        let settings = |host: &Node, (recipients_max, messages_max, message_bytes_max)| {
             let settings = destination::settings(&host.name());
-            Arc::new(Settings { recipients_max, message_bytes_max, ..(*settings).clone() })
+            Arc::new(Settings { recipients_max, messages_max, message_bytes_max, ..(*settings).clone() })
         };
-        let offers = [(100, 1 << 20), (20, 1 << 20), (1000, 250_000), (100, 1 << 20)];
+        // Of each there is one that is below our own limit, and one above.
+        let offers = [(100, 20, 1 << 20), (20, 20, 1 << 20), (1000, 5, 250_000), (100, 20, 1 << 20)];
         let groups = [Group::Provider, Group::Provider, Group::Provider, Group::Other];
-        for ((host, group), (recipients_max, message_bytes_max)) in hosts.iter().zip(groups).zip(offers) {
+        for ((host, group), offers) in hosts.iter().zip(groups).zip(offers) {
             let destination = Destination {
                 oracle: oracle.clone(),
                 trouble: trouble.clone(),
-                settings: settings(host, recipients_max, message_bytes_max),
+                settings: settings(host, offers),
                 ledger: Some((ledger.clone(), group)),
             };
             let address = SocketAddr::new(host.address(), 25);
