@@ -113,8 +113,8 @@ impl<'a> Search<'a> {
 
     /// The first connection is not begun with the leave that it was given.
     fn give_leave_back(&mut self) {
-        if self.leave.take().is_some() {
-            self.budgets.give_connection_back();
+        if let Some(given) = self.leave.take() {
+            self.budgets.give_connection_back(given);
         }
     }
 }

@@ -196,11 +196,11 @@ impl Budgets {
         self.leave(reactor, deadline, Budgets::connection_wait, Budgets::take_connection).await
     }
 
-    /// A connection that had its token was not begun.
-    pub fn give_connection_back(&self) {
+    /// A connection that has had its token since `taken_at` was not begun.
+    pub fn give_connection_back(&self, taken_at: Instant) {
         for budget in &self.0 {
             if let Some(limited) = &mut budget.borrow_mut().new_connections {
-                limited.tokens.give_back();
+                limited.tokens.give_back_late(taken_at);
             }
         }
     }

@@ -22,6 +22,8 @@ pub struct Tokens {
     saved_max: u32,
     /// When all tokens that may be saved are there.
     pub full_at: Instant,
+    /// When the last one was taken.
+    taken_at: Instant,
 }
 
 impl Tokens {
@@ -32,14 +34,14 @@ impl Tokens {
         let evenly = if saved_max == 1 { rate.number } else { rate.number - saved_max };
         let interval = rate.per / evenly;
         let interval = interval + interval / MARGIN_SHARE;
-        Tokens { interval, saved_max, full_at: empty_at + interval * saved_max }
+        Tokens { interval, saved_max, full_at: empty_at + interval * saved_max, taken_at: empty_at }
     }
 
     /// Those of what replies allow, so many a second; one is there at first: the probe.
     pub fn adjusted(rate: f64, now: Instant) -> Tokens {
         let interval = Duration::from_secs_f64(1.0 / rate);
         let saved_max = (rate as u32 / BURST_SHARE).max(1);
-        Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1) }
+        Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1), taken_at: now }
     }
 
     /// With as many there as of those that came more slowly before, `old`.
@@ -55,11 +57,20 @@ impl Tokens {
     /// Takes the next token, which is there after [`Tokens::wait`].
     pub fn take(&mut self, now: Instant) {
         self.full_at = self.full_at.max(now) + self.interval;
+        self.taken_at = now;
     }
 
     /// Gives a token back that was not used.
     pub fn give_back(&mut self) {
         self.full_at = self.full_at - self.interval;
+    }
+
+    /// Gives back, some time later, one that was taken at `taken_at` and not used. It is lost if another one was taken since:
+    /// had this one been there, no time would have counted while all that may be saved were, and the other came of that time.
+    pub fn give_back_late(&mut self, taken_at: Instant) {
+        if self.taken_at <= taken_at {
+            self.give_back();
+        }
     }
 }
 
@@ -137,5 +148,19 @@ mod tests {
         tokens.take(start);
         tokens.give_back();
         assert_eq!(tokens.wait(start), tokens.interval);
+    }
+
+    #[test]
+    fn a_token_that_is_given_back_late_is_there_again_unless_another_was_taken_since() {
+        let (rate, start) = (Rate { number: 10, per: 10 * SECOND }, Instant::default() + 100 * SECOND);
+        let mut tokens = Tokens::new(rate, Instant::default());
+        tokens.take(start);
+        tokens.give_back_late(start);
+        assert!(tokens.wait(start).is_zero());
+        tokens.take(start);
+        let later = start + tokens.interval;
+        tokens.take(later);
+        tokens.give_back_late(start);
+        assert_eq!(tokens.wait(later), tokens.interval);
     }
 }

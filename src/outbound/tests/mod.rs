@@ -5,6 +5,7 @@ mod dispatching;
 mod offers;
 mod outcomes;
 mod peer;
+mod rates;
 mod trouble;
 
 use std::collections::HashMap;
@@ -65,21 +66,18 @@ fn story(delivery: &str, names: &[(&str, Answer)], tell: impl AsyncFnOnce(World)
 }
 
 fn story_with(timing: Timing, delivery: &str, names: &[(&str, Answer)], tell: impl AsyncFnOnce(World) + 'static) {
-    let config = Config::parse(&format!("{CONFIG}[delivery]\n{delivery}"), Path::new("/nowhere")).expect("good");
+    let config = config(delivery);
     let names: HashMap<Question, Answer> =
         names.iter().map(|(host, answer)| (Question::Addresses((*host).into()), answer.clone())).collect();
     shards::launch::run(async move |reactor: Reactor| {
-        let metrics = Rc::new(Metrics::default());
-        let (done, dones) = mpsc::unbounded();
-        // Answers that come when the story is over have no one to hear them.
-        let reply = move |shard, outcome| _ = done.unbounded_send((shard, outcome));
         let dns = resolver(&reactor, names);
-        let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
-        let (config, trust) = (Arc::new(config), Trust::default());
-        let pool = Pool::new(reactor.clone(), config, &trust, dns, timing, metrics.clone(), log, None, reply);
-        tell(World { reactor, pool, metrics, dones, leases: 0 }).await;
+        tell(World::new(reactor, timing, config, dns)).await;
     })
     .expect("a shard");
+}
+
+fn config(delivery: &str) -> Config {
+    Config::parse(&format!("{CONFIG}[delivery]\n{delivery}"), Path::new("/nowhere")).expect("good")
 }
 
 /// A resolver that knows `names`, and that everything else does not exist.
@@ -157,6 +155,17 @@ pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
 }
 
 impl World {
+    fn new(reactor: Reactor, timing: Timing, config: Config, dns: dns::Cache) -> World {
+        let metrics = Rc::new(Metrics::default());
+        let (done, dones) = mpsc::unbounded();
+        // Answers that come when the story is over have no one to hear them.
+        let reply = move |shard, outcome| _ = done.unbounded_send((shard, outcome));
+        let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
+        let (config, trust) = (Arc::new(config), Trust::default());
+        let pool = Pool::new(reactor.clone(), config, &trust, dns, timing, metrics.clone(), log, None, reply);
+        World { reactor, pool, metrics, dones, leases: 0 }
+    }
+
     fn peer(&self, script: impl Fn(Moment<'_>) -> Act + 'static) -> Peer {
         Peer::start(&self.reactor, script)
     }
