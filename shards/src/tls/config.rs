@@ -93,6 +93,13 @@ pub fn client_config_verified_by(verifier: Arc<dyn ServerCertVerifier>) -> Arc<C
     Arc::new(config)
 }
 
+/// What a client that takes any signature offers: what `provider` verifies, and what old servers still sign with.
+pub fn every_scheme(provider: &CryptoProvider) -> Vec<SignatureScheme> {
+    let mut schemes = provider.signature_verification_algorithms.supported_schemes();
+    schemes.extend([SignatureScheme::ECDSA_SHA1_Legacy, SignatureScheme::RSA_PKCS1_SHA1]);
+    schemes
+}
+
 /// The authorities in `ca_pem`, at least one.
 pub fn authorities(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
@@ -166,9 +173,6 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let mut schemes = self.0.signature_verification_algorithms.supported_schemes();
-        // What old servers still sign with; nobody verifies it.
-        schemes.extend([SignatureScheme::ECDSA_SHA1_Legacy, SignatureScheme::RSA_PKCS1_SHA1]);
-        schemes
+        every_scheme(&self.0)
     }
 }

@@ -25,7 +25,7 @@ use crate::Reactor;
 use crate::net::{Chunk, Stream};
 pub use config::{
     TlsError, authorities, client_config_trusting, client_config_unverified, client_config_verified_by,
-    client_config_with_roots, server_config,
+    client_config_with_roots, every_scheme, server_config,
 };
 use session::Session;
 pub use validity::{Validity, validities};
