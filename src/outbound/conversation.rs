@@ -117,6 +117,11 @@ impl Conversation {
         self.security.as_ref().map(|security| &security.channel)
     }
 
+    /// Whether the peer offers STARTTLS, or did before it was used.
+    pub fn offers_starttls(&self) -> bool {
+        self.session.capabilities().starttls
+    }
+
     /// Whether the peer offers to keep REQUIRETLS (RFC 8689).
     pub fn takes_requiretls(&self) -> bool {
         self.session.capabilities().requiretls

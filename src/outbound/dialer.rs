@@ -29,7 +29,7 @@ use crate::assurance::{Assurance, Trust};
 use crate::config::{Config, Source};
 use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
-use crate::smtp::client::{Phase, Session, Settings, Tls};
+use crate::smtp::client::{Failure, Phase, Session, Settings, Tls};
 use crate::smtp::reply::EnhancedCode;
 
 /// How long a host is spoken to in plain text after a handshake with it has failed.
@@ -111,6 +111,13 @@ impl<'a> Search<'a> {
         self.budgets.leave_to_connect_again(reactor, self.deadline.since(now)).await
     }
 
+    /// The search ends before an address of `host`: what the other hosts say is not all that there is to say.
+    fn pass_over(&mut self, host: &Host) {
+        if self.tried.last().is_none_or(|(last, obstacle)| (last, obstacle) != (&host.name, &Obstacle::Untried)) {
+            self.tried.push((host.name.clone(), Obstacle::Untried));
+        }
+    }
+
     /// The first connection is not begun with the leave that it was given.
     fn give_leave_back(&mut self) {
         if let Some(given) = self.leave.take() {
@@ -178,7 +185,7 @@ impl Dialer {
                 }
             }
         }
-        for (host, address, tlsa) in silent.into_iter().take(ADDRESSES_MAX) {
+        for (host, address, tlsa) in silent {
             if let Some(conversation) = self.attempt(&mut search, host, address, tlsa.as_ref()).await {
                 return Ok(conversation);
             }
@@ -196,10 +203,12 @@ impl Dialer {
         tlsa: Option<&Tlsa>,
     ) -> Option<Conversation> {
         if search.addresses_left == 0 || self.reactor.now() >= search.deadline {
+            search.pass_over(host);
             return None;
         }
         if !search.has_leave(&self.reactor).await {
             search.addresses_left = 0;
+            search.pass_over(host);
             return None;
         }
         search.addresses_left -= 1;
@@ -363,18 +372,11 @@ impl Dialer {
                 }
                 Pause::Ready => return Ok(conversation.protected_by(protection)),
                 Pause::StartTls => {
-                    conversation = conversation.start_tls(protection).await.map_err(|error| {
-                        let why = why(&error).into();
-                        if protection.demanded {
-                            Obstacle::Insecure(to.insecure(NOT_SECURE), why, Arc::new(protection.refused()))
-                        } else {
-                            Obstacle::Lost(Phase::StartTls, why)
-                        }
-                    })?;
+                    let handshake = conversation.start_tls(protection).await;
+                    conversation = handshake.map_err(|error| to.broke_off(&error, protection))?;
                 }
                 Pause::Failed(Phase::StartTls, failure) if protection.demanded => {
-                    let (why, security) = (failure.to_string().into(), Arc::new(protection.refused()));
-                    return Err(Obstacle::Insecure(to.insecure(NOT_OFFERED), why, security));
+                    return Err(to.did_not_start(&failure, conversation.offers_starttls(), protection));
                 }
                 Pause::Failed(phase, failure) => return Err(Obstacle::of_failure(phase, failure)),
                 Pause::Done(_) | Pause::Closed => {
@@ -399,10 +401,27 @@ struct Remote<'a> {
 }
 
 impl Remote<'_> {
-    /// The status where it gives less than `status` says it should: for good, where the message requires it (RFC 8689
-    /// §4.2.1).
-    fn insecure(&self, status: EnhancedCode) -> EnhancedCode {
-        if self.assurance.requires_tls() { ENCRYPTION_NEEDED } else { status }
+    /// A handshake that failed. What TLS itself finds wrong is so the next time, too; a connection that was lost in it, or
+    /// stood still, tells nothing about the host.
+    fn broke_off(&self, error: &io::Error, protection: &Protection) -> Obstacle {
+        let text = why(error).into();
+        if !protection.demanded {
+            return Obstacle::Lost(Phase::StartTls, text);
+        }
+        self.insecure(NOT_SECURE, error.kind() == ErrorKind::InvalidData, text, protection)
+    }
+
+    /// STARTTLS that led to no handshake: not offered, refused, or the connection was lost.
+    fn did_not_start(&self, failure: &Failure, is_offered: bool, protection: &Protection) -> Obstacle {
+        let is_refused = matches!(failure, Failure::Reply(reply) if reply.is_permanent());
+        self.insecure(NOT_OFFERED, is_refused || !is_offered, failure.to_string().into(), protection)
+    }
+
+    /// It gives less than is demanded: for good, where it `is_lasting` and the message requires it (RFC 8689 §4.2.1).
+    fn insecure(&self, status: EnhancedCode, is_lasting: bool, why: Box<str>, protection: &Protection) -> Obstacle {
+        let is_final = is_lasting && self.assurance.requires_tls();
+        let status = if is_final { ENCRYPTION_NEEDED } else { status };
+        Obstacle::Insecure(status, why, Arc::new(protection.refused()))
     }
 }
 

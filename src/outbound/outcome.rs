@@ -134,8 +134,8 @@ pub(super) fn parked(outcome: Outcome, ours: Option<IpAddr>, pause_s: u32) -> Ou
 pub(super) fn of_unroutable(unroutable: &Unroutable) -> Outcome {
     // A host that is not in the domain's policy, and hosts that nobody vouches for, are the reasons of this kind.
     let asked = match unroutable.status {
+        EnhancedCode(_, 7, 10) => Some(Assurance::default().demanded(Demand::Required)),
         EnhancedCode(4, 7, _) => Some(Assurance::enforced()),
-        EnhancedCode(5, 7, 10) => Some(Assurance::default().demanded(Demand::Required)),
         _ => None,
     };
     let answer = Answer {
@@ -213,6 +213,8 @@ fn name(phase: Phase) -> &'static str {
 pub(super) enum Obstacle {
     /// It has no address.
     NoAddress,
+    /// The search ended before it.
+    Untried,
     /// Its addresses could not be looked up.
     Dns(Box<str>),
     /// The connection did not come about, or ended before the first transaction.
@@ -239,17 +241,19 @@ impl Obstacle {
     fn weight(&self) -> u8 {
         match self {
             Obstacle::NoAddress => 0,
-            Obstacle::Dns(_) => 1,
-            Obstacle::Lost(..) => 2,
-            Obstacle::Refused(..) => 3,
-            Obstacle::Insecure(..) => 4,
-            Obstacle::Source(_) => 5,
+            Obstacle::Untried => 1,
+            Obstacle::Dns(_) => 2,
+            Obstacle::Lost(..) => 3,
+            Obstacle::Refused(..) => 4,
+            Obstacle::Insecure(..) => 5,
+            Obstacle::Source(_) => 6,
         }
     }
 
     fn text(&self) -> String {
         match self {
             Obstacle::NoAddress => "no address".into(),
+            Obstacle::Untried => "not tried".into(),
             Obstacle::Dns(why) | Obstacle::Insecure(_, why, _) => why.to_string(),
             Obstacle::Lost(Phase::Connect, why) => why.to_string(),
             Obstacle::Lost(phase, why) => format!("{}: {why}", name(*phase)),
@@ -291,7 +295,7 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
         Some(Obstacle::Source(_)) => (Phase::Connect, EnhancedCode(4, 3, 5), None),
         Some(Obstacle::Dns(_)) => (Phase::Connect, EnhancedCode(4, 4, 3), None),
         Some(Obstacle::NoAddress) => (Phase::Connect, EnhancedCode(5, 4, 4), None),
-        None => (Phase::Connect, EnhancedCode(4, 4, 1), None),
+        Some(Obstacle::Untried) | None => (Phase::Connect, EnhancedCode(4, 4, 1), None),
     };
     let reason = match told {
         Some((remote, Obstacle::Refused(_, reply))) => {
@@ -301,7 +305,7 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
         Some((_, Obstacle::Source(_))) => Reason { category: Category::System, rule: SOURCE_RULE.into() },
         Some((_, Obstacle::Dns(_))) => Reason::without_reply(Category::Dns),
         Some((_, Obstacle::NoAddress)) => Reason::without_reply(Category::DomainUnknown),
-        Some((_, Obstacle::Lost(..))) | None => Reason::without_reply(Category::Network),
+        Some((_, Obstacle::Lost(..) | Obstacle::Untried)) | None => Reason::without_reply(Category::Network),
     };
     let remote = told
         .filter(|(_, obstacle)| matches!(obstacle, Obstacle::Lost(..) | Obstacle::Refused(..) | Obstacle::Insecure(..)))
@@ -314,9 +318,11 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     if status.0 == 5 { Outcome::Failed(answer) } else { Outcome::Deferred(answer) }
 }
 
-/// That every host is insecure is final where the message requires TLS; while one could not be asked it may change.
+/// That every host is insecure is final where the message requires TLS; while one could not be asked, or is so for now
+/// only, it may change.
 fn if_all_are_insecure(status: EnhancedCode, tried: &Tried) -> EnhancedCode {
-    let is_final = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Insecure(..) | Obstacle::NoAddress);
+    let is_final =
+        |obstacle: &Obstacle| matches!(obstacle, Obstacle::Insecure(EnhancedCode(5, ..), ..) | Obstacle::NoAddress);
     match status {
         EnhancedCode(5, subject, detail) if !tried.iter().all(|(_, obstacle)| is_final(obstacle)) => {
             EnhancedCode(4, subject, detail)
@@ -353,6 +359,10 @@ mod tests {
         let lost = Obstacle::Lost(Phase::Connect, "refused".into());
         assert_eq!(shape_of(&[lost, insecure(needed)]), ('r', "4.7.30".into()));
         assert_eq!(shape_of(&[insecure(EnhancedCode(4, 7, 5))]), ('r', "4.7.5".into()));
+        assert_eq!(shape_of(&[insecure(EnhancedCode(4, 7, 5)), insecure(needed)]), ('r', "4.7.30".into()));
+        assert_eq!(shape_of(&[insecure(needed), insecure(EnhancedCode(4, 7, 5))]), ('r', "4.7.5".into()));
+        assert_eq!(shape_of(&[insecure(needed), Obstacle::Untried]), ('r', "4.7.30".into()));
+        assert_eq!(shape_of(&[Obstacle::NoAddress, Obstacle::Untried]), ('r', "4.4.1".into()));
     }
 
     /// d, f or r, and the status.

@@ -21,6 +21,8 @@ pub(super) enum Act {
     Say(&'static str),
     /// Says this and closes.
     SayAndClose(&'static str),
+    /// Says this, and then nothing until the other side gives up.
+    SayAndStall(&'static str),
     /// Resets the connection.
     Reset,
     /// Says nothing until the other side gives up.
@@ -201,6 +203,11 @@ impl Visit {
             }
             Act::Reset => {
                 self.connection.take()?.reset();
+                None
+            }
+            Act::SayAndStall(reply) => {
+                self.say(reply).await;
+                while self.line(b"\r\n").await.is_some() {}
                 None
             }
             Act::Silence => {
