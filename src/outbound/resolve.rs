@@ -11,7 +11,8 @@ use crate::route::{Missing, NextHop, Site, Unroutable, next_hop, site_of_exchang
 /// The site of a domain for messages that ask for `demand`; `reporting` hears of a policy that permits none of its hosts.
 ///
 /// # Errors
-/// The domain leads nowhere, for now or for good; or nobody vouches for its hosts (5.7.10), and that is required.
+/// The domain leads nowhere, for now or for good; or nobody vouches for its hosts, and that is required: 5.7.10, or 4.7.10
+/// while its policy cannot be had.
 pub(super) async fn resolve(
     dns: &dns::Cache,
     reporting: &Reporting,
@@ -33,21 +34,18 @@ pub(super) async fn resolve(
         Demand::Required => true,
         Demand::Usual | Demand::Encrypted => tls.level != TlsLevel::Off,
     };
-    let announced = if is_heeded && tls.mta_sts { announced(dns, &domain).await } else { None };
-    let is_enforced = matches!(&announced, Some(Announced::Policy(policy)) if policy.mode == Mode::Enforce);
+    let no_data = || Answer::NoData(dns::TTL_MIN).into();
+    let policy = if is_heeded && tls.mta_sts { dns.ask(Question::Policy(domain.clone())).await } else { no_data() };
+    let is_enforced = matches!(&*policy, Answer::Policy(policy, _) if policy.mode == Mode::Enforce);
     // Without MX records the host's certificate is for the domain itself.
     if demand == Demand::Required && !is_enforced && matches!(&*answer, Answer::Mx(..)) {
-        let secure = if tls.dane {
-            dns.ask(Question::SecureMx(domain.clone())).await
-        } else {
-            Answer::NoData(dns::TTL_MIN).into()
-        };
+        let secure = if tls.dane { dns.ask(Question::SecureMx(domain.clone())).await } else { no_data() };
         site = match &*secure {
             Answer::Mx(..) | Answer::Trouble(_) => site_of(&secure, config, &domain)?,
-            _ => return Err(Unroutable::not_authenticated(&domain)),
+            _ => return Err(unauthenticated(&policy, &domain)),
         };
     }
-    let site = under(site, announced, &usual, &domain, reporting)?;
+    let site = under(site, announced(&policy), &usual, &domain, reporting)?;
     Ok(site.demanded(demand, &usual))
 }
 
@@ -62,11 +60,23 @@ fn site_of(answer: &Answer, config: &Config, domain: &str) -> Result<Site, Unrou
     site_of_exchangers(domain, exchangers, &config.hostname, config.delivery.port)
 }
 
-async fn announced(dns: &dns::Cache, domain: &str) -> Option<Announced> {
-    match &*dns.ask(Question::Policy(domain.into())).await {
+/// What the answer to the question for a policy comes to. Where it cannot be told whether there is one, there is none
+/// (RFC 8461 §5.1).
+fn announced(answer: &Answer) -> Option<Announced> {
+    match answer {
         Answer::Policy(policy, _) => Some(Announced::Policy(policy.clone())),
         Answer::NoPolicy(missing, _) => Some(Announced::Missing(*missing)),
         _ => None,
+    }
+}
+
+/// Neither DNSSEC nor a policy that is known vouches for a domain's hosts. What tells of a policy that is to be had later
+/// is no reason to return mail.
+fn unauthenticated(policy: &Answer, domain: &str) -> Unroutable {
+    match policy {
+        Answer::NoPolicy(missing, _) => Unroutable::perhaps_not_authenticated(domain, missing.name()),
+        Answer::Trouble(why) => Unroutable::perhaps_not_authenticated(domain, why),
+        _ => Unroutable::not_authenticated(domain),
     }
 }
 

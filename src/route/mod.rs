@@ -153,6 +153,15 @@ impl Unroutable {
         Self::new(EnhancedCode(5, 7, 10), text)
     }
 
+    /// Whether it can be kept there cannot be told now.
+    pub fn perhaps_not_authenticated(domain: &str, why: &str) -> Self {
+        let text = format!(
+            "the message requires TLS (REQUIRETLS), and DNSSEC does not vouch for the mail exchangers of {domain}; whether \
+             its MTA-STS policy does cannot be told now: {why}"
+        );
+        Self::new(EnhancedCode(4, 7, 10), text)
+    }
+
     fn new(status: EnhancedCode, text: impl Into<Box<str>>) -> Self {
         Self { status, text: text.into() }
     }

@@ -11,7 +11,8 @@
 //! | announces the id that is kept | a policy in its first half | it holds |
 //! | announces another id, or one | none, or an old one | it is fetched; if that fails what is kept holds until it expires |
 //! | is absent, or cannot be looked up | a policy | it holds until it expires |
-//! | is absent, or cannot be looked up | none | there is none |
+//! | is absent | none | there is none |
+//! | cannot be looked up | none | nobody can tell whether there is one |
 
 #![expect(clippy::disallowed_types, reason = "the control thread's tasks share the policies; no shard does")]
 
@@ -127,6 +128,7 @@ impl Store {
         let kept = self.known().policies.get(&domain).filter(|kept| kept.left_s(now_s) > 0).cloned();
         let (id, ttl) = match resolver::texts(resolver, &format!("_mta-sts.{domain}")).await {
             Ok((records, ttl)) => (sts::id(&records), ttl),
+            Err(trouble @ Answer::Trouble(_)) if kept.is_none() => return trouble,
             Err(absent) => (None, absent.ttl()),
         };
         let current = |kept: &&Kept| id.as_ref().is_none_or(|id| *id == kept.id && !kept.is_stale(now_s));
@@ -229,6 +231,8 @@ fn read(file: &[u8]) -> Option<Kept> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
     use super::*;
 
     const FILE: &[u8] = b"version: STSv1\nmode: enforce\nmx: mx.test\nmax_age: 1000\n";
@@ -257,6 +261,24 @@ mod tests {
         assert_eq!(kept.left_s(10_400), 600);
         assert!(!kept.is_stale(10_500) && kept.is_stale(10_501));
         assert_eq!(kept.left_s(20_000), 0);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_looked_up_leaves_what_is_kept_or_trouble() {
+        let data = tempfile::tempdir().expect("a folder");
+        let store = Store::open(data.path()).expect("a store");
+        store.keep("kept.test", &kept(now_s()), FILE);
+        let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+        let servers = [silent.local_addr().expect("an address")];
+        let access = Access::new(&Trust::default(), 443);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let resolver = resolver::build(&servers, Duration::from_millis(100)).expect("built");
+            let answer = store.policy(&resolver, &access, "kept.test").await;
+            assert!(matches!(answer, Answer::Policy(..)), "{answer:?}");
+            let answer = store.policy(&resolver, &access, "new.test").await;
+            assert!(matches!(answer, Answer::Trouble(_)), "{answer:?}");
+        });
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Messages that require TLS (RFC 8689) are returned for what lasts, and wait for what may pass.
 
 use super::*;
-use crate::assurance::{Assurance, Demand};
+use crate::assurance::{Assurance, Demand, Policy, sts};
+use crate::outbound::outcome::of_unroutable;
+use crate::outbound::resolve::resolve;
 use crate::route::ADDRESSES_MAX;
 
 /// A site that a message which requires TLS goes to.
@@ -56,4 +58,38 @@ fn a_host_that_was_not_tried_lets_them_wait() {
         let done = world.deliver(&demanding(&["a.test"], peer.address.port()), 1).await;
         assert_eq!(shapes(&done), ["failed 5.7.10 StartTls"], "all of it was tried");
     });
+}
+
+/// The status with which a domain's mail exchangers are refused that DNSSEC does not vouch for, and what its policy is.
+fn refused(policy: Answer, expected: &'static str) {
+    shards::launch::run(async move |reactor: Reactor| {
+        let names = HashMap::from([
+            (Question::Mx("d.test".into()), Answer::Mx(vec![(1, "mx.d.test".into())], PATIENT)),
+            (Question::SecureMx("d.test".into()), Answer::NoData(PATIENT)),
+            (Question::Policy("d.test".into()), policy.clone()),
+        ]);
+        let (dns, metrics) = (resolver(&reactor, names), Metrics::default());
+        for dane in ["", "[delivery.tls]\ndane = true\n"] {
+            let config = config(dane);
+            let resolve = async |demand| resolve(&dns, &metrics.reporting, &config, "d.test", demand).await;
+            let unroutable = resolve(Demand::Required).await.expect_err("nobody vouches for it");
+            assert_eq!(unroutable.status.to_string(), expected, "{policy:?}: {unroutable}");
+            let (Outcome::Deferred(answer) | Outcome::Failed(answer)) = of_unroutable(&unroutable) else {
+                panic!("{unroutable}")
+            };
+            assert_eq!(answer.tls.expect("it is for want of TLS").policy, Policy::RequireTls);
+            let usual = resolve(Demand::Usual).await.expect("ordinary mail goes");
+            assert_eq!(usual.assurance.level, Assurance::default().level, "{policy:?}");
+        }
+    })
+    .expect("a shard");
+}
+
+#[test]
+fn a_policy_that_cannot_be_had_now_lets_them_wait() {
+    refused(Answer::NoPolicy(sts::Missing::Unfetched, PATIENT), "4.7.10");
+    refused(Answer::NoPolicy(sts::Missing::Untrusted, PATIENT), "4.7.10");
+    refused(Answer::Trouble("SERVFAIL".into()), "4.7.10");
+    refused(Answer::NoData(PATIENT), "5.7.10");
+    refused(Answer::NoSuchName(PATIENT), "5.7.10");
 }
