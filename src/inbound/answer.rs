@@ -107,7 +107,8 @@ impl Conversation {
         self.grant.give_back();
         let rights = self.rights.as_ref().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.sender(sender))?;
-        self.inbound.0.queue.accepting(sender.size.unwrap_or(0)).map_err(of_queue)
+        self.expected = Some(self.inbound.0.queue.expect(sender.size.unwrap_or(0)).map_err(of_queue)?);
+        Ok(())
     }
 
     fn recipient(&mut self, recipient: &Recipient) -> Result<(), Reply> {
@@ -128,6 +129,7 @@ impl Conversation {
     /// Checks the content, has it screened, puts the trace and the signatures before it and hands it to the queue; 250
     /// comes with the queue's proof only.
     async fn message(&mut self, envelope: Envelope, content: Vec<u8>) {
+        self.expected = None;
         let accepted = match self.is_about_returns() {
             true => self.take_return(&envelope, &content).await,
             false => self.accept(envelope, content).await,
@@ -273,6 +275,7 @@ impl Conversation {
     pub(super) fn log_own_refusals(&mut self) {
         for OwnRefusal { is_about_content, reply } in self.session.take_own_refusals() {
             self.log_refused(if is_about_content { "message" } else { "command" }, None, &reply, None);
+            self.expected = self.expected.take().filter(|_| !is_about_content);
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
 use shards::Instant;
+use shards::journal::Expected;
 use shards::net::Stream;
 use shards::tls::{Connection, TlsFacts};
 
@@ -51,6 +52,8 @@ pub(super) struct Conversation {
     /// What the running transaction has been granted of its account's day.
     pub(super) grant: Grant,
     pub(super) memory: Claim,
+    /// The message of the transaction that runs.
+    pub(super) expected: Option<Expected>,
     /// What comes in here goes out with reverse-paths of ours, whoever sends it.
     pub(super) return_path: bool,
     deadline: Deadline,
@@ -110,6 +113,7 @@ impl Conversation {
             client_screened: Passed::default(),
             grant: Grant::default(),
             memory,
+            expected: None,
             return_path: false,
             deadline,
             reads: 0,

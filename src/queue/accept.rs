@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shards::journal::{Class, Position};
+use shards::journal::{Class, Expected, Position};
 
 use super::orders::Report;
 use super::ready::Slice;
@@ -18,7 +18,7 @@ use crate::spool::{self, Durable, Message, Pending};
 pub(super) const ROW_BYTES_MAX: usize = 64 << 20;
 
 impl Queue {
-    /// Whether a message of `bytes` (0: unknown) would be accepted now; for MAIL.
+    /// Whether a message of `bytes` (0: unknown) would be accepted now.
     pub fn accepting(&self, bytes: u64) -> Result<(), AcceptError> {
         if !self.is_open() {
             return Err(AcceptError::Broken);
@@ -28,6 +28,13 @@ impl Queue {
             return Err(AcceptError::Full);
         }
         Ok(())
+    }
+
+    /// Announces a message of `bytes` (0: unknown) if it would be accepted now; for MAIL. To be dropped when the message is
+    /// handed to [`Queue::accept`], or will not come.
+    pub fn expect(&self, bytes: u64) -> Result<Expected, AcceptError> {
+        self.accepting(bytes)?;
+        Ok(self.core.journal.expect())
     }
 
     /// Recipients that `account` has submitted here today (UTC), also before a restart.

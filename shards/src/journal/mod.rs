@@ -1,7 +1,7 @@
 //! The journal: a shard's append-only log in segments, with group commit.
 //!
 //! A *frame* is what one `append` writes; it is whole after a crash or it is not there. A *batch* is every frame that
-//! was appended while the previous flush ran: one write, one fdatasync; it begins at a block of its own, so that no block
+//! was appended while the previous flush ran, or was announced ([`Journal::expect`]) by many: one write, one fdatasync; it begins at a block of its own, so that no block
 //! with durable frames is ever written again. Segments are zero-filled ahead in the background, so that a flush moves data
 //! only. The index of what lives where is the caller's.
 //!
@@ -188,6 +188,15 @@ impl Commit {
     }
 }
 
+/// The promise of a frame soon. Dropped in the step that appends it, or once it is certain that it will not come.
+pub struct Expected(Rc<Shared>);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.0.with(State::expected_is_here);
+    }
+}
+
 impl Journal {
     /// Opens (or creates) the journal in `directory` and hands every whole frame from `from` on to `replay`, in order.
     /// The default position replays from the oldest segment that is there.
@@ -232,6 +241,13 @@ impl Journal {
     pub fn append(&self, parts: &[&[u8]], class: Class) -> Result<(Position, Commit), Full> {
         let (position, batch) = self.0.shared.with(|state| state.append(parts, class))?;
         Ok((position, Commit { journal: self.clone(), batch }))
+    }
+
+    /// Announces a frame: after a batch of 16 frames or more the next flush waits up to 6 ms since the last one began for
+    /// those that are announced. Frames that nobody announces are flushed all the same.
+    pub fn expect(&self) -> Expected {
+        self.0.shared.with(State::expect);
+        Expected(self.0.shared.clone())
     }
 
     /// Whether an ordinary frame of `bytes` would be taken now, or soon: false while the disk is full.

@@ -22,6 +22,9 @@ const BUFFERS_KEPT_MAX: usize = 2;
 /// A buffer that grew beyond this for one large batch is not kept.
 const BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// So many frames in one batch are a crowd.
+const CROWD_FRAMES_MIN: usize = 16;
+
 pub(super) struct State {
     options: Options,
     current: Segment,
@@ -40,6 +43,10 @@ pub(super) struct State {
     durable: Position,
     failure: Option<(io::ErrorKind, String)>,
     writer: Option<Waker>,
+    /// Frames that somebody has announced.
+    expected: usize,
+    /// The writer, while it waits for them.
+    gatherer: Option<Waker>,
     preparer: Option<Waker>,
     /// Tasks that wait for room.
     waiting_for_room: Vec<Waker>,
@@ -85,6 +92,7 @@ pub(super) struct Spare {
 struct Batch {
     number: u64,
     runs: Vec<Run>,
+    frames: usize,
     bytes: usize,
     waiters: Vec<Waker>,
 }
@@ -131,6 +139,8 @@ impl State {
             durable,
             failure: None,
             writer: None,
+            expected: 0,
+            gatherer: None,
             preparer: None,
             waiting_for_room: Vec::new(),
             to_wake: Vec::new(),
@@ -161,6 +171,7 @@ impl State {
         frame::encode(&mut run.bytes, self.current.salt, position.segment, run.earlier_end, parts);
         run.end += bytes;
         self.current.tail = run.end;
+        self.open.frames += 1;
         self.open.bytes += bytes as usize;
         self.frames += 1;
         self.bytes += u64::from(bytes);
@@ -274,12 +285,34 @@ impl State {
         }
     }
 
-    /// The whole batch in flight is durable.
-    pub(super) fn batch_is_flushed(&mut self) {
+    /// The whole batch in flight is durable. Whether it was a crowd's.
+    pub(super) fn batch_is_flushed(&mut self) -> bool {
         let mut batch = mem::take(&mut self.in_flight);
         self.flushed = batch.number;
         self.to_wake.append(&mut batch.waiters);
         self.to_wake.append(&mut self.waiting_for_room);
+        batch.frames >= CROWD_FRAMES_MIN
+    }
+
+    pub(super) fn expect(&mut self) {
+        self.expected += 1;
+    }
+
+    /// One that was expected has come, or will not. Whoever appends it does so before another task runs.
+    pub(super) fn expected_is_here(&mut self) {
+        self.expected -= 1;
+        if self.expected == 0 {
+            self.to_wake.extend(self.gatherer.take());
+        }
+    }
+
+    /// Ready while nothing is expected.
+    pub(super) fn poll_all_here(&mut self, waker: &Waker) -> Poll<()> {
+        if self.expected == 0 {
+            return Poll::Ready(());
+        }
+        self.gatherer = Some(waker.clone());
+        Poll::Pending
     }
 
     /// A flush has failed: nothing more becomes durable.

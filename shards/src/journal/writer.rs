@@ -3,21 +3,28 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::future::select;
+
 use super::state::{Order, Spare};
 use super::{Shared, segment_name};
-use crate::Reactor;
 use crate::file::{Directory, File};
+use crate::{Instant, Reactor};
 
 /// Pause before a segment that the disk had no room for is tried again.
 const PREPARATION_RETRY: Duration = Duration::from_secs(1);
+
+/// From the beginning of one flush of a crowd to the next, where more is on its way.
+const CROWD_PACE: Duration = Duration::from_millis(6);
 
 /// Flushes batch after batch, for ever; ends when a flush fails.
 pub(super) async fn write(shared: Rc<Shared>) {
     loop {
         let runs = poll_fn(|context| shared.with(|state| state.poll_batch(context.waker()))).await;
+        let begun = shared.reactor.now();
         for mut run in runs {
             let (bytes, written) = run.file.write_synced(u64::from(run.offset), mem::take(&mut run.bytes)).await;
             run.bytes = bytes;
@@ -26,7 +33,19 @@ pub(super) async fn write(shared: Rc<Shared>) {
             }
             shared.with(|state| state.run_is_flushed(run));
         }
-        shared.with(|state| state.batch_is_flushed());
+        if shared.with(|state| state.batch_is_flushed()) {
+            gather(&shared, begun + CROWD_PACE).await;
+        }
+    }
+}
+
+/// Waits until what is expected has come, but no longer than `until`. Those who make up a crowd wait for one another
+/// anyhow, and a flush that is shared by more of them costs each less.
+async fn gather(shared: &Shared, until: Instant) {
+    let patience = until.since(shared.reactor.now());
+    if !patience.is_zero() {
+        let all_here = poll_fn(|context| shared.with(|state| state.poll_all_here(context.waker())));
+        select(pin!(all_here), pin!(shared.reactor.sleep(patience))).await;
     }
 }
 

@@ -168,3 +168,35 @@ fn the_oracle_notices_a_disk_that_lies() {
         check_at_rest(&simulation, &node, &oracle);
     }
 }
+
+/// How long after a batch of `crowd` frames one more frame is durable, of `announced` that are under way and never come.
+fn time_to_flush(crowd: u32, announced: usize, all_come: bool) -> Duration {
+    let simulation = Simulation::new(1);
+    let node = simulation.node("shard");
+    simulation.run(&node, async move |reactor| {
+        let (journal, _) = open(&reactor).await;
+        let journal = journal.expect("a new journal");
+        let append = |payload: &[u8]| journal.append(&[payload], Class::Ordinary).expect("room").1;
+        let crowd: Vec<Commit> = (0..crowd).map(|n| append(&n.to_le_bytes())).collect();
+        let mut expected: Vec<_> = (0..announced).map(|_| journal.expect()).collect();
+        for commit in crowd {
+            commit.durable().await.expect("a flush");
+        }
+        let begun = reactor.now();
+        let one_more = append(b"one more");
+        if all_come {
+            expected.clear();
+        }
+        one_more.durable().await.expect("a flush");
+        reactor.now().since(begun)
+    })
+}
+
+#[test]
+fn a_crowd_waits_for_what_is_announced_but_not_for_long() {
+    let at_once = time_to_flush(16, 0, true);
+    assert_eq!(time_to_flush(15, 1, false), at_once, "few do not wait for others");
+    assert_eq!(time_to_flush(16, 9, true), at_once, "nobody is left to wait for");
+    let waited = time_to_flush(16, 1, false);
+    assert!(waited > at_once && waited <= at_once + Duration::from_millis(6), "{waited:?}, at once {at_once:?}");
+}
