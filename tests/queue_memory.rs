@@ -1,4 +1,5 @@
-//! A long queue costs little memory and opens fast: 200,000 queued recipients, counted by the byte.
+//! A long queue costs little memory: 200,000 queued recipients, counted by the byte. How fast it opens is told, and measured by
+//! `ringload run backlog`: a busy machine says nothing of it.
 //!
 //! A process of its own, because it counts every allocation of the process.
 
@@ -6,7 +7,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures::StreamExt;
 use ringpost::config::Config;
@@ -113,7 +113,7 @@ async fn fill(reactor: &Reactor, queue: &Queue) {
 }
 
 #[test]
-fn a_long_queue_costs_little_memory_and_opens_fast() {
+fn a_long_queue_costs_little_memory() {
     let directory = tempfile::tempdir().expect("a folder");
     let config = config(directory.path());
     let filled = config.clone();
@@ -148,7 +148,6 @@ fn a_long_queue_costs_little_memory_and_opens_fast() {
             other => panic!("{other:?}"),
         }
         println!("a page of 100 in {listed:?}");
-        assert!(opened < Duration::from_secs(5) && listed < Duration::from_millis(500), "{opened:?}, {listed:?}");
     })
     .expect("an executor");
 }
