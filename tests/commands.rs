@@ -256,6 +256,45 @@ fn check_refuses_the_certificates_that_serve_refuses() {
 }
 
 #[test]
+fn check_refuses_the_secrets_that_serve_refuses_and_makes_none() {
+    let (folder, file) = configuration();
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let secrets = "[[listener]]\nkind = \"bounce\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\n\
+                   [return_path]\ndomain = \"bounces.test\"\nkey_file = \"path.key\"\n\
+                   [[webhook]]\nname = \"crm\"\nurl = \"https://hooks.test/\"\nsecret_file = \"crm.secret\"\nca_file = \"ca.pem\"\n";
+    std::fs::write(&file, format!("{text}{secrets}")).expect("a file");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let authority = rcgen::generate_simple_self_signed(vec!["ca.test".into()]).expect("a certificate").cert.pem();
+    write("ca.pem", &authority);
+    let checked = ringpost(&["check"], &file);
+    assert_eq!(checked.status.code(), Some(0), "what is not there will be made: {}", err(&checked));
+    assert!(
+        !folder.path().join("path.key").exists() && !folder.path().join("crm.secret").exists(),
+        "by serve, not by check"
+    );
+    let first = text.lines().count() + 1;
+    let wrong = [
+        ("path.key", first + 6, "return_path.key_file", "64 hex digits"),
+        ("crm.secret", first + 10, "webhook.secret_file", "line 1 is no secret"),
+        ("ca.pem", first + 11, "webhook.ca_file", "ca.pem: "),
+    ];
+    for (name, line, key, why) in wrong {
+        write(name, "nothing of use\n");
+        let checked = ringpost(&["check"], &file);
+        assert_eq!(checked.status.code(), Some(2), "{name}");
+        let said = err(&checked);
+        assert!(said.starts_with(&format!("{}:{line}: {key}: ", file.display())) && said.contains(why), "{said}");
+        let served = ringpost(&["serve"], &file);
+        assert_eq!(served.status.code(), Some(2), "serve refuses it as well: {}", err(&served));
+        assert!(err(&served).ends_with(&said), "in the same words: {}", err(&served));
+        std::fs::remove_file(folder.path().join(name)).expect("the file");
+        if name == "ca.pem" {
+            write(name, &authority);
+        }
+    }
+}
+
+#[test]
 fn check_looks_at_the_certificate_whatever_else_is_wrong_and_warns_before_it_expires() {
     let (folder, file) = configuration();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");

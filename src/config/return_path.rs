@@ -1,11 +1,12 @@
 //! `[return_path]`: where bounces and complaints about our mail come back to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use super::assurance::named;
 use super::read::{Placed, Reading, Section, text};
 use super::validate::{positive_duration, values};
-use super::{Listener, ListenerKind, machine, units};
+use super::{Listener, ListenerKind, NamedFile, machine, units};
 
 /// The key's file in the data directory, where none is named.
 const KEY_FILE: &str = "return_path.key";
@@ -23,7 +24,7 @@ pub struct ReturnPath {
     /// `domain`, as DNS has it, in lower case. Its MX is the `bounce` listener.
     pub domain: Box<str>,
     /// `key_file`, absolute; absent: `return_path.key` in the data directory. Made with a random key where it is missing.
-    pub key_file: PathBuf,
+    pub key_file: NamedFile,
     /// `valid_for`, in days: how old a message may be about which something comes back.
     pub valid_days: u32,
     /// `feedback`: local parts to which providers send complaints, in lower case.
@@ -48,6 +49,7 @@ fn whole(
     base_dir: &Path,
     reading: &mut Reading,
 ) -> Option<ReturnPath> {
+    let section_line = section.line;
     let domain = section.required("domain", reading, text(domain));
     let key_file = section.optional("key_file", reading, machine::secret(base_dir));
     let valid_for = section.optional("valid_for", reading, text(days));
@@ -56,7 +58,8 @@ fn whole(
     if let Some(list) = feedback.as_ref().filter(|list| list.value.len() > FEEDBACK_MAX) {
         reading.mistake(list.line, format!("return_path.feedback: at most {FEEDBACK_MAX}"));
     }
-    let key_file = key_file.map(|file| file.value).or_else(|| data_dir.map(|folder| folder.join(KEY_FILE)));
+    let by_default = || data_dir.map(|folder| NamedFile { line: section_line, path: folder.join(KEY_FILE).into() });
+    let key_file = key_file.map(named).or_else(by_default);
     Some(ReturnPath {
         domain: domain?.value,
         key_file: key_file?,

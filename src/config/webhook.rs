@@ -1,11 +1,12 @@
 //! `[[webhook]]`: who is told over HTTP what becomes of messages.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use super::assurance::named;
 use super::read::{Placed, Reading, Section, number, text, word};
 use super::validate::{path, positive_duration, to_usize, values};
-use super::{Account, machine, units};
+use super::{Account, NamedFile, machine, units};
 
 /// Webhooks that can be configured: each is a queue of its own on every shard.
 pub const WEBHOOKS_MAX: usize = 16;
@@ -28,13 +29,13 @@ pub struct Webhook {
     /// `url`.
     pub url: Url,
     /// `secret_file`, absolute; absent: created with a random secret, mode 0600.
-    pub secret_file: PathBuf,
+    pub secret_file: NamedFile,
     /// `events`, at least one.
     pub events: Vec<Kind>,
     /// `accounts`: only messages of these are told; `None`: all are, also relayed ones.
     pub accounts: Option<Vec<Box<str>>>,
     /// `ca_file`, absolute: whom `https` trusts instead of the system's authorities.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<NamedFile>,
     /// `timeout` of one request in all.
     pub timeout: Duration,
     /// `batch_max`: events in one request.
@@ -144,10 +145,10 @@ fn webhook(
         value: Webhook {
             name: name.value,
             url: url?.value,
-            secret_file: secret_file?.value,
+            secret_file: named(secret_file?),
             events: events.map_or_else(|| KINDS_BY_DEFAULT.to_vec(), |list| values(list.value)),
             accounts: selected.map(|list| values(list.value)),
-            ca_file: ca_file.map(|file| file.value),
+            ca_file: ca_file.map(named),
             timeout: timeout.map_or(Duration::from_secs(30), |timeout| timeout.value),
             batch_max: batch_max.map_or(100, |number| to_usize(number.value)),
             waiting_bytes_max: waiting.map_or(256 << 20, |size| size.value),

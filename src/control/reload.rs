@@ -37,8 +37,8 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
             return Err(refusals);
         }
     };
-    let return_path = return_path::of(&config).map_err(|error| vec![error.to_string()])?;
-    let endpoints = webhook::prepare(&config)?;
+    let return_path = return_path::of(&config).map_err(|mistake| in_file(vec![mistake]))?;
+    let endpoints = webhook::prepare(&config).map_err(in_file)?;
     Ok(Reload { config, signers, trusted, return_path, endpoints })
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use argon2::password_hash::rand_core::{OsRng, RngCore};
 
 use crate::bounce::return_path::{KEY_BYTES, ReturnPath};
-use crate::config::Config;
+use crate::config::{Config, Mistake, NamedFile};
 
 /// Keys at a time.
 const KEYS_MAX: usize = 4;
@@ -37,23 +37,42 @@ pub enum KeyError {
 
 /// The return path that `config` names, if it names one. Where its key's file is missing, one is made with a random key that
 /// only its owner reads.
-pub fn of(config: &Config) -> Result<Option<Arc<ReturnPath>>, KeyError> {
+pub fn of(config: &Config) -> Result<Option<Arc<ReturnPath>>, Mistake> {
     let Some(section) = &config.return_path else { return Ok(None) };
-    let keys = read_or_make(&section.key_file)?;
+    let keys = read_or_make(&section.key_file.path).map_err(|error| error.mistake(&section.key_file))?;
     Ok(Some(Arc::new(ReturnPath::new(&section.domain, &keys, section.valid_days, &section.feedback))))
+}
+
+/// What is wrong with the key's file, where there is one. Makes none.
+pub fn mistake(config: &Config) -> Option<Mistake> {
+    let file = &config.return_path.as_ref()?.key_file;
+    match read(&file.path) {
+        Err(KeyError::Io(_, error)) if error.kind() == ErrorKind::NotFound => None,
+        keys => keys.err().map(|error| error.mistake(file)),
+    }
+}
+
+impl KeyError {
+    fn mistake(&self, file: &NamedFile) -> Mistake {
+        Mistake { line: file.line, text: self.to_string() }
+    }
 }
 
 fn read_or_make(file: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {
     let failed = |error| KeyError::Io(file.to_owned(), error);
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
         Ok(new) => make(new).map(|key| vec![key]).map_err(failed),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let mut text = String::new();
-            File::open(file).map_err(failed)?.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-            parse(&text).ok_or_else(|| KeyError::Bad(file.to_owned()))
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file),
         Err(error) => Err(failed(error)),
     }
+}
+
+fn read(file: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {
+    let mut text = String::new();
+    File::open(file)
+        .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
+        .map_err(|error| KeyError::Io(file.to_owned(), error))?;
+    parse(&text).ok_or_else(|| KeyError::Bad(file.to_owned()))
 }
 
 fn make(mut file: File) -> std::io::Result<[u8; KEY_BYTES]> {

@@ -88,9 +88,10 @@ pub fn run(file: &Path, config: Arc<Config>, hold: bool) -> Result<(), Failure> 
 pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Result<(), Failure> {
     signals::block().map_err(|error| failed("signals", &error))?;
     probe(&options.config)?;
-    let Named { certificate, signers, trusted } = named::by(&options.config).map_err(|mistakes| {
+    let wrong = |mistakes: Vec<Mistake>| {
         Failure::Wrong(mistakes.iter().map(|mistake| in_file(mistake, options.file.as_deref())).collect())
-    })?;
+    };
+    let Named { certificate, signers, trusted } = named::by(&options.config).map_err(wrong)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -98,8 +99,8 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let passed = passed_sockets(&options.config)?;
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let policies = sts::Store::open(&options.config.data_dir).map_err(|error| failed("mta-sts", &error))?;
-    let return_path = return_path::of(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
-    let endpoints = webhook::prepare(&options.config).map_err(|refusals| Failure::Failed(refusals.join("; ")))?;
+    let return_path = return_path::of(&options.config).map_err(|mistake| wrong(vec![mistake]))?;
+    let endpoints = webhook::prepare(&options.config).map_err(wrong)?;
     let plane = Plane::bind(&options.config, &runtime)?;
     let log = Channel::new(options.style);
     log.set_level(options.config.log.level);

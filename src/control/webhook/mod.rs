@@ -14,7 +14,8 @@ mod letter;
 mod post;
 mod secret;
 
-use std::path::Path;
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -22,10 +23,10 @@ use tokio::task::JoinHandle;
 
 use super::desk::Desk;
 use super::{trust, vital};
-use crate::config::{Config, Webhook};
+use crate::config::{Config, Mistake, NamedFile, Webhook};
 use crate::events::log::Channel;
 use lane::Lane;
-use secret::Secrets;
+use secret::{SecretError, Secrets};
 
 /// A webhook with what its files hold.
 #[derive(Clone)]
@@ -36,33 +37,56 @@ pub struct Endpoint {
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// Reads what the webhooks of `config` need. The errors are for people, one line each.
-pub fn prepare(config: &Config) -> Result<Vec<Endpoint>, Vec<String>> {
+/// What is wrong with the files that webhooks name, where there are any. Makes no secret.
+pub fn mistakes(config: &Config) -> Vec<Mistake> {
+    let secret = |webhook: &Webhook| match Secrets::read(&webhook.secret_file.path) {
+        Err(SecretError::Io(_, error)) if error.kind() == ErrorKind::NotFound => None,
+        secrets => secrets.err().map(|error| about_secret(webhook, &error)),
+    };
+    config.webhooks.iter().flat_map(|webhook| secret(webhook).into_iter().chain(tls(webhook).err())).collect()
+}
+
+/// Reads what the webhooks of `config` need, and makes the secrets that there are not.
+pub fn prepare(config: &Config) -> Result<Vec<Endpoint>, Vec<Mistake>> {
     let mut endpoints = Vec::with_capacity(config.webhooks.len());
-    let mut refusals = Vec::new();
+    let mut mistakes = Vec::new();
     for webhook in &config.webhooks {
         match endpoint(webhook) {
             Ok(endpoint) => endpoints.push(endpoint),
-            Err(why) => refusals.push(format!("webhook `{}`: {why}", webhook.name)),
+            Err(mistake) => mistakes.push(mistake),
         }
     }
-    if refusals.is_empty() { Ok(endpoints) } else { Err(refusals) }
+    if mistakes.is_empty() { Ok(endpoints) } else { Err(mistakes) }
 }
 
-fn endpoint(webhook: &Webhook) -> Result<Endpoint, String> {
-    let secrets = Secrets::read_or_make(&webhook.secret_file).map_err(|error| error.to_string())?;
-    let tls = match (&webhook.ca_file, webhook.url.tls) {
-        (_, false) => None,
-        (Some(file), true) => Some(trusting(file)?),
-        (None, true) => Some(trusting_the_system()?),
+fn endpoint(webhook: &Webhook) -> Result<Endpoint, Mistake> {
+    let secrets = Secrets::read_or_make(&webhook.secret_file.path).map_err(|error| about_secret(webhook, &error))?;
+    Ok(Endpoint { webhook: webhook.clone(), secrets, tls: tls(webhook)? })
+}
+
+fn about_secret(webhook: &Webhook, error: &SecretError) -> Mistake {
+    Mistake { line: webhook.secret_file.line, text: format!("webhook.secret_file: {error}") }
+}
+
+/// Whom a webhook's endpoint is trusted by; `None`: it is not asked.
+fn tls(webhook: &Webhook) -> Result<Option<Arc<ClientConfig>>, Mistake> {
+    match (&webhook.ca_file, webhook.url.tls) {
+        (_, false) => Ok(None),
+        (Some(file), true) => trusting(file).map(Some),
+        (None, true) => trusting_the_system().map(Some).map_err(|why| Mistake {
+            line: webhook.secret_file.line,
+            text: format!("webhook `{}`: {why}", webhook.name),
+        }),
+    }
+}
+
+fn trusting(file: &NamedFile) -> Result<Arc<ClientConfig>, Mistake> {
+    let mistake = |why: &dyn Display| Mistake {
+        line: file.line,
+        text: format!("webhook.ca_file: {}: {why}", file.path.display()),
     };
-    Ok(Endpoint { webhook: webhook.clone(), secrets, tls })
-}
-
-fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
-    let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-    let pem = std::fs::read(file).map_err(|error| named(&error))?;
-    shards::tls::client_config_trusting(&pem).map_err(|error| named(&error))
+    let pem = std::fs::read(&file.path).map_err(|error| mistake(&error))?;
+    shards::tls::client_config_trusting(&pem).map_err(|error| mistake(&error))
 }
 
 fn trusting_the_system() -> Result<Arc<ClientConfig>, String> {

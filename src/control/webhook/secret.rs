@@ -51,13 +51,18 @@ impl Secrets {
         let failed = |error| SecretError::Io(file.to_owned(), error);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
             Ok(new) => Self::make(new).map_err(failed),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let mut text = String::new();
-                File::open(file).map_err(failed)?.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-                Self::parse(&text, file)
-            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::read(file),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Reads the secrets of `file`.
+    pub fn read(file: &Path) -> Result<Secrets, SecretError> {
+        let mut text = String::new();
+        File::open(file)
+            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
+            .map_err(|error| SecretError::Io(file.to_owned(), error))?;
+        Self::parse(&text, file)
     }
 
     fn make(mut file: File) -> std::io::Result<Secrets> {

@@ -1,9 +1,11 @@
 //! What comes back about recipients after their delivery is kept as long as their message, whatever crashes between.
 
+use std::path::Path;
+
 use super::*;
 use crate::bounce::classify::{Category, Reason};
-use crate::config::Webhook;
 use crate::config::webhook::{Kind, Url};
+use crate::config::{NamedFile, Webhook};
 use crate::queue::orders::{Order, Report};
 use crate::queue::returned::Taken;
 use crate::queue::webhook::Event;
@@ -134,7 +136,7 @@ fn webhooks_are_told_once_also_after_a_crash() {
     world.config.webhooks = vec![Webhook {
         name: "crm".into(),
         url: Url { tls: false, host: "127.0.0.1".into(), port: 80, target: "/".into() },
-        secret_file: "secret".into(),
+        secret_file: NamedFile { line: 1, path: Path::new("secret").into() },
         events: vec![Kind::Bounced, Kind::Complaint],
         accounts: None,
         ca_file: None,

@@ -1,11 +1,12 @@
 //! What webhooks are told of: every outcome, in order, at least once, whatever happens between.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::*;
-use crate::config::Webhook;
 use crate::config::webhook::{Kind, Url};
+use crate::config::{NamedFile, Webhook};
 use crate::queue::orders::{Order, Report, Selection};
 use crate::queue::webhook::{Counts, Event, EventId};
 use crate::spool::Client;
@@ -16,7 +17,7 @@ fn webhook(name: &str) -> Webhook {
     Webhook {
         name: name.into(),
         url: Url { tls: false, host: "127.0.0.1".into(), port: 80, target: "/".into() },
-        secret_file: "secret".into(),
+        secret_file: NamedFile { line: 1, path: Path::new("secret").into() },
         events: ALL.to_vec(),
         accounts: None,
         ca_file: None,
