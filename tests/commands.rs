@@ -218,6 +218,14 @@ fn check_warns_of_webhooks_that_anybody_can_read() {
     assert!(!file.with_file_name("far.secret").exists(), "nothing is made by looking");
 }
 
+/// What `check` says of a configuration that it refuses, and `serve` in the same words.
+fn refused_alike(file: &Path) -> String {
+    let (checked, served) = (ringpost(&["check"], file), ringpost(&["serve"], file));
+    assert_eq!((checked.status.code(), served.status.code()), (Some(2), Some(2)), "{}{}", err(&checked), err(&served));
+    assert!(err(&served).ends_with(&err(&checked)), "in the same words: {}", err(&served));
+    err(&checked)
+}
+
 #[test]
 fn check_refuses_the_certificates_that_serve_refuses() {
     let (folder, file) = configuration();
@@ -244,13 +252,8 @@ fn check_refuses_the_certificates_that_serve_refuses() {
     ];
     for (certificate, key, line, why) in wrong {
         with(certificate, key);
-        let checked = ringpost(&["check"], &file);
-        assert_eq!(checked.status.code(), Some(2), "{certificate} with {key}");
-        let said = err(&checked);
+        let said = refused_alike(&file);
         assert!(said.starts_with(&format!("{}:{line}: tls.", file.display())) && said.contains(why), "{said}");
-        let served = ringpost(&["serve"], &file);
-        assert_eq!(served.status.code(), Some(2), "serve refuses it as well: {}", err(&served));
-        assert!(err(&served).ends_with(&said), "in the same words: {}", err(&served));
         assert!(!folder.path().join("data").exists(), "nothing was begun");
     }
 }
@@ -261,36 +264,27 @@ fn check_refuses_the_secrets_that_serve_refuses_and_makes_none() {
     let text = std::fs::read_to_string(&file).expect("the file");
     let secrets = "[[listener]]\nkind = \"bounce\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\n\
                    [return_path]\ndomain = \"bounces.test\"\nkey_file = \"path.key\"\n\
-                   [[webhook]]\nname = \"crm\"\nurl = \"https://hooks.test/\"\nsecret_file = \"crm.secret\"\nca_file = \"ca.pem\"\n";
+                   [[webhook]]\nname = \"crm\"\nurl = \"https://hooks.test/\"\nsecret_file = \"crm.secret\"\nca_file = \"ca.pem\"\n\
+                   [http]\naddress = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
     std::fs::write(&file, format!("{text}{secrets}")).expect("a file");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
     let authority = rcgen::generate_simple_self_signed(vec!["ca.test".into()]).expect("a certificate").cert.pem();
     write("ca.pem", &authority);
-    let checked = ringpost(&["check"], &file);
-    assert_eq!(checked.status.code(), Some(0), "what is not there will be made: {}", err(&checked));
-    assert!(
-        !folder.path().join("path.key").exists() && !folder.path().join("crm.secret").exists(),
-        "by serve, not by check"
-    );
-    let first = text.lines().count() + 1;
+    assert!(ringpost(&["check"], &file).status.success(), "what is not there will be made");
+    let made = ["path.key", "crm.secret", "token"].map(|name| folder.path().join(name).exists());
+    assert_eq!(made, [false; 3], "by serve, not by check");
     let wrong = [
-        ("path.key", first + 6, "return_path.key_file", "64 hex digits"),
-        ("crm.secret", first + 10, "webhook.secret_file", "line 1 is no secret"),
-        ("ca.pem", first + 11, "webhook.ca_file", "ca.pem: "),
+        ("path.key", 17, "return_path.key_file", "64 hex digits"),
+        ("crm.secret", 21, "webhook.secret_file", "line 1 is no secret"),
+        ("ca.pem", 22, "webhook.ca_file", "ca.pem: "),
+        ("token", 25, "http.token_file", "16 to 1024"),
     ];
     for (name, line, key, why) in wrong {
         write(name, "nothing of use\n");
-        let checked = ringpost(&["check"], &file);
-        assert_eq!(checked.status.code(), Some(2), "{name}");
-        let said = err(&checked);
+        let said = refused_alike(&file);
         assert!(said.starts_with(&format!("{}:{line}: {key}: ", file.display())) && said.contains(why), "{said}");
-        let served = ringpost(&["serve"], &file);
-        assert_eq!(served.status.code(), Some(2), "serve refuses it as well: {}", err(&served));
-        assert!(err(&served).ends_with(&said), "in the same words: {}", err(&served));
         std::fs::remove_file(folder.path().join(name)).expect("the file");
-        if name == "ca.pem" {
-            write(name, &authority);
-        }
+        write("ca.pem", &authority);
     }
 }
 

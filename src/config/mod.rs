@@ -350,7 +350,7 @@ pub struct Http {
     /// Where the control plane listens.
     pub address: SocketAddr,
     /// The bearer token's file; absent: created with a random token, mode 0600.
-    pub token_file: PathBuf,
+    pub token_file: NamedFile,
 }
 
 /// One mistake: `FILE:LINE: what and how to mend it`.

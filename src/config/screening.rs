@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::assurance::named;
 use super::read::{Placed, Reading, Section, number, text, truth, word};
 use super::validate::{positive_duration, to_usize, values};
-use super::{ListenerKind, Network, machine, units};
+use super::{ListenerKind, NamedFile, Network, machine, units};
 
 /// Port of clamd, as its packages set it.
 const CLAMD_PORT: u16 = 3310;
@@ -71,7 +72,7 @@ pub struct Rspamd {
     /// What it has in common with other scanners.
     pub scanner: Scanner,
     /// `password_file`: holds what its `Password` header says, for workers that want one.
-    pub password_file: Option<PathBuf>,
+    pub password_file: Option<NamedFile>,
     /// `[screening.rspamd.actions]`.
     pub actions: Actions,
 }
@@ -168,7 +169,7 @@ fn rspamd(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> O
     let scanner = scanner(&mut section, address, reading);
     let actions = actions(section.section_or_empty("actions", reading), reading);
     section.end(reading);
-    Some(Rspamd { scanner: scanner?, password_file: password_file.map(|file| file.value), actions })
+    Some(Rspamd { scanner: scanner?, password_file: password_file.map(named), actions })
 }
 
 fn actions(mut section: Section<'_>, reading: &mut Reading) -> Actions {

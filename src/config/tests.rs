@@ -52,7 +52,7 @@ fn the_reference_is_accepted_as_it_is() {
     assert_eq!(config.limits.message_bytes_max, 50 << 20);
     let screening = &config.screening;
     assert!(screening.clamav.is_none() && screening.rspamd.is_none() && screening.block_lists.is_none());
-    assert_eq!(config.http.expect("[http]").token_file, Path::new("/etc/ringpost/http.token"));
+    assert_eq!(&*config.http.expect("[http]").token_file.path, Path::new("/etc/ringpost/http.token"));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn the_screening_that_the_reference_shows_is_accepted() {
     assert_eq!((clamav.on_failure, clamav.message_bytes_max), (OnFailure::Defer, Some(25 << 20)));
     let rspamd = screening.rspamd.expect("[screening.rspamd]");
     assert_eq!(rspamd.scanner.address, ScannerAddress::Tcp("127.0.0.1".into(), 11333));
-    assert_eq!(rspamd.password_file.as_deref(), Some(Path::new("/etc/ringpost/rspamd.password")));
+    assert_eq!(rspamd.password_file.as_ref().map(|file| &*file.path), Some(Path::new("/etc/ringpost/rspamd.password")));
     assert_eq!((rspamd.actions.greylist, rspamd.actions.add_header), (Treatment::Defer, Treatment::Mark));
     let lists = screening.block_lists.expect("[screening.block_lists]");
     assert_eq!((lists.zones.len(), lists.private_addresses), (2, false));

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::http::Token;
 use super::trust::{self, Trusted};
 use super::{certificate, return_path, signing, webhook};
 use crate::authentication::Signers;
-use crate::config::{Config, Mistake};
+use crate::config::{Config, Mistake, NamedFile};
 use crate::crossing::Certificate;
 
 /// What they hold.
@@ -22,7 +23,7 @@ pub struct Named {
 /// Reads all of them; every one that cannot be used is a mistake, on its line.
 pub fn by(config: &Config) -> Result<Named, Vec<Mistake>> {
     let mut mistakes = webhook::mistakes(config);
-    mistakes.extend(return_path::mistake(config));
+    mistakes.extend(return_path::mistake(config).into_iter().chain(token(config)).chain(password(config)));
     match (certificate::of(config), signing::of(config), trust::of(config)) {
         (Ok(certificate), Ok(signers), Ok(trusted)) if mistakes.is_empty() => {
             Ok(Named { certificate, signers, trusted })
@@ -34,4 +35,39 @@ pub fn by(config: &Config) -> Result<Named, Vec<Mistake>> {
             Err(mistakes)
         }
     }
+}
+
+/// Whether nobody has made a file that the server makes where it is missing.
+pub(super) fn is_to_be_made(file: &NamedFile) -> bool {
+    matches!(file.path.try_exists(), Ok(false))
+}
+
+/// The folder in which a file is to be made must be there; the data directory will be.
+pub(super) fn folder_missing(what: &str, file: &NamedFile, config: &Config) -> Option<Mistake> {
+    let folder = file.path.parent()?;
+    let is_good = folder.is_dir() || folder == config.data_dir;
+    (!is_good).then(|| Mistake {
+        line: file.line,
+        text: format!(
+            "{what}: {}: there is no such folder: make it, or name a file in the data_dir",
+            file.path.display()
+        ),
+    })
+}
+
+fn token(config: &Config) -> Option<Mistake> {
+    let file = &config.http.as_ref()?.token_file;
+    if is_to_be_made(file) {
+        return folder_missing("http.token_file", file, config);
+    }
+    let error = Token::read(&file.path).err()?;
+    Some(Mistake { line: file.line, text: format!("http.token_file: {error}") })
+}
+
+/// What a spam scanner's password is read from must be there.
+fn password(config: &Config) -> Option<Mistake> {
+    let file = config.screening.rspamd.as_ref()?.password_file.as_ref()?;
+    let error = std::fs::File::open(&file.path).err()?;
+    let text = format!("screening.rspamd.password_file: {}: {error}", file.path.display());
+    Some(Mistake { line: file.line, text })
 }

@@ -45,7 +45,7 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
 /// What cannot change while the server runs, and has changed.
 fn fixed(running: &Config, new: &Config) -> Vec<String> {
     let addresses = |config: &Config| config.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>();
-    let http = |config: &Config| config.http.as_ref().map(|http| (http.address, http.token_file.clone()));
+    let http = |config: &Config| config.http.as_ref().map(|http| (http.address, http.token_file.path.clone()));
     let settings = [
         ("the listeners' addresses", addresses(running) != addresses(new)),
         ("server.data_dir", running.data_dir != new.data_dir),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use argon2::password_hash::rand_core::{OsRng, RngCore};
 
+use super::named;
 use crate::bounce::return_path::{KEY_BYTES, ReturnPath};
 use crate::config::{Config, Mistake, NamedFile};
 
@@ -43,13 +44,13 @@ pub fn of(config: &Config) -> Result<Option<Arc<ReturnPath>>, Mistake> {
     Ok(Some(Arc::new(ReturnPath::new(&section.domain, &keys, section.valid_days, &section.feedback))))
 }
 
-/// What is wrong with the key's file, where there is one. Makes none.
+/// What is wrong with the key's file; `None`: it can be used. A file that is not there is made by [`of`] alone.
 pub fn mistake(config: &Config) -> Option<Mistake> {
     let file = &config.return_path.as_ref()?.key_file;
-    match read(&file.path) {
-        Err(KeyError::Io(_, error)) if error.kind() == ErrorKind::NotFound => None,
-        keys => keys.err().map(|error| error.mistake(file)),
+    if named::is_to_be_made(file) {
+        return named::folder_missing("return_path.key_file", file, config);
     }
+    read(&file.path).err().map(|error| error.mistake(file))
 }
 
 impl KeyError {

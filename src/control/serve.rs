@@ -129,6 +129,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         dns,
         news,
     };
+    claim.begin().map_err(|error| Failure::Failed(error.to_string()))?;
     let running = start.launch(ports)?;
 
     let Options { config, file, .. } = options;
@@ -222,8 +223,8 @@ impl Plane {
             socket::bind(&config.data_dir).map_err(|error| failed(&path.display().to_string(), &error))?;
         let http = match &config.http {
             Some(http) => {
-                let token =
-                    Token::read_or_make(&http.token_file).map_err(|error| Failure::Failed(error.to_string()))?;
+                let token = Token::read_or_make(&http.token_file.path)
+                    .map_err(|error| Failure::Failed(format!("http.token_file: {error}")))?;
                 let listener = runtime
                     .block_on(TcpListener::bind(http.address))
                     .map_err(|error| failed(&format!("http.address {}", http.address), &error))?;

@@ -276,7 +276,7 @@ pub enum Event<'a> {
         /// To which address or URL.
         to: &'a str,
     },
-    /// `tls_report_failed`: it could not be told; it is tried again in an hour, within two days.
+    /// `tls_report_failed`: it could not be told; it is tried again in an hour, for a day, where none of the domain's addresses took it.
     TlsReportFailed {
         /// Of what.
         domain: &'a str,

@@ -275,7 +275,6 @@ impl Conversation {
     pub(super) fn log_own_refusals(&mut self) {
         for OwnRefusal { is_about_content, reply } in self.session.take_own_refusals() {
             self.log_refused(if is_about_content { "message" } else { "command" }, None, &reply, None);
-            self.expected = self.expected.take().filter(|_| !is_about_content);
         }
     }
 

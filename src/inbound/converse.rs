@@ -148,6 +148,7 @@ impl Conversation {
                 Step::Read(patience) => {
                     if self.session.sender().is_none() {
                         self.grant.give_back();
+                        self.expected = None;
                     }
                     if self.read(&mut connection, patience).await.is_none() {
                         return;

@@ -61,7 +61,9 @@ impl Reporting {
         let is_ours = || task.sender.path == ReversePath::Null && is_report(&task.content);
         // Nothing was looked up of the domain's policies for a message that waives them.
         let is_waived = task.site.assurance.policy == assurance::Policy::Waived;
-        (self.wanted.get() && !is_waived && !is_ours()).then(|| task.domain().into())
+        // A host that a route or an address literal names is not the domain's own.
+        let is_named = task.site.key.starts_with('[');
+        (self.wanted.get() && !is_waived && !is_named && !is_ours()).then(|| as_dns_has_it(task.domain()))
     }
 
     /// A host was tried: counted if it got as far as TLS.
@@ -97,6 +99,10 @@ impl Reporting {
     }
 }
 
+fn as_dns_has_it(domain: &str) -> Box<str> {
+    idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_ascii_lowercase()).into()
+}
+
 fn not_permitted() -> String {
     "the policy does not permit the host".into()
 }
@@ -125,6 +131,11 @@ fn came_to(protection: &Protection, result: &Result<Conversation, Obstacle>) -> 
             Channel::Plain(Plain::Off) | Channel::Refused => None,
         },
         Err(Obstacle::Insecure(EnhancedCode(4, 7, 4), why, _)) => Some(Some((NOT_OFFERED, why.to_string()))),
+        Err(Obstacle::Insecure(EnhancedCode(5, 7, 10), why, _)) if why.contains("does not offer STARTTLS") => {
+            Some(Some((NOT_OFFERED, why.to_string())))
+        }
+        // TLS it has: what it lacks is REQUIRETLS.
+        Err(Obstacle::Insecure(EnhancedCode(5, 7, 30), ..)) => Some(None),
         Err(Obstacle::Insecure(_, why, _) | Obstacle::Lost(Phase::StartTls, why)) => {
             Some(Some((kind(why), why.to_string())))
         }

@@ -10,6 +10,8 @@ const MESSAGE_ID: Rule = Rule { id: "message-id", source: "RFC 5322 §3.6.4", as
 const ONE_CLICK: Rule = Rule { id: "one-click", source: "RFC 8058 §3.1", asked_by: GMAIL_AND_YAHOO };
 const ONE_CLICK_SIGNED: Rule = Rule { id: "one-click-signed", source: "RFC 8058 §4", asked_by: GMAIL_AND_YAHOO };
 const SIGNED: Rule = Rule { id: "signed", source: "RFC 6376", asked_by: Receiver::ALL };
+/// Octets of a domain as it is written (RFC 1035 §2.3.4).
+const DOMAIN_BYTES_MAX: usize = 253;
 /// What `List-Unsubscribe-Post` must say (RFC 8058 §2).
 const POST: &str = "List-Unsubscribe=One-Click";
 
@@ -18,7 +20,7 @@ pub fn author_domain(content: &[u8]) -> Option<String> {
     let mailboxes = from_mailboxes(content)?;
     let [mailbox] = &mailboxes[..] else { return None };
     let (_, domain) = mailbox.rsplit_once('@')?;
-    idna::domain_to_ascii(domain).ok().filter(|domain| !domain.is_empty())
+    idna::domain_to_ascii(domain).ok().filter(|domain| (1..=DOMAIN_BYTES_MAX).contains(&domain.len()))
 }
 
 /// What the rules make of the header of `content`, which `signers` will sign.

@@ -30,8 +30,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Announces a message of `bytes` (0: unknown) if it would be accepted now; for MAIL. To be dropped when the message is
-    /// handed to [`Queue::accept`], or will not come.
+    /// Announces a message of `bytes` (0: unknown) if it would be accepted now; for MAIL. To be dropped when its content
+    /// is there, or will not come.
     pub fn expect(&self, bytes: u64) -> Result<Expected, AcceptError> {
         self.accepting(bytes)?;
         Ok(self.core.journal.expect())

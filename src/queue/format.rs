@@ -1,6 +1,6 @@
 //! The format of a data directory: which versions of Ringpost can read it.
 //!
-//! Every version reads the directories of all earlier ones, and writes its own format from its start on. One that is
+//! Every version reads the directories of all earlier ones, and writes its own format once nothing can refuse its start. One that is
 //! older than what it finds refuses to start, and changes nothing: it would take for a torn tail what it does not know.
 //! There is no way back but to let the newer version deliver what is queued, stop it, and begin a new directory.
 //!
@@ -24,19 +24,25 @@ const NAME: &str = "format";
 // A new version of what is inside is a new format.
 const _: () = assert!(record::VERSION == 2 && row::VERSION == 3 && checkpoint::VERSION == 1);
 
-/// Refuses `directory` if a later version wrote it; makes it this version's otherwise.
-pub(super) fn claim(directory: &Path) -> Result<(), Error> {
+/// The format of `directory`; refuses it if a later version wrote it.
+pub(super) fn of(directory: &Path) -> Result<u64, Error> {
     let file = directory.join(NAME);
-    let io = |why| Error::Io(file.clone(), why);
     let found = match std::fs::read_to_string(&file) {
         Ok(text) => text.trim().parse().map_err(|_| Error::Damaged(format!("{}: not a number", file.display())))?,
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
-        Err(error) => return Err(io(error)),
+        Err(error) => return Err(Error::Io(file, error)),
     };
     if found > FORMAT {
         return Err(Error::Newer { directory: directory.to_path_buf(), format: found });
     }
-    if found < FORMAT {
+    Ok(found)
+}
+
+/// Makes `directory` this version's: from now on no earlier one starts on it. Refuses it if a later version wrote it.
+pub(super) fn claim(directory: &Path) -> Result<(), Error> {
+    if of(directory)? < FORMAT {
+        let file = directory.join(NAME);
+        let io = |why| Error::Io(file.clone(), why);
         let new = directory.join("format.new");
         let mut writing = File::create(&new).map_err(io)?;
         writing.write_all(format!("{FORMAT}\n").as_bytes()).and_then(|()| writing.sync_all()).map_err(io)?;

@@ -31,7 +31,11 @@ pub(super) const JOURNAL: Options =
 
 /// The data directory, held by this process alone for as long as this lives.
 #[derive(Debug)]
-pub struct Claim(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub struct Claim {
+    directory: PathBuf,
+    /// Lasts as long as the file is open.
+    _lock: File,
+}
 
 /// The rule that says of a recipient that a crash left it uncertain.
 const UNCERTAIN_RULE: &str = "crash";
@@ -52,7 +56,7 @@ impl Claim {
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Locked(directory.to_path_buf())),
             Err(std::fs::TryLockError::Error(why)) => return Err(io(why)),
         }
-        format::claim(directory)?;
+        format::of(directory)?;
         for entry in std::fs::read_dir(directory).map_err(io)? {
             let name = entry.map_err(io)?.file_name();
             if let Some(shard) = name.to_str().and_then(shard_of)
@@ -62,7 +66,13 @@ impl Claim {
                 return Err(Error::Leftover { directory: directory.to_path_buf(), shards: shard + 1 });
             }
         }
-        Ok(Claim(lock))
+        Ok(Claim { directory: directory.to_path_buf(), _lock: lock })
+    }
+
+    /// Makes the directory this version's, before the first shard starts and after all that may refuse a start: a version
+    /// that could not start leaves the way back open.
+    pub fn begin(&self) -> Result<(), Error> {
+        format::claim(&self.directory)
     }
 }
 

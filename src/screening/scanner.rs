@@ -87,7 +87,7 @@ impl Rspamd {
         if let Some(password) = &*self.password.borrow() {
             return Ok(Some(password.clone()));
         }
-        let path = file.clone();
+        let path = file.path.clone();
         let read = self.scanner.tools.reactor.blocking(move || read_password(&path)).await;
         let password: Rc<str> = read.map_err(|error| Failure::Answer(format!("password_file: {error}")))?.trim().into();
         *self.password.borrow_mut() = Some(password.clone());

@@ -188,7 +188,7 @@ impl Commit {
     }
 }
 
-/// The promise of a frame soon. Dropped in the step that appends it, or once it is certain that it will not come.
+/// A frame that may come soon. To be dropped before it is appended, or once it is certain that it will not come.
 pub struct Expected(Rc<Shared>);
 
 impl Drop for Expected {

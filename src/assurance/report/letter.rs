@@ -21,16 +21,17 @@ pub struct Letter<'a> {
     pub submitter: &'a str,
     /// About which domain.
     pub domain: &'a str,
-    /// The day's first second and its last.
+    /// The day's first second and its last, or the present one.
     pub day: (Timestamp, Timestamp),
     /// What was counted.
     pub counts: &'a Counts,
 }
 
 impl Letter<'_> {
-    /// The same whenever it is sent: the receiver sees what it had before.
+    /// The same whenever it is sent: the receiver sees what it had before. What is counted later on that day has another.
     pub fn id(&self) -> String {
-        format!("{}.{}@{}", self.day.0.as_millis() / 1000, self.domain, self.submitter)
+        let counted = crc32fast::hash(self.counts.policies(Some(self.domain)).to_string().as_bytes());
+        format!("{}.{counted:08x}.{}@{}", self.day.0.as_millis() / 1000, self.domain, self.submitter)
     }
 
     /// The report (§4.4).

@@ -33,9 +33,9 @@ pub(super) fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     findings.extend(sources(config));
     findings.extend(proxies(config));
     findings.extend(config.tls.iter().flat_map(|files| chain::examine(files, &config.hostname)));
-    let key = config.tls.as_ref().map(|files| &files.private_key);
-    let token = config.http.as_ref().map(|http| &http.token_file);
-    findings.extend(key.into_iter().chain(token).filter_map(|secret| private(secret)));
+    let key = config.tls.as_ref().map(|files| &*files.private_key);
+    let token = config.http.as_ref().map(|http| &*http.token_file.path);
+    findings.extend(key.into_iter().chain(token).filter_map(private));
     findings.extend(private(file).filter(|_| !config.accounts.is_empty()));
     findings
 }

@@ -45,14 +45,18 @@ impl Token {
         let failed = |error| TokenError::Io(file.to_owned(), error);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
             Ok(new) => Self::make(new).map_err(failed),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let mut text = String::new();
-                let reading = File::open(file).map_err(failed)?;
-                reading.take(TOKEN_BYTES_MAX as u64 + 2).read_to_string(&mut text).map_err(failed)?;
-                Self::parse(&text).ok_or_else(|| TokenError::Bad(file.to_owned()))
-            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::read(file),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Reads the token of `file`.
+    pub fn read(file: &Path) -> Result<Token, TokenError> {
+        let mut text = String::new();
+        File::open(file)
+            .and_then(|file| file.take(TOKEN_BYTES_MAX as u64 + 2).read_to_string(&mut text))
+            .map_err(|error| TokenError::Io(file.to_owned(), error))?;
+        Self::parse(&text).ok_or_else(|| TokenError::Bad(file.to_owned()))
     }
 
     fn make(mut file: File) -> std::io::Result<Token> {

@@ -21,6 +21,10 @@ const DNS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long all of an errand may take, whoever does not answer in it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why a report is not sent by mail.
+const UNSIGNED: &str =
+    "no [[dkim]] key signs for the domain of tls_reports.from: receivers ignore such reports (RFC 8460 §3)";
+
 /// A domain that is to be told of a day.
 pub(super) struct Errand {
     pub settings: Settings,
@@ -75,7 +79,7 @@ impl Errand {
             contact: &reports.contact,
             submitter: &config.hostname,
             domain: &self.domain,
-            day: (second(self.day * DAY_S), second((self.day + 1) * DAY_S - 1)),
+            day: (second(self.day * DAY_S), second((self.day + 1) * DAY_S - 1).min(clock::now())),
             counts: &self.counts,
         };
         let compressed = gzip(letter.json().to_string().as_bytes());
@@ -103,9 +107,8 @@ impl Errand {
         let recipient = Mailbox::parse(to, false).map_err(|_| format!("`{to}` is no address"))?;
         let now = clock::now();
         let mut content = letter.message(&reports.from, to, now, compressed);
-        if let Some(signers) = self.settings.signers.of(report::header_of(&content)) {
-            sign(&signers, now, &mut content).map_err(|_| "it cannot be signed".to_owned())?;
-        }
+        let signers = self.settings.signers.of(report::header_of(&content)).ok_or(UNSIGNED)?;
+        sign(&signers, now, &mut content).map_err(|_| "it cannot be signed".to_owned())?;
         self.desk.submit(recipient, content).await.map_err(|trouble| trouble.to_string())
     }
 }

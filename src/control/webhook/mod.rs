@@ -15,14 +15,13 @@ mod post;
 mod secret;
 
 use std::fmt::Display;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 
 use super::desk::Desk;
-use super::{trust, vital};
+use super::{named, trust, vital};
 use crate::config::{Config, Mistake, NamedFile, Webhook};
 use crate::events::log::Channel;
 use lane::Lane;
@@ -37,11 +36,14 @@ pub struct Endpoint {
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// What is wrong with the files that webhooks name, where there are any. Makes no secret.
+/// What is wrong with the files that webhooks name. A secret that is not there is made by [`prepare`] alone.
 pub fn mistakes(config: &Config) -> Vec<Mistake> {
-    let secret = |webhook: &Webhook| match Secrets::read(&webhook.secret_file.path) {
-        Err(SecretError::Io(_, error)) if error.kind() == ErrorKind::NotFound => None,
-        secrets => secrets.err().map(|error| about_secret(webhook, &error)),
+    let secret = |webhook: &Webhook| {
+        let file = &webhook.secret_file;
+        if named::is_to_be_made(file) {
+            return named::folder_missing("webhook.secret_file", file, config);
+        }
+        Secrets::read(&file.path).err().map(|error| about_secret(webhook, &error))
     };
     config.webhooks.iter().flat_map(|webhook| secret(webhook).into_iter().chain(tls(webhook).err())).collect()
 }

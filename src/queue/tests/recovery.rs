@@ -281,8 +281,12 @@ fn a_closed_queue_opens_without_replay_and_takes_nothing_while_closed() {
 fn a_data_directory_has_one_owner() {
     let world = World::new();
     let config = Arc::new(world.config.clone());
+    let format = || std::fs::read_to_string(config.data_dir.join("format")).ok();
     let claim = Claim::new(&config).expect("the first");
     assert!(matches!(Claim::new(&config), Err(Error::Locked(_))));
+    assert_eq!(format(), None, "a start that something else refuses leaves the way back to an earlier version");
+    claim.begin().expect("it begins");
+    assert_eq!(format().as_deref(), Some(&*format!("{}\n", crate::queue::format::FORMAT)));
     drop(claim);
     Claim::new(&config).expect("it is free again");
 }
