@@ -112,5 +112,8 @@ impl Client {
                 self.oracle.borrow_mut().acknowledged(number, path);
             }
         }
+        if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Accepted(_))) {
+            self.oracle.borrow_mut().taken_by_a_server(number);
+        }
     }
 }

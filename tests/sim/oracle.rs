@@ -112,6 +112,11 @@ impl Oracle {
         if let Some(recipient) = submission.recipients.get_mut(recipient) {
             recipient.acknowledged = true;
         }
+    }
+
+    /// A server took this message by SMTP: it is within what its configuration allows a message.
+    pub fn taken_by_a_server(&mut self, message: u32) {
+        let Some(submission) = self.submissions.get(&message) else { return };
         let promised = submission.recipients.values().filter(|recipient| recipient.acknowledged).count();
         if promised > SUBMITTED_RECIPIENTS_MAX || submission.content.len() > SUBMITTED_BYTES_MAX {
             let bytes = submission.content.len();
