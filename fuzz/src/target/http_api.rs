@@ -127,6 +127,9 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Domains { .. } => Report::Domains(Vec::new()),
             Order::Metrics => Report::Metrics(vec![("accepted_total", 3)]),
             Order::Webhooks => Report::Webhooks(Vec::new()),
+            Order::Suspend(..) | Order::Suspensions => Report::Suspended(Vec::new()),
+            Order::Adjusted(_) => Report::Adjusted(Vec::new()),
+            Order::TlsSessions => Report::TlsSessions(Box::default()),
             _ => Report::Count(0),
         };
         let _ = answer.send(report);
