@@ -1,6 +1,8 @@
 //! The files that a configuration names: the certificate with its key, keys that sign, secrets, authorities. One way for whoever needs
 //! them (a start, a reload, `ringpost check`), so that what one refuses the others refuse in the same words.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::http::Token;
@@ -37,31 +39,29 @@ pub fn by(config: &Config) -> Result<Named, Vec<Mistake>> {
     }
 }
 
-/// Whether nobody has made a file that the server makes where it is missing.
-pub(super) fn is_to_be_made(file: &NamedFile) -> bool {
-    matches!(file.path.try_exists(), Ok(false))
-}
-
-/// The folder in which a file is to be made must be there; the data directory will be.
-pub(super) fn folder_missing(what: &str, file: &NamedFile, config: &Config) -> Option<Mistake> {
-    let folder = file.path.parent()?;
-    let is_good = folder.is_dir() || folder == config.data_dir;
-    (!is_good).then(|| Mistake {
-        line: file.line,
-        text: format!(
-            "{what}: {}: there is no such folder: make it, or name a file in the data_dir",
-            file.path.display()
-        ),
-    })
+/// What is wrong with a file that the server makes where it is missing: what `read` says of it, or that there is no folder to
+/// make it in (the data directory will be there).
+pub(super) fn mistake<T, E: Display>(
+    what: &str,
+    file: &NamedFile,
+    config: &Config,
+    read: impl FnOnce(&Path) -> Result<T, E>,
+) -> Option<Mistake> {
+    let is_to_be_made = matches!(file.path.try_exists(), Ok(false));
+    let folder_is_good = || file.path.parent().is_none_or(|folder| folder.is_dir() || folder == config.data_dir);
+    let why = match is_to_be_made {
+        true if folder_is_good() => return None,
+        true => {
+            let path = file.path.display();
+            format!("{path}: there is no such folder: make it, or name a file in the data_dir")
+        }
+        false => read(&file.path).err()?.to_string(),
+    };
+    Some(Mistake { line: file.line, text: format!("{what}: {why}") })
 }
 
 fn token(config: &Config) -> Option<Mistake> {
-    let file = &config.http.as_ref()?.token_file;
-    if is_to_be_made(file) {
-        return folder_missing("http.token_file", file, config);
-    }
-    let error = Token::read(&file.path).err()?;
-    Some(Mistake { line: file.line, text: format!("http.token_file: {error}") })
+    mistake("http.token_file", &config.http.as_ref()?.token_file, config, Token::read)
 }
 
 /// What a spam scanner's password is read from must be there.

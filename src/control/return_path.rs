@@ -13,8 +13,10 @@ use argon2::password_hash::rand_core::{OsRng, RngCore};
 
 use super::named;
 use crate::bounce::return_path::{KEY_BYTES, ReturnPath};
-use crate::config::{Config, Mistake, NamedFile};
+use crate::config::{Config, Mistake};
 
+/// The key in the configuration that names the file.
+const KEY: &str = "return_path.key_file";
 /// Keys at a time.
 const KEYS_MAX: usize = 4;
 /// Digits of a key.
@@ -26,11 +28,11 @@ const FILE_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file system.
-    #[error("return_path.key_file: {0}: {1}")]
+    #[error("{0}: {1}")]
     Io(PathBuf, std::io::Error),
     /// What the file holds is none.
     #[error(
-        "return_path.key_file: {0}: must hold 1 to {KEYS_MAX} keys of {KEY_DIGITS} hex digits, each in a line of its own; remove \
+        "{0}: must hold 1 to {KEYS_MAX} keys of {KEY_DIGITS} hex digits, each in a line of its own; remove \
          the file to get a new one (what was sent with the old one then bounces to nobody)"
     )]
     Bad(PathBuf),
@@ -40,23 +42,15 @@ pub enum KeyError {
 /// only its owner reads.
 pub fn of(config: &Config) -> Result<Option<Arc<ReturnPath>>, Mistake> {
     let Some(section) = &config.return_path else { return Ok(None) };
-    let keys = read_or_make(&section.key_file.path).map_err(|error| error.mistake(&section.key_file))?;
+    let file = &section.key_file;
+    let keys =
+        read_or_make(&file.path).map_err(|error| Mistake { line: file.line, text: format!("{KEY}: {error}") })?;
     Ok(Some(Arc::new(ReturnPath::new(&section.domain, &keys, section.valid_days, &section.feedback))))
 }
 
 /// What is wrong with the key's file; `None`: it can be used. A file that is not there is made by [`of`] alone.
 pub fn mistake(config: &Config) -> Option<Mistake> {
-    let file = &config.return_path.as_ref()?.key_file;
-    if named::is_to_be_made(file) {
-        return named::folder_missing("return_path.key_file", file, config);
-    }
-    read(&file.path).err().map(|error| error.mistake(file))
-}
-
-impl KeyError {
-    fn mistake(&self, file: &NamedFile) -> Mistake {
-        Mistake { line: file.line, text: self.to_string() }
-    }
+    named::mistake(KEY, &config.return_path.as_ref()?.key_file, config, read)
 }
 
 fn read_or_make(file: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {

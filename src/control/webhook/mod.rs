@@ -38,13 +38,7 @@ pub struct Endpoint {
 
 /// What is wrong with the files that webhooks name. A secret that is not there is made by [`prepare`] alone.
 pub fn mistakes(config: &Config) -> Vec<Mistake> {
-    let secret = |webhook: &Webhook| {
-        let file = &webhook.secret_file;
-        if named::is_to_be_made(file) {
-            return named::folder_missing("webhook.secret_file", file, config);
-        }
-        Secrets::read(&file.path).err().map(|error| about_secret(webhook, &error))
-    };
+    let secret = |webhook: &Webhook| named::mistake("webhook.secret_file", &webhook.secret_file, config, Secrets::read);
     config.webhooks.iter().flat_map(|webhook| secret(webhook).into_iter().chain(tls(webhook).err())).collect()
 }
 
