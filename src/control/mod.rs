@@ -26,6 +26,7 @@ pub mod preflight;
 pub mod reload;
 pub mod resolver;
 mod return_path;
+mod secret_file;
 pub mod serve;
 pub mod signals;
 pub mod signing;

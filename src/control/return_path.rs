@@ -3,15 +3,12 @@
 //! A file holds one key a line: 64 hex digits. The first makes addresses; the others still check what they have made.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use argon2::password_hash::rand_core::{OsRng, RngCore};
 
-use super::named;
+use super::{named, secret_file};
 use crate::bounce::return_path::{KEY_BYTES, ReturnPath};
 use crate::config::{Config, Mistake};
 
@@ -54,23 +51,20 @@ pub fn mistake(config: &Config) -> Option<Mistake> {
 }
 
 fn read_or_make(file: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {
-    let failed = |error| KeyError::Io(file.to_owned(), error);
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-        Ok(new) => make(new).map(|key| vec![key]).map_err(failed),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file),
-        Err(error) => Err(failed(error)),
-    }
+    understood(file, secret_file::read_or_make(file, FILE_BYTES_MAX, new))
 }
 
 fn read(file: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {
-    let mut text = String::new();
-    File::open(file)
-        .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-        .map_err(|error| KeyError::Io(file.to_owned(), error))?;
+    understood(file, secret_file::read(file, FILE_BYTES_MAX))
+}
+
+fn understood(file: &Path, text: std::io::Result<String>) -> Result<Vec<[u8; KEY_BYTES]>, KeyError> {
+    let text = text.map_err(|error| KeyError::Io(file.to_owned(), error))?;
     parse(&text).ok_or_else(|| KeyError::Bad(file.to_owned()))
 }
 
-fn make(mut file: File) -> std::io::Result<[u8; KEY_BYTES]> {
+/// A random key, as a file holds it.
+fn new() -> String {
     let mut key = [0; KEY_BYTES];
     OsRng.fill_bytes(&mut key);
     let mut line = String::with_capacity(KEY_DIGITS + 1);
@@ -78,9 +72,7 @@ fn make(mut file: File) -> std::io::Result<[u8; KEY_BYTES]> {
         let _ = write!(line, "{byte:02x}");
     }
     line.push('\n');
-    file.write_all(line.as_bytes())?;
-    file.sync_all()?;
-    Ok(key)
+    line
 }
 
 fn parse(text: &str) -> Option<Vec<[u8; KEY_BYTES]>> {

@@ -1,9 +1,6 @@
 //! The bearer token of the TCP side.
 
-use std::fs::{File, OpenOptions};
 use std::hint::black_box;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Refusal;
+use crate::control::secret_file;
 
 /// Octets of randomness in a token that we make.
 const RANDOM_BYTES: usize = 32;
@@ -22,6 +20,9 @@ const RANDOM_BYTES: usize = 32;
 const TOKEN_BYTES_MIN: usize = 16;
 /// The longest.
 const TOKEN_BYTES_MAX: usize = 1_024;
+
+/// Octets of the file that are read: a token, with its line's end.
+const FILE_BYTES_MAX: u64 = TOKEN_BYTES_MAX as u64 + 2;
 
 /// A token.
 pub struct Token(Box<str>);
@@ -42,30 +43,17 @@ pub enum TokenError {
 impl Token {
     /// Reads the token of `file`; where there is no file, makes one with a random token, readable by its owner only.
     pub fn read_or_make(file: &Path) -> Result<Token, TokenError> {
-        let failed = |error| TokenError::Io(file.to_owned(), error);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-            Ok(new) => Self::make(new).map_err(failed),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::read(file),
-            Err(error) => Err(failed(error)),
-        }
+        Self::understood(file, secret_file::read_or_make(file, FILE_BYTES_MAX, new))
     }
 
     /// Reads the token of `file`.
     pub fn read(file: &Path) -> Result<Token, TokenError> {
-        let mut text = String::new();
-        File::open(file)
-            .and_then(|file| file.take(TOKEN_BYTES_MAX as u64 + 2).read_to_string(&mut text))
-            .map_err(|error| TokenError::Io(file.to_owned(), error))?;
-        Self::parse(&text).ok_or_else(|| TokenError::Bad(file.to_owned()))
+        Self::understood(file, secret_file::read(file, FILE_BYTES_MAX))
     }
 
-    fn make(mut file: File) -> std::io::Result<Token> {
-        let mut random = [0; RANDOM_BYTES];
-        OsRng.fill_bytes(&mut random);
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(file, "{token}")?;
-        file.sync_all()?;
-        Ok(Token(token.into()))
+    fn understood(file: &Path, text: std::io::Result<String>) -> Result<Token, TokenError> {
+        let text = text.map_err(|error| TokenError::Io(file.to_owned(), error))?;
+        Self::parse(&text).ok_or_else(|| TokenError::Bad(file.to_owned()))
     }
 
     fn parse(text: &str) -> Option<Token> {
@@ -103,6 +91,13 @@ pub(super) async fn ask(State(token): State<Arc<Token>>, request: Request, next:
         "send the header `Authorization: Bearer TOKEN`, with the token of [http] token_file".into(),
     );
     ([("www-authenticate", "Bearer")], refusal).into_response()
+}
+
+/// A random token, as a file holds it.
+fn new() -> String {
+    let mut random = [0; RANDOM_BYTES];
+    OsRng.fill_bytes(&mut random);
+    random.iter().map(|byte| format!("{byte:02x}")).chain(["\n".into()]).collect()
 }
 
 #[cfg(test)]

@@ -3,9 +3,6 @@
 //! A file holds one secret a line, as Standard Webhooks writes them: `whsec_` and base64 of 24 to 64 random octets. While
 //! one is being replaced there are two, and every request carries both signatures.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +10,8 @@ use argon2::password_hash::rand_core::{OsRng, RngCore};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::control::secret_file;
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
@@ -48,29 +47,16 @@ pub struct Secrets(Arc<[hmac::Key]>);
 impl Secrets {
     /// Reads the secrets of `file`; where there is no file, makes one with a random secret, readable by its owner only.
     pub fn read_or_make(file: &Path) -> Result<Secrets, SecretError> {
-        let failed = |error| SecretError::Io(file.to_owned(), error);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-            Ok(new) => Self::make(new).map_err(failed),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::read(file),
-            Err(error) => Err(failed(error)),
-        }
+        Self::understood(file, secret_file::read_or_make(file, FILE_BYTES_MAX, new))
     }
 
     /// Reads the secrets of `file`.
     pub fn read(file: &Path) -> Result<Secrets, SecretError> {
-        let mut text = String::new();
-        File::open(file)
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-            .map_err(|error| SecretError::Io(file.to_owned(), error))?;
-        Self::parse(&text, file)
+        Self::understood(file, secret_file::read(file, FILE_BYTES_MAX))
     }
 
-    fn make(mut file: File) -> std::io::Result<Secrets> {
-        let mut random = [0; RANDOM_BYTES];
-        OsRng.fill_bytes(&mut random);
-        writeln!(file, "{PREFIX}{}", STANDARD.encode(random))?;
-        file.sync_all()?;
-        Ok(Secrets([hmac::Key::new(hmac::HMAC_SHA256, &random)].into()))
+    fn understood(file: &Path, text: std::io::Result<String>) -> Result<Secrets, SecretError> {
+        Self::parse(&text.map_err(|error| SecretError::Io(file.to_owned(), error))?, file)
     }
 
     fn parse(text: &str, file: &Path) -> Result<Secrets, SecretError> {
@@ -98,6 +84,13 @@ impl Secrets {
         };
         self.0.iter().map(sign).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// A random secret, as a file holds it.
+fn new() -> String {
+    let mut random = [0; RANDOM_BYTES];
+    OsRng.fill_bytes(&mut random);
+    format!("{PREFIX}{}\n", STANDARD.encode(random))
 }
 
 #[cfg(test)]
