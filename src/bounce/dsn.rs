@@ -353,8 +353,10 @@ fn put_told(out: &mut String, action: Action, told: &Told<'_>) {
                 line(out, "      ", &format!("{code}{text}"));
             }
         }
-        (None, Some(remote)) => line(out, "    ", &format!("At the server {remote}: {}", answer.text)),
-        (None, None) => line(out, "    ", &format!("What happened: {}", answer.text)),
+        (None, Some(remote)) if !answer.text.contains(remote) => {
+            line(out, "    ", &format!("At the server {remote}: {}", answer.text))
+        }
+        (None, _) => line(out, "    ", &format!("What happened: {}", answer.text)),
     }
     empty_line(out);
 }

@@ -32,15 +32,11 @@ pub(super) fn told(outcome: &Outcome) -> Option<&str> {
     }
 }
 
-/// The same, and who said it.
+/// The same, and who said it, if anybody did.
 pub(super) fn said(outcome: &Outcome) -> Option<String> {
-    let text = told(outcome)?;
     match outcome {
-        Outcome::Deferred(answer) => match &answer.remote {
-            Some(remote) => Some(format!("{remote} said: {text}")),
-            None => Some(text.into()),
-        },
-        _ => Some(text.into()),
+        Outcome::Deferred(answer) => Some(answer.attributed()),
+        _ => told(outcome).map(Into::into),
     }
 }
 

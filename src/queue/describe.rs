@@ -9,6 +9,7 @@ use shards::Timestamp;
 use super::MessageId;
 use super::lane::Scope;
 use super::open::is_uncertain;
+use super::outcome::attributed;
 use super::row::{Entry, Row, timestamp};
 use super::webhook::{Event, EventId};
 use crate::assurance::{Channel, Plain, Security};
@@ -307,10 +308,11 @@ fn explain(standing: &Standing, waits: Option<&Waits>, arrival: Timestamp) -> St
     let shown = |at_s| date::rfc3339(time(at_s, arrival));
     let because = match &standing.last {
         None => String::new(),
-        Some(said) => match &said.remote {
-            Some(remote) => format!(", because {remote} said: {}", said.text),
-            None => format!(", because: {}", said.text),
-        },
+        Some(said) => {
+            let is_reply = said.reply().is_some();
+            let colon = if is_reply && said.remote.is_some() { "" } else { ":" };
+            format!(", because{colon} {}", attributed(said.remote.as_deref(), &said.text, is_reply))
+        }
     };
     let attempt = u32::from(standing.attempts) + 1;
     match waits {

@@ -51,6 +51,23 @@ pub struct Answer {
     pub tls: Option<Arc<Security>>,
 }
 
+impl Answer {
+    /// The text, and who said it, if anybody did.
+    pub fn attributed(&self) -> String {
+        let is_reply = self.reply.as_ref().is_some_and(|reply| *reply.to_string() == *self.text);
+        attributed(self.remote.as_deref(), &self.text, is_reply)
+    }
+}
+
+/// A reply with who said it; what happened instead with where it did, unless it names that itself.
+pub fn attributed(remote: Option<&str>, text: &str, is_reply: bool) -> String {
+    match remote {
+        Some(remote) if is_reply => format!("{remote} said: {text}"),
+        Some(remote) if !text.contains(remote) => format!("at {remote}: {text}"),
+        _ => text.into(),
+    }
+}
+
 impl Outcome {
     /// The same outcome, of a session that this protected.
     #[must_use]
@@ -63,5 +80,33 @@ impl Outcome {
             Outcome::Untried(_) => {}
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_peer_said_is_called_said() {
+        let reply = Reply { code: 450, enhanced: None, text: "busy".into() };
+        let answer = |reply: Option<&Reply>, text: &str| Answer {
+            phase: Phase::Connect,
+            status: EnhancedCode(4, 4, 1),
+            reason: None,
+            reply: reply.cloned(),
+            text: text.into(),
+            remote: Some("mx[192.0.2.1]:25".into()),
+            tls: None,
+        };
+        for (answer, told) in [
+            (answer(Some(&reply), "450 busy"), "mx[192.0.2.1]:25 said: 450 busy"),
+            (answer(None, "the connection was lost"), "at mx[192.0.2.1]:25: the connection was lost"),
+            (answer(None, "no host: mx[192.0.2.1]:25: refused"), "no host: mx[192.0.2.1]:25: refused"),
+            (answer(Some(&reply), "no host: mx[192.0.2.1]:25: 450 busy"), "no host: mx[192.0.2.1]:25: 450 busy"),
+            (Answer { remote: None, ..answer(None, "no answer") }, "no answer"),
+        ] {
+            assert_eq!(answer.attributed(), told);
+        }
     }
 }
