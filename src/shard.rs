@@ -18,6 +18,7 @@ use shards::mesh::Port;
 use shards::passed::Passed;
 
 use crate::assurance::Trust;
+use crate::assurance::report::Counts;
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
 use crate::config::Config;
@@ -75,11 +76,12 @@ pub enum Error {
     Certificate(#[from] shards::tls::TlsError),
 }
 
-/// Runs a shard to its end. `ready` is called once it accepts connections.
+/// Runs a shard to its end. `ready` is called once it accepts connections. What TLS sessions came to that nobody has asked
+/// for yet is given at the end.
 ///
 /// # Errors
 /// What kept it from starting, or the failure of its storage: then the process must end, and a new one recovers.
-pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result<(), Error> {
+pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result<Counts, Error> {
     let shard = Shard::open(reactor, start).await?;
     // What led here stands in the log before what follows from it.
     shard.log.flush();
@@ -93,7 +95,7 @@ pub async fn run(reactor: Reactor, start: Start, ready: impl FnOnce()) -> Result
         shard.queue.close().await?;
     }
     shard.log.close();
-    ended
+    ended.map(|()| shard.metrics.reporting.take())
 }
 
 /// What a shard owns.

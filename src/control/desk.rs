@@ -325,14 +325,20 @@ impl Desk {
 
     /// Asks a shard, as patiently as is said.
     pub(super) async fn exchange(&self, shard: usize, order: Order, patience: Duration) -> Result<Report, Trouble> {
-        let (answer, answered) = oneshot::channel();
-        self.send(shard, Crossing::Order(Box::new(order), answer)).await?;
+        let answered = self.put(shard, order).await?;
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(Report::Failed(why))) => Err(Trouble::Failed(shard, why)),
             Ok(Ok(report)) => Ok(report),
             Ok(Err(oneshot::Canceled)) => Err(Trouble::Stopping),
             Err(_) => Err(Trouble::Silent(shard)),
         }
+    }
+
+    /// Puts an order to a shard; where its answer arrives.
+    pub(super) async fn put(&self, shard: usize, order: Order) -> Result<oneshot::Receiver<Report>, Trouble> {
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Crossing::Order(Box::new(order), answer)).await?;
+        Ok(answered)
     }
 
     async fn send(&self, shard: usize, mut crossing: Crossing) -> Result<(), Trouble> {

@@ -17,7 +17,7 @@ use shards::passed::{self, Passed};
 use shards::probe::Finding;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use starting::{News, Starting};
 
@@ -149,6 +149,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         lanes: Lanes::default(),
         feeds: Feeds::default(),
         reporting: None,
+        asking: None,
     };
     let result = runtime.block_on(control.run(plane, (questions, policies), endpoints, when_ready));
     if result.is_ok() {
@@ -255,6 +256,8 @@ struct Control {
     feeds: Feeds,
     /// The way to change how reports are made.
     reporting: Option<watch::Sender<tls_reports::Settings>>,
+    /// The way to ask for them.
+    asking: Option<http::Asking>,
 }
 
 impl Control {
@@ -381,6 +384,7 @@ impl Control {
             .map_err(|error| failed("tls-reports", &error))?;
         vital::spawn("the reporter", reporter.run(asks));
         self.reporting = Some(reporting);
+        self.asking = Some(asking.clone());
         Ok(asking)
     }
 
@@ -426,12 +430,17 @@ impl Control {
             if !untold.is_empty() {
                 return Err(format!("shards {untold:?} do not answer"));
             }
-            let mut running = self.config.shards;
-            while running > 0 {
+            let mut counted = Vec::new();
+            while counted.len() < self.config.shards {
                 if let Some(News::Ended(shard, result)) = self.telling.recv().await {
-                    result.map_err(|error| format!("shard {shard}: {error}"))?;
-                    running -= 1;
+                    counted.push(result.map_err(|error| format!("shard {shard}: {error}"))?);
                 }
+            }
+            if let Some(asking) = &self.asking {
+                let (answer, kept) = oneshot::channel();
+                // What it could not keep it has told.
+                let _ = asking.send(tls_reports::Ask::Stop(counted, answer)).await;
+                let _ = kept.await;
             }
             Ok(())
         };

@@ -87,7 +87,9 @@ impl Reporting {
 
     /// The TLSA records of a host cannot be looked up, or DNSSEC disputes them.
     pub(super) fn note_dnssec(&self, with: &With<'_>, why: &str) {
-        self.counts.borrow_mut().add(Policy::tlsa(with.domain, None), Some(failure(DNSSEC, None, with, why)));
+        self.counts
+            .borrow_mut()
+            .add(Policy::tlsa(with.domain, with.host, None), Some(failure(DNSSEC, None, with, why)));
     }
 
     /// A domain's policy permits none of its hosts.
@@ -109,7 +111,7 @@ fn not_permitted() -> String {
 
 fn policy(with: &With<'_>, asked: assurance::Policy) -> Policy {
     match (asked, &with.assurance.sts) {
-        (assurance::Policy::Dane, _) => Policy::tlsa(with.domain, with.tlsa),
+        (assurance::Policy::Dane, _) => Policy::tlsa(with.domain, with.host, with.tlsa),
         (_, Some(Announced::Policy(policy))) => Policy::sts(with.domain, policy),
         (_, Some(Announced::Missing(_))) => Policy::sts_missing(with.domain),
         (_, None) => Policy::none(with.domain),

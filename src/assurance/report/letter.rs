@@ -30,7 +30,7 @@ pub struct Letter<'a> {
 impl Letter<'_> {
     /// The same whenever it is sent: the receiver sees what it had before. What is counted later on that day has another.
     pub fn id(&self) -> String {
-        let counted = crc32fast::hash(self.counts.policies(Some(self.domain)).to_string().as_bytes());
+        let counted = crc32fast::hash(self.counts.policies(self.domain).to_string().as_bytes());
         format!("{}.{counted:08x}.{}@{}", self.day.0.as_millis() / 1000, self.domain, self.submitter)
     }
 
@@ -41,7 +41,7 @@ impl Letter<'_> {
             "date-range": { "start-datetime": time(self.day.0), "end-datetime": time(self.day.1) },
             "contact-info": self.contact,
             "report-id": self.id(),
-            "policies": self.counts.policies(Some(self.domain)),
+            "policies": self.counts.policies(self.domain),
         })
     }
 
@@ -100,4 +100,26 @@ pub fn gzip(content: &[u8]) -> Vec<u8> {
     file.extend(crc32fast::hash(content).to_le_bytes());
     file.extend((content.len() as u32).to_le_bytes());
     file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+    use super::*;
+
+    #[test]
+    fn a_report_has_its_id_whenever_it_is_sent_and_no_other_report_of_the_day_has_it() {
+        let of = |sessions: usize, domain: &str, day: u64| {
+            let mut counts = Counts::default();
+            (0..sessions).for_each(|_| counts.add(Policy::none(domain), None));
+            let second = |s: u64| Timestamp::from_millis(s * 1000);
+            let day = (second(day * 86_400), second(day * 86_400 + 86_399));
+            let (organization, contact, submitter) = ("A", "c@a.test", "mta.test");
+            Letter { organization, contact, submitter, domain, day, counts: &counts }.id()
+        };
+        assert_eq!(of(1, "b.test", 20_000), of(1, "b.test", 20_000));
+        assert!(of(1, "b.test", 20_000).ends_with(".b.test@mta.test"));
+        let others = [of(2, "b.test", 20_000), of(1, "c.test", 20_000), of(1, "b.test", 20_001)];
+        assert!(!others.contains(&of(1, "b.test", 20_000)), "{others:?}");
+    }
 }

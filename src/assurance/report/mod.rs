@@ -3,7 +3,7 @@
 //! Owns: the counts and their bound, their form in JSON (which is also how they are kept), what a `_smtp._tls` record says,
 //! and the message that carries a report.
 //! Never: asks DNS, sends or posts (the control plane does), or looks at a handshake (`outbound` does).
-//! Limits: [`POLICIES_MAX`] policies of a day, [`DETAILS_MAX`] failures of each, and [`COUNTS_BYTES_MAX`] of all of them;
+//! Limits: [`POLICIES_MAX`] policies of a day, [`DOMAIN_POLICIES_MAX`] of a domain, [`DETAILS_MAX`] failures of each, and [`COUNTS_BYTES_MAX`] of all of them;
 //! [`TEXT_BYTES_MAX`] of a reason. What is beyond is counted, and reports tell how many.
 //!
 //! | result (§4.3) | what happened |
@@ -15,18 +15,18 @@
 //! | `dnssec-invalid` | the TLSA records cannot be looked up, or DNSSEC disputes them |
 
 mod letter;
+mod policy;
 mod record;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::dane::Tlsa;
-use super::sts;
 use crate::message::scan;
 
 pub use letter::{Letter, gzip};
+pub use policy::{Failure, Policy};
 pub use record::{Target, targets};
 
 /// Policies of a day that are counted, at most.
@@ -38,142 +38,14 @@ pub const DETAILS_MAX: usize = 100;
 /// Octets that the policies and failures of a day take, at most.
 pub const COUNTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What an entry takes beyond its texts, about: its place in a map, the lengths of its texts.
-const ENTRY_BYTES: usize = 256;
+/// Policies of a day and domain that are counted: a domain whose records change with every look has no more.
+pub const DOMAIN_POLICIES_MAX: usize = 100;
 
 /// What stands for the failures of a policy that are not told apart.
 const FURTHER: &str = "further failures, not told apart";
 
 /// Octets of a reason.
 pub const TEXT_BYTES_MAX: usize = 256;
-
-/// What was found for a domain.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Policy {
-    /// The recipients' domain.
-    pub domain: Box<str>,
-    /// `tlsa`, `sts` or `no-policy-found`.
-    pub kind: Box<str>,
-    /// The policy itself: TLSA records, or the lines of the file.
-    pub strings: Vec<Box<str>>,
-    /// The hosts that an MTA-STS policy permits.
-    pub hosts: Vec<Box<str>>,
-}
-
-impl Policy {
-    /// Nothing was found for `domain`.
-    pub fn none(domain: &str) -> Policy {
-        Policy { domain: domain.into(), kind: "no-policy-found".into(), strings: Vec::new(), hosts: Vec::new() }
-    }
-
-    /// The records of one of its hosts.
-    pub fn tlsa(domain: &str, tlsa: Option<&Tlsa>) -> Policy {
-        let records = tlsa.iter().flat_map(|tlsa| &tlsa.records);
-        let hex = |data: &[u8]| data.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
-        let strings = records.map(|record| {
-            let (usage, selector, matching) = (record.usage, record.selector, record.matching);
-            let data = &record.data[..record.data.len().min(TEXT_BYTES_MAX)];
-            format!("{usage} {selector} {matching} {}", hex(data)).into()
-        });
-        Policy { kind: "tlsa".into(), strings: strings.collect(), ..Policy::none(domain) }
-    }
-
-    /// Its MTA-STS policy.
-    pub fn sts(domain: &str, policy: &sts::Policy) -> Policy {
-        let mode = match policy.mode {
-            sts::Mode::Enforce => "enforce",
-            sts::Mode::Testing => "testing",
-            sts::Mode::None => "none",
-        };
-        let mut strings: Vec<Box<str>> = vec!["version: STSv1".into(), format!("mode: {mode}").into()];
-        strings.extend(policy.patterns.iter().map(|pattern| format!("mx: {pattern}").into()));
-        strings.push(format!("max_age: {}", policy.max_age.as_secs()).into());
-        Policy { kind: "sts".into(), strings, hosts: policy.patterns.clone(), ..Policy::none(domain) }
-    }
-
-    /// One that it announces, and that is not to be had.
-    pub fn sts_missing(domain: &str) -> Policy {
-        Policy { kind: "sts".into(), ..Policy::none(domain) }
-    }
-
-    fn bytes(&self) -> usize {
-        let texts = self.strings.iter().chain(&self.hosts).map(|text| text.len() + size_of::<Box<str>>());
-        ENTRY_BYTES + self.domain.len() + texts.sum::<usize>()
-    }
-
-    fn json(&self) -> Value {
-        let mut object = json!({ "policy-type": self.kind, "policy-domain": self.domain });
-        for (key, list) in [("policy-string", &self.strings), ("mx-host", &self.hosts)] {
-            if !list.is_empty() {
-                object[key] = list.iter().map(|text| Value::from(&**text)).collect();
-            }
-        }
-        object
-    }
-
-    fn of_json(value: &Value) -> Option<Policy> {
-        let list = |key: &str| {
-            let list = value[key].as_array().into_iter().flatten();
-            list.filter_map(Value::as_str).map(Into::into).collect()
-        };
-        let (domain, kind) = (value["policy-domain"].as_str()?.into(), value["policy-type"].as_str()?.into());
-        Some(Policy { domain, kind, strings: list("policy-string"), hosts: list("mx-host") })
-    }
-}
-
-/// How a session failed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Failure {
-    /// The result type.
-    pub result: Box<str>,
-    /// Our address, where it is known.
-    pub ours: Option<IpAddr>,
-    /// The host.
-    pub host: Box<str>,
-    /// Its address.
-    pub address: Option<IpAddr>,
-    /// For people.
-    pub why: Box<str>,
-}
-
-impl Failure {
-    /// Those of a policy that are not told apart.
-    fn further() -> Failure {
-        Failure { result: "validation-failure".into(), ours: None, host: "".into(), address: None, why: FURTHER.into() }
-    }
-
-    fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.host.len() + self.why.len()
-    }
-
-    fn json(&self, sessions: u64) -> Value {
-        let mut object = json!({ "result-type": self.result, "failed-session-count": sessions });
-        if !self.host.is_empty() {
-            object["receiving-mx-hostname"] = (*self.host).into();
-        }
-        for (key, address) in [("sending-mta-ip", self.ours), ("receiving-ip", self.address)] {
-            if let Some(address) = address {
-                object[key] = address.to_string().into();
-            }
-        }
-        if !self.why.is_empty() {
-            object["failure-reason-code"] = (*self.why).into();
-        }
-        object
-    }
-
-    fn of_json(value: &Value) -> Option<(Failure, u64)> {
-        let address = |key: &str| value[key].as_str().and_then(|text| text.parse().ok());
-        let failure = Failure {
-            result: value["result-type"].as_str()?.into(),
-            ours: address("sending-mta-ip"),
-            host: value["receiving-mx-hostname"].as_str().unwrap_or_default().into(),
-            address: address("receiving-ip"),
-            why: value["failure-reason-code"].as_str().unwrap_or_default().into(),
-        };
-        Some((failure, value["failed-session-count"].as_u64()?))
-    }
-}
 
 /// Sessions under one policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -197,6 +69,21 @@ impl Sessions {
             }
         }
         self.failures.retain(|_, left| *left > 0);
+    }
+
+    fn json(&self, policy: &Policy) -> Value {
+        let mut object = json!({
+            "policy": policy.json(),
+            "summary": {
+                "total-successful-session-count": self.successful,
+                "total-failure-session-count": self.failed,
+            },
+        });
+        let details = self.details();
+        if !details.is_empty() {
+            object["failure-details"] = details.into();
+        }
+        object
     }
 
     /// The failures, and how many there are beyond.
@@ -231,7 +118,8 @@ impl Counts {
     fn merge_one(&mut self, policy: Policy, more: Sessions) {
         if !self.policies.contains_key(&policy) {
             let bytes = self.bytes + policy.bytes();
-            if self.policies.len() >= POLICIES_MAX || bytes > COUNTS_BYTES_MAX {
+            let of_domain = self.of_domain(&policy.domain).count();
+            if self.policies.len() >= POLICIES_MAX || of_domain >= DOMAIN_POLICIES_MAX || bytes > COUNTS_BYTES_MAX {
                 self.overflow += more.successful + more.failed;
                 return;
             }
@@ -251,6 +139,10 @@ impl Counts {
             }
             *sessions.failures.entry(failure).or_default() += count;
         }
+    }
+
+    fn of_domain(&self, domain: &str) -> impl Iterator<Item = (&Policy, &Sessions)> {
+        self.policies.range(Policy::first_of(domain)..).take_while(move |(policy, _)| *policy.domain == *domain)
     }
 
     /// Adds all of another's.
@@ -273,8 +165,8 @@ impl Counts {
 
     /// What was counted of a domain.
     pub fn of(&self, domain: &str) -> Counts {
-        let wanted = self.policies.iter().filter(|(policy, _)| *policy.domain == *domain);
-        let policies: BTreeMap<_, _> = wanted.map(|(policy, sessions)| (policy.clone(), sessions.clone())).collect();
+        let wanted = self.of_domain(domain).map(|(policy, sessions)| (policy.clone(), sessions.clone()));
+        let policies: BTreeMap<_, _> = wanted.collect();
         let bytes = policies.iter().map(|(policy, sessions)| policy.bytes() + sessions.bytes()).sum();
         Counts { policies, bytes, overflow: 0 }
     }
@@ -283,46 +175,48 @@ impl Counts {
     pub fn take_away(&mut self, told: &Counts) {
         for (policy, gone) in &told.policies {
             let Some(sessions) = self.policies.get_mut(policy) else { continue };
+            self.bytes -= sessions.bytes();
             sessions.take_away(gone);
             if sessions.successful + sessions.failed == 0 {
                 self.policies.remove(policy);
+                self.bytes -= policy.bytes();
+            } else {
+                self.bytes += sessions.bytes();
             }
         }
-        let of_all = self.policies.iter().map(|(policy, sessions)| policy.bytes() + sessions.bytes());
-        self.bytes = of_all.sum();
     }
 
-    /// The `policies` of a report (§4.4), of one domain or of all.
-    pub fn policies(&self, domain: Option<&str>) -> Value {
-        let wanted = self.policies.iter().filter(|(policy, _)| domain.is_none_or(|domain| *policy.domain == *domain));
-        let one = |(policy, sessions): (&Policy, &Sessions)| {
-            let mut object = json!({
-                "policy": policy.json(),
-                "summary": {
-                    "total-successful-session-count": sessions.successful,
-                    "total-failure-session-count": sessions.failed,
-                },
-            });
-            let details = sessions.details();
-            if !details.is_empty() {
-                object["failure-details"] = details.into();
+    /// The `policies` of a report (§4.4) to a domain.
+    pub fn policies(&self, domain: &str) -> Value {
+        self.of_domain(domain).map(|(policy, sessions)| sessions.json(policy)).collect()
+    }
+
+    /// Writes them as those of `day` are kept, one policy after another: `{ "day": …, "policies": […],
+    /// "sessions-not-counted": n }`, each policy as reports have it with the domain that is told, `recipient-domain`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, day: &str, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "{{\"day\":{},\"policies\":[", json!(day))?;
+        for (at, (policy, sessions)) in self.policies.iter().enumerate() {
+            if at > 0 {
+                out.write_all(b",")?;
             }
-            object
-        };
-        wanted.map(one).collect()
+            let mut object = sessions.json(policy);
+            object["recipient-domain"] = (*policy.domain).into();
+            serde_json::to_writer(&mut *out, &object)?;
+        }
+        write!(out, "],\"sessions-not-counted\":{}}}", self.overflow)
     }
 
-    /// As it is kept.
-    pub fn to_json(&self) -> Value {
-        json!({ "policies": self.policies(None), "sessions-not-counted": self.overflow })
-    }
-
-    /// Reads what [`Counts::to_json`] gave; what cannot be understood is passed over.
+    /// Reads what [`Counts::write_to`] wrote; what cannot be understood is passed over.
     pub fn of_json(value: &Value) -> Counts {
         let mut counts =
             Counts { overflow: value["sessions-not-counted"].as_u64().unwrap_or_default(), ..Counts::default() };
         for entry in value["policies"].as_array().into_iter().flatten() {
-            let Some(policy) = Policy::of_json(&entry["policy"]) else { continue };
+            // Without it: a policy of the domain that is told.
+            let domain = entry["recipient-domain"].as_str();
+            let Some(policy) = Policy::of_json(domain, &entry["policy"]) else { continue };
             let number = |key: &str| entry["summary"][key].as_u64().unwrap_or_default();
             let details = entry["failure-details"].as_array().into_iter().flatten();
             let sessions = Sessions {
@@ -353,6 +247,8 @@ pub fn header_of(content: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dane::Tlsa;
+    use super::super::sts;
     use super::*;
 
     fn failure(n: usize) -> Failure {
@@ -366,6 +262,12 @@ mod tests {
         }
     }
 
+    fn written(counts: &Counts) -> Value {
+        let mut text = Vec::new();
+        counts.write_to("2026-11-26", &mut text).expect("memory takes all");
+        serde_json::from_slice(&text).expect("JSON")
+    }
+
     #[test]
     fn counts_are_kept_as_they_are_and_add_up() {
         let policy = sts::Policy::parse(b"version: STSv1\nmode: testing\nmx: *.a.test\nmax_age: 86400\n").expect("one");
@@ -373,11 +275,13 @@ mod tests {
         counts.add(Policy::sts("a.test", &policy), None);
         counts.add(Policy::sts("a.test", &policy), Some(failure(1)));
         counts.add(Policy::none("b.test"), Some(failure(2)));
-        let read = Counts::of_json(&counts.to_json());
+        let tlsa = Tlsa { base: "mx.hoster.test".into(), records: Vec::new() };
+        counts.add(Policy::tlsa("a.test", "mx.a.test", Some(&tlsa)), None);
+        let read = Counts::of_json(&written(&counts));
         assert_eq!(read, counts);
         let mut twice = read;
         twice.merge(counts.clone());
-        let report = twice.policies(Some("a.test"));
+        let report = twice.policies("a.test");
         assert_eq!(
             report,
             json!([{
@@ -388,6 +292,9 @@ mod tests {
                     "result-type": "certificate-expired", "sending-mta-ip": "192.0.2.1", "receiving-ip": "192.0.2.25",
                     "receiving-mx-hostname": "mx1.test", "failed-session-count": 2, "failure-reason-code": "old",
                 }],
+            }, {
+                "policy": { "policy-type": "tlsa", "policy-domain": "mx.hoster.test" },
+                "summary": { "total-successful-session-count": 2, "total-failure-session-count": 0 },
             }])
         );
         assert_eq!(twice.domains(), ["a.test".into(), "b.test".into()] as [Box<str>; 2]);
@@ -400,19 +307,39 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_tlsa_records_is_that_of_a_host_and_told_to_the_domain_of_its_recipients() {
+        // Where they cannot be looked up nobody knows their base domain: it is the host that was asked for.
+        let mut counts = Counts::default();
+        counts.add(Policy::tlsa("a.test", "mx.a.test", None), Some(failure(1)));
+        assert_eq!(counts.policies("a.test")[0]["policy"]["policy-domain"], "mx.a.test");
+        assert_eq!((counts.domains(), counts.policies("mx.a.test")), (vec!["a.test".into()], json!([])));
+        // What an older version kept says no more than the policy's domain.
+        let old = json!({ "policies": [{
+            "policy": { "policy-type": "tlsa", "policy-domain": "a.test" },
+            "summary": { "total-successful-session-count": 3, "total-failure-session-count": 0 },
+        }] });
+        assert_eq!(Counts::of_json(&old).policies("a.test")[0]["summary"]["total-successful-session-count"], 3);
+    }
+
+    #[test]
     fn policies_and_failures_are_bounded_and_nothing_is_lost_silently() {
         let mut counts = Counts::default();
         (0..=POLICIES_MAX).for_each(|n| counts.add(Policy::none(&format!("d{n}.test")), None));
         assert_eq!((counts.policies.len(), counts.overflow), (POLICIES_MAX, 1));
         let mut counts = Counts::default();
+        let host = |n| format!("mx{n}.test");
+        (0..=DOMAIN_POLICIES_MAX).for_each(|n| counts.add(Policy::tlsa("a.test", &host(n), None), None));
+        counts.add(Policy::none("b.test"), None);
+        assert_eq!((counts.policies.len(), counts.overflow), (DOMAIN_POLICIES_MAX + 1, 1));
+        let mut counts = Counts::default();
         (0..2 * DETAILS_MAX).for_each(|n| counts.add(Policy::none("a.test"), Some(failure(n))));
-        let report = counts.policies(None);
+        let report = counts.policies("a.test");
         assert_eq!(report[0]["summary"]["total-failure-session-count"], 2 * DETAILS_MAX);
         let details = report[0]["failure-details"].as_array().expect("details");
         let further = json!({ "result-type": "validation-failure", "failed-session-count": DETAILS_MAX,
                               "failure-reason-code": FURTHER });
         assert_eq!((details.len(), &details[DETAILS_MAX]), (DETAILS_MAX + 1, &further));
-        assert_eq!(Counts::of_json(&counts.to_json()), counts);
+        assert_eq!(Counts::of_json(&written(&counts)), counts);
     }
 
     #[test]

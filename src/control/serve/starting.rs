@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::failed;
 use crate::assurance::Trust;
+use crate::assurance::report::Counts;
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
 use crate::config::Config;
@@ -24,8 +25,8 @@ use crate::suppression::Lists;
 pub(super) enum News {
     /// It listens.
     Ready,
-    /// It has ended; the error is for people.
-    Ended(usize, Result<(), String>),
+    /// It has ended, with the TLS sessions that nobody has heard of yet; the error is for people.
+    Ended(usize, Result<Counts, String>),
 }
 
 /// What the shards are started with.

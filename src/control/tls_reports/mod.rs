@@ -3,8 +3,8 @@
 //! Owns: the counts of days, in memory and on disk; when a day is told, and to whom.
 //! Never: judges a session (`outbound::reporting` does), or delivers a message (it goes through the queue, from `<>`, so no
 //! notice ever comes of it, and sessions that carry a report are not counted).
-//! On disk: `tls-reports/DAY.json` in the data directory, written every minute: a crash loses a minute of counts, or has
-//! what was told in that minute told again, under the same report id.
+//! On disk: `tls-reports/DAY.json` in the data directory, written every minute and at a stop, with what the shards counted
+//! to their end: a crash loses a minute of counts, or has what was told in that minute told again, under the same report id.
 //! Limits: those of [`Counts`] for a day; [`ERRANDS_MAX`] domains are told at a time, each with a bounded patience, the
 //! others wait in a line; a day is given up after [`DAYS_MAX`]; [`ASKS_MAX`] operators wait.
 //!
@@ -12,14 +12,15 @@
 //! day and domain (§4.1); what cannot be sent is tried again every hour.
 
 mod asked;
+mod days;
 mod errand;
 mod post;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -29,7 +30,7 @@ use shards::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock;
-use super::desk::Desk;
+use super::desk::{Desk, LOOK_PATIENCE};
 use crate::assurance::Trust;
 use crate::assurance::report::Counts;
 use crate::authentication::Signers;
@@ -37,6 +38,8 @@ use crate::config::Config;
 use crate::events::Event;
 use crate::events::log::Channel;
 use crate::message::date;
+use asked::Questions;
+use days::Days;
 use errand::{Errand, Told};
 
 /// Between two looks at the shards' counts and at the clock.
@@ -55,10 +58,12 @@ pub const ASKS_MAX: usize = 8;
 
 /// What an operator asks.
 pub enum Ask {
-    /// What was counted, by day.
-    Show(oneshot::Sender<Value>),
+    /// What was counted, by day: JSON.
+    Show(oneshot::Sender<Vec<u8>>),
     /// Tells a day (`YYYY-MM-DD`), also one that has not ended, at once; today without a day.
     Send(Option<String>, oneshot::Sender<Value>),
+    /// Keeps all, with what the shards, which have ended, counted last; then it answers.
+    Stop(Vec<Counts>, oneshot::Sender<()>),
 }
 
 /// What reports are made with.
@@ -93,14 +98,11 @@ struct Asked {
 
 /// The counts of days.
 pub struct Reporter {
-    folder: PathBuf,
     desk: Desk,
+    questions: Questions,
     log: Arc<Channel>,
     settings: watch::Receiver<Settings>,
-    /// By their number since the epoch.
-    days: BTreeMap<u64, Counts>,
-    /// Those that are not on disk as they are here.
-    changed: BTreeSet<u64>,
+    days: Days,
     /// When what could not be sent is tried again.
     again_s: HashMap<Due, u64>,
     /// Whose turn has come, and who is in the line or being told.
@@ -121,26 +123,16 @@ impl Reporter {
         log: Arc<Channel>,
         settings: watch::Receiver<Settings>,
     ) -> io::Result<Reporter> {
-        let folder = data_dir.join("tls-reports");
-        let mut days = BTreeMap::new();
+        let mut days = Days::new(data_dir.join("tls-reports"));
         if settings.borrow().config.tls_reports.is_some() {
-            fs::create_dir_all(&folder)?;
-            for entry in fs::read_dir(&folder)? {
-                let path = entry?.path();
-                let name = path.file_stem().and_then(|name| name.to_str()).and_then(day_named);
-                let value = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-                if let (Some(day), Some(value)) = (name, value) {
-                    days.insert(day, Counts::of_json(&value));
-                }
-            }
+            days.read()?;
         }
         Ok(Reporter {
-            folder,
+            questions: Questions::new(desk.shards()),
             desk,
             log,
             settings,
             days,
-            changed: BTreeSet::new(),
             again_s: HashMap::new(),
             line: VecDeque::new(),
             under_way: HashSet::new(),
@@ -159,21 +151,28 @@ impl Reporter {
                     // Whoever asked may have gone away.
                     Some(Ask::Show(answer)) => {
                         self.collect().await;
-                        self.keep();
-                        let _ = answer.send(self.shown());
+                        self.keep().await;
+                        let _ = answer.send(self.days.shown().await);
                     }
                     Some(Ask::Send(day, answer)) => {
                         self.collect().await;
                         self.send_now(day.as_deref(), answer);
+                    }
+                    Some(Ask::Stop(last, answer)) => {
+                        let answered = self.questions.answered();
+                        self.count(last.into_iter().chain(answered));
+                        self.keep().await;
+                        let _ = answer.send(());
                     }
                 },
                 Some(told) = self.errands.next(), if !self.errands.is_empty() => self.take(told),
                 _ = tick.tick() => {
                     self.collect().await;
                     self.look_for_due(now_s());
-                    self.keep();
+                    self.keep().await;
                 }
             }
+            self.answer().await;
             self.send_the_next();
         }
     }
@@ -187,54 +186,20 @@ impl Reporter {
         if !self.is_wanted() {
             return;
         }
+        let counted = self.questions.ask(&self.desk, LOOK_PATIENCE).await;
+        self.count(counted);
+    }
+
+    fn count(&mut self, counted: impl IntoIterator<Item = Counts>) {
         let today = now_s() / DAY_S;
-        // A shard that does not answer now is asked again with the next look.
-        for counts in self.desk.tls_sessions().await.unwrap_or_default() {
-            if !counts.is_empty() {
-                self.days.entry(today).or_default().merge(counts);
-                self.changed.insert(today);
-            }
-        }
+        counted.into_iter().for_each(|counts| self.days.merge(today, counts));
     }
 
     /// Writes the days that have changed.
-    fn keep(&mut self) {
-        for day in std::mem::take(&mut self.changed) {
-            if let Err(why) = self.keep_one(day) {
-                self.changed.insert(day);
-                self.say(&Event::Trouble(&why));
-            }
+    async fn keep(&mut self) {
+        for why in self.days.keep().await.err().into_iter().flatten() {
+            self.say(&Event::Trouble(&why));
         }
-    }
-
-    /// Writes a day so that it is there whole or not at all; a day of which nothing is left is removed.
-    fn keep_one(&mut self, day: u64) -> Result<(), String> {
-        let file = self.folder.join(format!("{}.json", name_of(day)));
-        let written = match self.days.get(&day) {
-            Some(counts) if !counts.is_empty() => {
-                let new = file.with_extension("new");
-                fs::create_dir_all(&self.folder)
-                    .and_then(|()| fs::write(&new, counts.to_json().to_string()))
-                    .and_then(|()| fs::rename(&new, &file))
-            }
-            _ => {
-                self.days.remove(&day);
-                match fs::remove_file(&file) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                    _ => Ok(()),
-                }
-            }
-        };
-        written.map_err(|error| format!("{}: {error}", file.display()))
-    }
-
-    fn shown(&self) -> Value {
-        let days = self.days.iter().map(|(day, counts)| {
-            let mut object = counts.to_json();
-            object["day"] = name_of(*day).into();
-            object
-        });
-        json!({ "days": days.collect::<Vec<_>>() })
     }
 
     /// Puts all of a day in the line, for an operator who waits.
@@ -245,23 +210,22 @@ impl Reporter {
             Some(_) if !self.is_wanted() => "nothing is reported: the configuration has no [tls_reports]",
             Some(_) if self.asked.len() >= ASKS_MAX => "as many as may wait already wait for a day to be told",
             Some(day) => {
-                let domains = self.days.get(&day).map(Counts::domains).unwrap_or_default();
+                let domains = self.days.domains(day);
                 domains.iter().for_each(|domain| self.stand_in_line((day, domain.clone())));
                 let left = domains.into_iter().collect();
-                self.asked.push(Asked { day, left, told: Vec::new(), answer });
-                return self.answer();
+                return self.asked.push(Asked { day, left, told: Vec::new(), answer });
             }
         };
         let _ = answer.send(json!({ "error": refusal }));
     }
 
-    /// Answers the operators whose day is told.
-    fn answer(&mut self) {
+    /// Answers the operators whose day is told, once that is on disk.
+    async fn answer(&mut self) {
         let (waiting, done) = std::mem::take(&mut self.asked).into_iter().partition(|asked| !asked.left.is_empty());
         self.asked = waiting;
         let done: Vec<Asked> = done;
         if !done.is_empty() {
-            self.keep();
+            self.keep().await;
         }
         for Asked { day, told, answer, .. } in done {
             let _ = answer.send(json!({ "day": name_of(day), "reports": told }));
@@ -270,15 +234,12 @@ impl Reporter {
 
     /// Puts what is due of the days that have ended in the line, and gives up what is too old.
     fn look_for_due(&mut self, now_s: u64) {
-        let ended: Vec<u64> = self.days.keys().copied().filter(|day| (day + 1) * DAY_S <= now_s).collect();
-        for day in ended {
+        for day in self.days.numbers().into_iter().filter(|day| (day + 1) * DAY_S <= now_s) {
             if now_s >= (day + 1 + DAYS_MAX) * DAY_S {
-                self.days.remove(&day);
-                self.changed.insert(day);
+                self.days.forget(day);
                 self.again_s.retain(|(of, _), _| *of != day);
             } else if self.is_wanted() {
-                let domains = self.days.get(&day).map(Counts::domains).unwrap_or_default();
-                let due = domains.into_iter().filter(|domain| self.due_s(day, domain) <= now_s);
+                let due = self.days.domains(day).into_iter().filter(|domain| self.due_s(day, domain) <= now_s);
                 due.collect::<Vec<_>>().into_iter().for_each(|domain| self.stand_in_line((day, domain)));
             }
         }
@@ -295,7 +256,7 @@ impl Reporter {
         while self.errands.len() < ERRANDS_MAX
             && let Some((day, domain)) = self.line.pop_front()
         {
-            let counts = self.days.get(&day).map(|counts| counts.of(&domain)).unwrap_or_default();
+            let counts = Arc::new(self.days.of(day, &domain));
             let (settings, desk) = (self.settings.borrow().clone(), self.desk.clone());
             self.errands.push(Box::pin(Errand { settings, desk, day, domain, counts }.run()));
         }
@@ -310,8 +271,7 @@ impl Reporter {
             self.again_s.insert(due, now_s() + AGAIN_S);
         } else {
             self.again_s.remove(&due);
-            self.days.entry(day).or_default().take_away(&counts);
-            self.changed.insert(day);
+            self.days.take_away(day, &counts);
         }
         let sent: Vec<Value> = sent.into_iter().map(|(to, result)| self.told(&domain, &to, result)).collect();
         for asked in self.asked.iter_mut().filter(|asked| asked.day == day) {
@@ -319,7 +279,6 @@ impl Reporter {
                 asked.told.extend_from_slice(&sent);
             }
         }
-        self.answer();
     }
 
     /// When a domain's turn comes.

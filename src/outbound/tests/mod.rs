@@ -6,6 +6,7 @@ mod offers;
 mod outcomes;
 mod peer;
 mod rates;
+mod reporting;
 mod requiring;
 mod trouble;
 
