@@ -28,7 +28,9 @@ use crate::dns::{self, Answer, Question};
 use crate::events::Event;
 use crate::policy::Authorized;
 use crate::preflight::host::egress;
-use crate::preflight::{Finding, Judgement, Receiver, Standing, Verdict, examine_standing, header, not_in_time};
+use crate::preflight::{
+    Finding, Judgement, Receiver, Standing, Verdict, examine_standing, header, not_in_time, receiver_unknown,
+};
 use crate::queue::MessageId;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::path::ReversePath;
@@ -53,7 +55,7 @@ const REMEMBERED_MAX: usize = 4_096;
 pub(super) struct Preflight {
     reactor: Reactor,
     dns: dns::Cache,
-    receivers: RefCell<Memory<Box<str>, Option<Receiver>>>,
+    receivers: RefCell<Memory<Box<str>, Mailboxes>>,
     found: RefCell<Memory<Way, Rc<[Finding]>>>,
     counts: Cell<[u64; METRICS.len()]>,
 }
@@ -79,6 +81,17 @@ struct Departing<'a> {
     signers: &'a [Signer],
     /// The pool that it asks for.
     pool: Option<&'a str>,
+}
+
+/// Whose the mailboxes of a domain are.
+#[derive(Clone, Copy)]
+enum Mailboxes {
+    /// Of a receiver that has rules.
+    At(Receiver),
+    /// Somebody else's, or there are none.
+    Elsewhere,
+    /// DNS does not say.
+    Unknown,
 }
 
 /// Those of a message's recipients that take the same way out: its pool (`None`: a next hop), and whose they are.
@@ -114,13 +127,14 @@ impl Preflight {
 
     /// What the rules make of a message. `None`: none of its recipients is at a receiver that has some.
     async fn judge(&self, departing: &Departing<'_>) -> Option<Judgement> {
-        let lots = self.lots(departing).await;
+        let (lots, unknown) = self.lots(departing).await;
         let receivers: Vec<Receiver> = lots.iter().flat_map(|(_, receivers)| receivers).copied().collect();
-        if receivers.is_empty() {
+        if receivers.is_empty() && unknown.is_none() {
             return None;
         }
         let mut findings = header::examine(departing.content, departing.signers);
         findings.retain(|finding| finding.rule.matters_to(&receivers));
+        findings.extend(unknown.as_deref().map(receiver_unknown));
         if let Some(author) = header::author_domain(departing.content) {
             for (pool, receivers) in &lots {
                 let found = self.of_way(departing, &author, pool.as_deref()).await;
@@ -137,16 +151,23 @@ impl Preflight {
         Some(judgement)
     }
 
-    /// The recipients at receivers that have rules, by their way out.
-    async fn lots(&self, departing: &Departing<'_>) -> Vec<Lot> {
+    /// The recipients at receivers that have rules, by their way out; and a domain of which DNS does not say whose it is.
+    async fn lots(&self, departing: &Departing<'_>) -> (Vec<Lot>, Option<String>) {
         let Departing { config, envelope, pool, .. } = *departing;
         let domains = envelope.recipients.iter().map(|recipient| recipient.path.domain());
         let domains: BTreeSet<String> =
             domains.filter_map(|domain| idna::domain_to_ascii(domain).ok()).take(DOMAINS_MAX).collect();
         let found = join_all(domains.iter().map(|domain| self.receiver(domain))).await;
-        let mut lots: Vec<Lot> = Vec::new();
-        for (domain, receiver) in domains.iter().zip(found) {
-            let Some(receiver) = receiver else { continue };
+        let (mut lots, mut unknown): (Vec<Lot>, _) = (Vec::new(), None);
+        for (domain, mailboxes) in domains.iter().zip(found) {
+            let receiver = match mailboxes {
+                Mailboxes::At(receiver) => receiver,
+                Mailboxes::Elsewhere => continue,
+                Mailboxes::Unknown => {
+                    unknown.get_or_insert_with(|| domain.clone());
+                    continue;
+                }
+            };
             let has_next_hop =
                 config.routes.iter().find(|route| route.covers(domain)).is_some_and(|route| route.host.is_some());
             let pool = (!has_next_hop).then(|| config.pool_for(pool, domain));
@@ -156,26 +177,26 @@ impl Preflight {
                 None => lots.push((pool, vec![receiver])),
             }
         }
-        lots
+        (lots, unknown)
     }
 
     /// Whose mailboxes those of `domain` are, as far as its best MX host says.
-    async fn receiver(&self, domain: &str) -> Option<Receiver> {
+    async fn receiver(&self, domain: &str) -> Mailboxes {
         if let Some(known) = self.receivers.borrow_mut().get(domain, self.reactor.now()) {
             return known;
         }
         let question = Question::Mx(domain.into());
         let answer = self.reactor.timeout(RECEIVER_PATIENCE, self.dns.ask(question)).await.ok();
-        let (receiver, memory) = match answer.as_deref() {
+        let (mailboxes, memory) = match answer.as_deref() {
             Some(Answer::Mx(hosts, _)) => {
                 let best = hosts.iter().min_by_key(|(preference, _)| *preference);
-                (best.and_then(|(_, host)| Receiver::at(host)), MEMORY)
+                (best.and_then(|(_, host)| Receiver::at(host)).map_or(Mailboxes::Elsewhere, Mailboxes::At), MEMORY)
             }
-            Some(Answer::Trouble(_)) | None => (None, MEMORY_OF_NOTHING),
-            Some(_) => (None, MEMORY),
+            Some(Answer::Trouble(_)) | None => (Mailboxes::Unknown, MEMORY_OF_NOTHING),
+            Some(_) => (Mailboxes::Elsewhere, MEMORY),
         };
-        self.receivers.borrow_mut().put(domain.into(), receiver, self.reactor.now() + memory);
-        receiver
+        self.receivers.borrow_mut().put(domain.into(), mailboxes, self.reactor.now() + memory);
+        mailboxes
     }
 
     /// What the rules make of DNS for a message that takes this way out.

@@ -49,30 +49,34 @@ pub async fn way_back(zone: &impl Zone, address: IpAddr, ehlo: &str) -> WayBack 
 }
 
 pub(super) async fn examine(zone: &impl Zone, egress: &Egress) -> Finding {
-    let Egress { address, ehlo } = egress;
+    let Egress { address, ehlo, .. } = egress;
     let remedy = format!("have whoever owns the address set its PTR record to {ehlo}, and add {address} to {ehlo}");
     match way_back(zone, *address, ehlo).await {
         WayBack::Whole => PTR.pass(format!("{address} is called {ehlo}, and back")),
         WayBack::OtherName(name) => {
-            PTR.warn(format!("{address} is called {name}, and back, but the EHLO name is {ehlo}"), remedy)
+            let what = format!("{address} is called {name}, and back, but the EHLO name is {ehlo}");
+            egress.unless_guessed(PTR.warn(what, remedy))
         }
         WayBack::NoReturn(name) => {
-            PTR.fail(format!("{address} is called {name}, which does not have that address"), remedy)
+            let what = format!("{address} is called {name}, which does not have that address");
+            egress.unless_guessed(PTR.fail(what, remedy))
         }
-        WayBack::NoName => PTR.fail(format!("{address} has no PTR record"), remedy),
+        WayBack::NoName => egress.unless_guessed(PTR.fail(format!("{address} has no PTR record"), remedy)),
         WayBack::Unknown(why) => PTR.unknown(format!("the name of {address} cannot be found out: {why}"), "try again"),
     }
 }
 
-/// The addresses from which what takes `pool` leaves: of a source without addresses the host's `own`, as the world sees them.
+/// The addresses from which what takes `pool` leaves: of a source without addresses the host's `own`, as the world sees them,
+/// which is a guess.
 pub fn egress(config: &Config, pool: &Pool, own: &[IpAddr]) -> Vec<Egress> {
     let mut egress = Vec::new();
     for member in &pool.members {
         let source = &member.source;
         let ehlo = source.ehlo.as_ref().unwrap_or(&config.hostname);
-        let addresses = if source.addresses.is_empty() { own } else { &source.addresses };
+        let is_guessed = source.addresses.is_empty();
+        let addresses = if is_guessed { own } else { &source.addresses };
         let seen = addresses.iter().copied().filter(|address| is_public(*address));
-        egress.extend(seen.map(|address| Egress { address, ehlo: ehlo.clone() }));
+        egress.extend(seen.map(|address| Egress { address, ehlo: ehlo.clone(), is_guessed }));
     }
     egress
 }

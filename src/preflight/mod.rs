@@ -136,6 +136,22 @@ pub struct Egress {
     pub address: IpAddr,
     /// The EHLO name.
     pub ehlo: Box<str>,
+    /// The source names no address: this one is our name's, and the kernel may choose another.
+    pub is_guessed: bool,
+}
+
+/// What tells from where it leaves.
+const NAME_IT: &str = "name the address from which it leaves in `addresses` of a [[source]]";
+
+impl Egress {
+    /// The finding of a rule that does not hold for the address: where that is a guess, nobody knows whether it does.
+    fn unless_guessed(&self, finding: Finding) -> Finding {
+        if !self.is_guessed {
+            return finding;
+        }
+        let what = format!("{}; but that it leaves from there is guessed from the addresses of our name", finding.what);
+        finding.rule.unknown(what, NAME_IT)
+    }
 }
 
 /// A message as it would leave.
@@ -191,12 +207,11 @@ pub async fn examine_standing(zone: &impl Zone, standing: &Standing<'_>) -> Vec<
         signed.push((author, dmarc::State::Unknown));
     }
     if egress.is_empty() {
-        let remedy = "name the addresses in a [[source]], or run this on the host that sends";
-        findings.push(NO_EGRESS.unknown("no public address is known from which it leaves", remedy));
+        findings.push(NO_EGRESS.unknown("no public address is known from which it leaves", NAME_IT));
     }
     let mut spf_state = dmarc::State::of(egress.is_empty().then_some(Verdict::Unknown));
     for egress in egress {
-        let finding = spf::examine(zone, reverse_domain, egress.address).await;
+        let finding = spf::examine(zone, reverse_domain, egress).await;
         spf_state = spf_state.and(dmarc::State::of(Some(finding.verdict)));
         findings.push(finding);
     }
@@ -227,6 +242,11 @@ async fn keys(zone: &impl Zone, signers: &[Signer]) -> (Vec<Finding>, Vec<dmarc:
 /// The finding about a message for which DNS did not say in time what the rules ask.
 pub fn not_in_time() -> Finding {
     IN_TIME.unknown("DNS did not answer in time", "try again")
+}
+
+/// The finding about a message of which nobody knows whose rules count: DNS does not say where mail for `domain` goes.
+pub fn receiver_unknown(domain: &str) -> Finding {
+    IN_TIME.unknown(format!("the mail exchangers of {domain} cannot be looked up"), "try again")
 }
 
 #[cfg(test)]

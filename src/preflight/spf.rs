@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use super::{Finding, Kind, Receiver, Rule, Zone};
+use super::{Egress, Finding, Kind, Receiver, Rule, Zone};
 use crate::config::Network;
 
 const SPF: Rule = Rule { id: "spf", source: "RFC 7208 §4", asked_by: Receiver::ALL };
@@ -42,14 +42,19 @@ pub async fn evaluate(zone: &impl Zone, domain: &str, address: IpAddr) -> Outcom
     Evaluation { zone, address, lookups: 0, voids: 0 }.domain(domain.to_owned()).await.unwrap_or_else(|stopped| stopped)
 }
 
-pub(super) async fn examine(zone: &impl Zone, domain: &str, address: IpAddr) -> Finding {
+pub(super) async fn examine(zone: &impl Zone, domain: &str, egress: &Egress) -> Finding {
+    let address = egress.address;
     let block = if address.is_ipv4() { "ip4" } else { "ip6" };
     let remedy = format!("add {block}:{address} to the TXT record of {domain} that begins with v=spf1");
     match evaluate(zone, domain, address).await {
         Outcome::Pass => SPF.pass(format!("the SPF record of {domain} names {address}")),
         Outcome::Fail | Outcome::SoftFail | Outcome::Neutral => {
-            SPF.fail(format!("the SPF record of {domain} does not name {address}"), remedy)
+            egress.unless_guessed(SPF.fail(format!("the SPF record of {domain} does not name {address}"), remedy))
         }
+        Outcome::None if egress.is_guessed => SPF.fail(
+            format!("{domain}, of the reverse-path, has no SPF record"),
+            "add one, which names the address from which it leaves",
+        ),
         Outcome::None => SPF.fail(
             format!("{domain}, of the reverse-path, has no SPF record"),
             format!("add the TXT record `v=spf1 {block}:{address} -all` to {domain}"),

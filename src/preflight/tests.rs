@@ -47,7 +47,19 @@ fn signer(domain: &str) -> Signer {
 
 /// Ids and verdicts, in their order.
 fn judged(world: &World, content: &str, reverse: Option<&str>, signers: &[Signer]) -> Vec<(&'static str, Verdict)> {
-    let egress = [Egress { address: "192.0.2.7".parse().expect("an address"), ehlo: "mta.example.org".into() }];
+    judged_from(world, content, reverse, signers, false)
+}
+
+/// The same, from an address that is certain or guessed.
+fn judged_from(
+    world: &World,
+    content: &str,
+    reverse: Option<&str>,
+    signers: &[Signer],
+    is_guessed: bool,
+) -> Vec<(&'static str, Verdict)> {
+    let address = "192.0.2.7".parse().expect("an address");
+    let egress = [Egress { address, ehlo: "mta.example.org".into(), is_guessed }];
     let departure = Departure { content: content.as_bytes(), reverse_domain: reverse, signers, egress: &egress };
     let findings = block_on(examine(world, &departure));
     for finding in &findings {
@@ -188,4 +200,51 @@ fn an_address_is_called_as_it_greets() {
     assert_eq!(ptr(&[other, reverse, ("mta.example.org", Kind::A, "192.0.2.7")]), Verdict::Pass, "one of its names");
     let troubled = good_world(&signer, &[]).without("mta.example.org");
     assert_eq!(verdict(&judged(&troubled, BULK, None, &[]), "ptr"), Verdict::Unknown);
+}
+
+#[test]
+fn nothing_fails_for_an_address_that_is_guessed() {
+    let signer = signer("example.org");
+    let signers = std::slice::from_ref(&signer);
+    let (name, text) = signer.record().expect("a record");
+    let elsewhere = |names: &[(&str, Kind, &str)]| {
+        let good = [
+            (name.as_str(), Kind::Txt, text.as_str()),
+            ("example.org", Kind::Txt, "v=spf1 ip4:192.0.2.99 -all"),
+            ("_dmarc.example.org", Kind::Txt, "v=DMARC1; p=none"),
+        ];
+        World::of(&good.into_iter().chain(names.iter().copied()).collect::<Vec<_>>())
+    };
+    let arpa = "7.2.0.192.in-addr.arpa";
+    for (names, when_certain) in [
+        (&[][..], Verdict::Fail),
+        (&[(arpa, Kind::Ptr, "x.test.")], Verdict::Fail),
+        (&[(arpa, Kind::Ptr, "x.test."), ("x.test", Kind::A, "192.0.2.7")], Verdict::Warn),
+    ] {
+        for (is_guessed, spf, ptr) in [(false, Verdict::Fail, when_certain), (true, Verdict::Unknown, Verdict::Unknown)]
+        {
+            let judged = judged_from(&elsewhere(names), BULK, None, signers, is_guessed);
+            assert_eq!((verdict(&judged, "spf"), verdict(&judged, "ptr")), (spf, ptr), "{judged:?}");
+        }
+    }
+    // Whatever the address, a domain without a record names none.
+    let judged = judged_from(&World::of(&[]), BULK, None, &[], true);
+    assert_eq!(verdict(&judged, "spf"), Verdict::Fail);
+    // What holds for the guess is worth saying.
+    let judged = judged_from(&good_world(&signer, &[]), BULK, None, signers, true);
+    assert!(judged.iter().all(|(_, verdict)| *verdict == Verdict::Pass), "{judged:?}");
+}
+
+#[test]
+fn an_author_s_domain_is_one_that_dns_can_have() {
+    let of = |domain: &str| header::author_domain(format!("From: a@{domain}\r\n\r\n").as_bytes());
+    let (most, more) = ("a.".repeat(124) + "tests", "a.".repeat(125) + "test");
+    assert_eq!((most.len(), more.len()), (253, 254));
+    assert_eq!(of(&most).as_deref(), Some(&*most));
+    assert_eq!(of(&more), None);
+    assert_eq!(of(&"a.".repeat(2_000)), None);
+    let message = format!("From: a@{more}\r\n\r\n");
+    let judged = judged(&World::of(&[]), &message, None, &[]);
+    assert_eq!(verdict(&judged, "from"), Verdict::Fail);
+    assert!(judged.iter().all(|(id, _)| *id != "spf"), "DNS is not asked of it: {judged:?}");
 }

@@ -28,6 +28,8 @@ pub(super) fn answer(query: Query, unanswered: &mut Vec<Query>) {
         (_, name) if name.ends_with("down.test") => Answer::Trouble("SERVFAIL".into()),
         (Question::Mx(_), "gmail.test") => Answer::Mx(vec![(10, "alt1.gmail-smtp-in.l.google.com".into())], TTL),
         (Question::Mx(_), "outlook.test") => Answer::Mx(vec![(10, "test.olc.protection.outlook.com".into())], TTL),
+        // Not what `good.test` says of who sends for it.
+        (Question::Addresses(_), "mta.test") => Answer::Addresses(vec![[192, 0, 2, 99].into()], TTL),
         (Question::Names(_), "7.2.0.192.in-addr.arpa") => text("mta.test".into()),
         (Question::Texts(_), "good.test") => text("v=spf1 ip4:192.0.2.7 -all".into()),
         (Question::Texts(_), "_dmarc.good.test") => text("v=DMARC1; p=none".into()),
@@ -149,6 +151,21 @@ fn only_the_rules_of_those_it_goes_to_count() {
 }
 
 #[test]
+fn a_source_without_addresses_of_its_own_fails_by_no_guess() {
+    let change = |config: &mut Config| {
+        looks(AtSubmission::Refuse)(config);
+        let members = vec![Member { source: Arc::default(), weight: 1 }];
+        config.host_pool = Arc::new(Pool { name: "".into(), members });
+    };
+    story(change, |world| async move {
+        world.signs_well();
+        let (said, _) = world.hands_in("b@good.test", "c@gmail.test", NEWS).await;
+        assert!(said.starts_with("250"), "{said}");
+        assert!(world.logged().contains("preflight=\"unknown: spf ptr\""), "{}", world.logged());
+    });
+}
+
+#[test]
 fn behind_a_next_hop_nobody_knows_who_the_world_sees() {
     let change = |config: &mut Config| {
         looks(AtSubmission::Refuse)(config);
@@ -182,6 +199,9 @@ fn trouble_of_dns_refuses_nothing_and_costs_one_message_its_time() {
                 assert!(took >= patience && took < patience + Duration::from_secs(1), "{sender} {recipient}: {took:?}");
             }
         }
-        assert_eq!(world.logged().matches("preflight=\"unknown: ").count(), 4);
+        // Also where nobody knows whose rules count.
+        let log = world.logged();
+        assert_eq!(log.matches("preflight=\"unknown: ").count(), 8, "{log}");
+        assert_eq!(log.matches("preflight=\"unknown: dns\"").count(), 6, "{log}");
     });
 }
