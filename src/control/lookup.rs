@@ -65,12 +65,17 @@ impl Zone for World {
 
 /// The addresses that the world sees: this host's, and (behind NAT these alone) those of its name.
 pub fn egress(own: &[IpAddr]) -> Vec<IpAddr> {
+    let seen: BTreeSet<IpAddr> = chosen().into_iter().chain(own.iter().copied()).collect();
+    seen.into_iter().filter(|address| is_public(*address)).collect()
+}
+
+/// The addresses that this host takes for the way to the world, as far as the world sees them; none behind NAT.
+pub fn chosen() -> Vec<IpAddr> {
     let way = |afar: &SocketAddr| {
         let any: IpAddr = if afar.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((any, 0)).ok()?;
         socket.connect(afar).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    let seen: BTreeSet<IpAddr> = AFAR.iter().filter_map(way).chain(own.iter().copied()).collect();
-    seen.into_iter().filter(|address| is_public(*address)).collect()
+    AFAR.iter().filter_map(way).filter(|address| is_public(*address)).collect()
 }

@@ -64,8 +64,8 @@ pub fn look(config: &Config, content: &[u8], from: Option<&str>) -> Result<Vec<F
     let pool = pool(config, account, content);
     let looked = World::visit(config, async |world| {
         // Without an answer, what the host knows of itself is left.
-        let own = lookup::egress(&world.addresses(&config.hostname).await.unwrap_or_default());
-        let egress = egress(config, &pool, &own);
+        let named = world.addresses(&config.hostname).await.unwrap_or_default();
+        let egress = egress(config, &pool, &lookup::chosen(), &named);
         let signers = signers.as_deref().unwrap_or_default();
         examine(world, &Departure { content, reverse_domain, signers, egress: &egress }).await
     });

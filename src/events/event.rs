@@ -24,12 +24,12 @@ pub struct Attempt<'a> {
     pub age_s: u64,
     /// From which source it was tried, if not from the host as it is.
     pub source: Option<&'a str>,
-    /// Whose the message is.
+    /// Whose the message is, and what it asks of TLS.
     pub origin: &'a Origin,
     /// What was answered. Where the session was encrypted its keys are `tls` (the version), `cipher` and `verified` (`no`,
     /// `dane`, `authority`); where it was not, `plain` (`off`, `not-offered`, `fallback` after a handshake that failed as
     /// `plain_why` says). What was asked is `policy` (`off`, `opportunistic`, `required`, `verified`, `dane`, `mta-sts`);
-    /// `asked_by` says `route` where a route asks.
+    /// `asked_by` says `route` where a route asks, and `message` where the message does (then also `requiretls`, `waived`).
     pub answer: &'a Answer,
 }
 
@@ -60,7 +60,7 @@ pub enum Event<'a> {
         preflight: Option<&'a str>,
         /// The domain that signed it, where one did.
         dkim: Option<&'a str>,
-        /// Whose it is, and the pool that it asks for.
+        /// Whose it is, the pool that it asks for, and what it asks of TLS (`tls_asked`: `required`, `encrypted`, `waived`).
         origin: &'a Origin,
     },
     /// `refused`: a client's command or message was answered with an error.

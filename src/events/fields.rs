@@ -26,7 +26,7 @@ impl Event<'_> {
                 line.put("id", id).put("message_id", message_id).put("client", client).put_some("account", *account);
                 line.put("sender", format_args!("<{sender}>")).put("recipients", recipients).put("bytes", bytes);
                 line.put_some("screening", *screening).put_some("preflight", *preflight).put_some("dkim", *dkim);
-                put_owner(line.put_some("pool", origin.pool.as_deref()), origin);
+                put_origin(line.put_some("pool", origin.pool.as_deref()), origin);
             }
             Event::Refused { client, account, user, what, reply, screening } => {
                 line.put("client", client).put_some("account", *account).put_some("user", *user);
@@ -139,7 +139,7 @@ impl Attempt<'_> {
         if let Some(reason) = &self.answer.reason {
             line.put("category", reason.category.name()).put("rule", &reason.rule);
         }
-        put_owner(line.put_some("source", self.source), self.origin);
+        put_origin(line.put_some("source", self.source), self.origin);
         line.put_some("remote", self.answer.remote.as_deref());
         if let Some(security) = &self.answer.tls {
             put_security(line, security);
@@ -159,13 +159,15 @@ pub(super) fn put_security(line: &mut Line<'_>, security: &Security) {
     }
     line.put("policy", security.policy.name());
     // The other policies say by their names where they stand.
-    if security.asked_by == AskedBy::Route {
+    if matches!(security.asked_by, AskedBy::Route | AskedBy::Message) {
         line.put("asked_by", security.asked_by.name());
     }
 }
 
-fn put_owner(line: &mut Line<'_>, origin: &Origin) {
+/// Adds whose a message is, and what it asks of TLS.
+fn put_origin(line: &mut Line<'_>, origin: &Origin) {
     line.put_some("tenant", origin.tenant.as_deref()).put_some("campaign", origin.campaign.as_deref());
+    line.put_some("tls_asked", Some(origin.demand.name()).filter(|name| !name.is_empty()));
 }
 
 fn put_number(line: &mut Line<'_>, key: &'static str, number: Option<f64>) {

@@ -232,7 +232,7 @@ impl Preflight {
         {
             own.clone_from(found);
         }
-        let mut egress = egress(config, pool, &own);
+        let mut egress = egress(config, pool, &[], &own);
         egress.truncate(EGRESS_MAX);
         egress
     }

@@ -25,7 +25,7 @@ use super::remembered::Remembered;
 use super::reporting::With;
 use super::timing::Timing;
 use crate::assurance::dane::Tlsa;
-use crate::assurance::{Assurance, Trust};
+use crate::assurance::{Assurance, Security, Trust};
 use crate::config::{Config, Source};
 use crate::dns::{self, Answer, Question};
 use crate::route::{ADDRESSES_MAX, Host, Site, hosts_in_order, interleaved};
@@ -368,7 +368,8 @@ impl Dialer {
                 Pause::Ready if to.assurance.requires_tls() && !conversation.takes_requiretls() => {
                     conversation.quit().await;
                     let why = "the message requires TLS (REQUIRETLS), which this host does not offer to keep".into();
-                    return Err(Obstacle::Insecure(REQUIRETLS_NEEDED, why, Arc::new(protection.refused())));
+                    // Its records may be content with it: it is the message that asks for more.
+                    return Err(Obstacle::Insecure(REQUIRETLS_NEEDED, why, Arc::new(Security::refused(to.assurance))));
                 }
                 Pause::Ready => return Ok(conversation.protected_by(protection)),
                 Pause::StartTls => {
@@ -420,8 +421,11 @@ impl Remote<'_> {
     /// It gives less than is demanded: for good, where it `is_lasting` and the message requires it (RFC 8689 §4.2.1).
     fn insecure(&self, status: EnhancedCode, is_lasting: bool, why: Box<str>, protection: &Protection) -> Obstacle {
         let is_final = is_lasting && self.assurance.requires_tls();
-        let status = if is_final { ENCRYPTION_NEEDED } else { status };
-        Obstacle::Insecure(status, why, Arc::new(protection.refused()))
+        let (status, security) = match is_final {
+            true => (ENCRYPTION_NEEDED, Security::refused(self.assurance)),
+            false => (status, protection.refused()),
+        };
+        Obstacle::Insecure(status, why, Arc::new(security))
     }
 }
 

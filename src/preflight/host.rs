@@ -66,17 +66,19 @@ pub(super) async fn examine(zone: &impl Zone, egress: &Egress) -> Finding {
     }
 }
 
-/// The addresses from which what takes `pool` leaves: of a source without addresses the host's `own`, as the world sees them,
-/// which is a guess.
-pub fn egress(config: &Config, pool: &Pool, own: &[IpAddr]) -> Vec<Egress> {
+/// The addresses from which what takes `pool` leaves: of a source without addresses those that the host takes for the way to
+/// the world (`chosen`), as far as they are known, and those of our name (`named`), which are a guess.
+pub fn egress(config: &Config, pool: &Pool, chosen: &[IpAddr], named: &[IpAddr]) -> Vec<Egress> {
     let mut egress = Vec::new();
     for member in &pool.members {
         let source = &member.source;
         let ehlo = source.ehlo.as_ref().unwrap_or(&config.hostname);
-        let is_guessed = source.addresses.is_empty();
-        let addresses = if is_guessed { own } else { &source.addresses };
-        let seen = addresses.iter().copied().filter(|address| is_public(*address));
-        egress.extend(seen.map(|address| Egress { address, ehlo: ehlo.clone(), is_guessed }));
+        let (certain, guessed) =
+            if source.addresses.is_empty() { (chosen, named) } else { (&*source.addresses, &[][..]) };
+        let guessed = guessed.iter().filter(|address| !certain.contains(address)).map(|address| (*address, true));
+        let all = certain.iter().map(|address| (*address, false)).chain(guessed);
+        let seen = all.filter(|(address, _)| is_public(*address));
+        egress.extend(seen.map(|(address, is_guessed)| Egress { address, ehlo: ehlo.clone(), is_guessed }));
     }
     egress
 }
@@ -112,6 +114,22 @@ mod tests {
         let public = |address: &str| is_public(address.parse().expect("an address"));
         assert!(public("198.51.100.7") && public("2a01::1"));
         assert!(!public("10.0.0.1") && !public("127.0.0.1") && !public("fe80::1") && !public("fd00::1"));
+    }
+
+    #[test]
+    fn addresses_are_certain_that_a_source_names_or_the_host_takes() {
+        let text = "[server]\nhostname = 'mta.test'\ndata_dir = 'data'\n[[listener]]\nkind = 'relay'\n\
+                    address = '127.0.0.1:2525'\ntls = 'off'\nnetworks = ['127.0.0.0/8']\n\
+                    [[source]]\nname = 'one'\naddresses = ['192.0.2.1']\n";
+        let config = Config::parse(text, std::path::Path::new("/nowhere")).expect("good");
+        let [chosen, named] = ["192.0.2.7", "192.0.2.9"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        let of = |source: Option<&str>, taken: &[IpAddr]| {
+            let found = egress(&config, &config.pool_for(source, ""), taken, &[chosen, named]);
+            found.iter().map(|egress| (egress.address, egress.is_guessed)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Some("one"), &[chosen]), [("192.0.2.1".parse().expect("an address"), false)]);
+        assert_eq!(of(None, &[chosen]), [(chosen, false), (named, true)]);
+        assert_eq!(of(None, &[]), [(chosen, true), (named, true)]);
     }
 
     #[test]

@@ -141,7 +141,8 @@ pub struct Egress {
 }
 
 /// What tells from where it leaves.
-const NAME_IT: &str = "name the address from which it leaves in `addresses` of a [[source]]";
+const NAME_IT: &str =
+    "name the address from which it leaves in `addresses` of a [[source]], and the source in [delivery] pool";
 
 impl Egress {
     /// The finding of a rule that does not hold for the address: where that is a guess, nobody knows whether it does.

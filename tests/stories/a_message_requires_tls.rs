@@ -8,7 +8,8 @@ use crate::harness::dns::Dns;
 use crate::harness::peers::Peers;
 use crate::harness::server::Server;
 use crate::harness::smtp::{Client, queue_id};
-use crate::next_hops_prove_who_they_are::{domain, server};
+use crate::harness::{binary, output};
+use crate::next_hops_prove_who_they_are::{domain, policy, server, with_policy};
 
 /// Hands a message in over STARTTLS; its ID.
 fn hand_in(server: &Server, recipient: &str, parameters: &[&str], fields: &str) -> String {
@@ -25,6 +26,50 @@ fn hand_in(server: &Server, recipient: &str, parameters: &[&str], fields: &str) 
     let (offered, reply) = said.trim_end().split_once('\n').expect("two lines");
     assert_eq!(offered, "REQUIRETLS: before TLS False, inside True");
     queue_id(reply)
+}
+
+/// What `ringpost explain` says of a message, a domain or an address.
+fn explain(server: &Server, what: &str) -> String {
+    output(Command::new(binary("ringpost")).args(["explain", what, "-c"]).arg(server.config()))
+}
+
+#[test]
+fn a_policy_that_enforces_vouches_for_hosts_and_one_that_does_not_may_later() {
+    let peers = Peers::new();
+    let certificate = peers.certificate("mx.keeps.test");
+    let keeps = peers.destination(1, "requiretls", &certificate);
+    let _hosts = [("keeps", 20, "enforce"), ("tests", 21, "testing")].map(|(name, last, mode)| {
+        peers.policy_host(last, &peers.certificate(&format!("mta-sts.{name}.test")), &policy(mode, "mx.keeps.test"))
+    });
+    let at_keeps = |name: &str, last: u8| {
+        format!("{name} MX 10 mx.keeps\n_mta-sts.{name} TXT \"v=STSv1; id=1;\"\nmta-sts.{name} A 127.0.7.{last}\n")
+    };
+    // Its record announces a policy, and nobody is where that should be.
+    let records = with_policy("keeps", &keeps, peers.port, "", 20)
+        + &at_keeps("tests", 21)
+        + &at_keeps("later", 22)
+        + "none MX 10 mx.keeps\nnotices MX 10 mx.keeps\n";
+    let dns = Dns::start_signed(&records, "");
+    let server = server(&peers, &dns, "");
+
+    let id = hand_in(&server, "b@keeps.test", &["REQUIRETLS"], "");
+    let line = server.wait_log(&["event=delivered", &id]);
+    assert!(line.contains(" verified=authority policy=requiretls asked_by=message "), "{line}");
+    assert!(keeps.wait(1)[0]["mail"].as_str().expect("MAIL").ends_with(" REQUIRETLS"));
+    for name in ["tests", "none"] {
+        let id = hand_in(&server, &format!("b@{name}.test"), &["REQUIRETLS"], "");
+        let line = server.wait_log(&["event=failed", &id]);
+        assert!(line.contains(" status=5.7.10 ") && line.contains("nor an MTA-STS policy that enforces"), "{line}");
+    }
+    // What may vouch for them later lets it wait, and an operator sees why.
+    let id = hand_in(&server, "b@later.test", &["REQUIRETLS"], "");
+    assert!(server.wait_log(&["event=deferred", &id]).contains(" status=4.7.10 "));
+    let stopped = format!("\nREQUIRETLS stands in the way of {id} to b@later.test (due): ");
+    for what in [&*id, "later.test", "b@later.test"] {
+        let explained = explain(&server, what);
+        assert!(explained.contains(&stopped), "{what}: {explained}");
+    }
+    assert!(!explain(&server, "c@later.test").contains("REQUIRETLS"));
 }
 
 #[test]
@@ -54,7 +99,11 @@ fn it_goes_to_authenticated_hosts_that_keep_it_and_to_no_others() {
     assert!(second.wait_log(&["event=delivered"]).contains(" verified=authority policy=requiretls "));
     let mail = keeps.wait(1)[0]["mail"].as_str().expect("MAIL").to_owned();
     assert!(mail.ends_with(" RET=HDRS REQUIRETLS"), "{mail}");
+    assert!(first.wait_log(&["event=accepted", &id]).contains(" tls_asked=required"));
+    assert!(first.wait_log(&["event=delivered", &id]).contains(" tls_asked=required "));
     assert!(first.queue(&["show", &id, "--json"]).contains("\"tls_asked\": \"required\""));
+    let explained = explain(&first, &id);
+    assert!(explained.starts_with("keeps.test: hosts ") && !explained.contains("REQUIRETLS"), "{explained}");
 
     for (recipient, status, why) in [
         ("b@lacks.test", "5.7.30", "does not offer to keep"),
@@ -65,6 +114,13 @@ fn it_goes_to_authenticated_hosts_that_keep_it_and_to_no_others() {
         let id = hand_in(&first, recipient, &["REQUIRETLS", "RET=FULL"], "TLS-Required: No\r\n");
         let line = first.wait_log(&["event=failed", &id]);
         assert!(line.contains(&format!(" status={status} ")) && line.contains(why), "{line}");
+        assert!(
+            line.contains(" tls_asked=required ") && line.contains(" policy=requiretls asked_by=message "),
+            "{line}"
+        );
+        let stopped = format!("\nREQUIRETLS stands in the way of {id} to {recipient} (failed): ");
+        let explained = explain(&first, &id);
+        assert!(explained.contains(&stopped) && explained.contains(why), "{explained}");
     }
     assert_eq!((lacks.messages().len(), bare.messages().len()), (0, 0));
     // What tells of them is protected as they were, and repeats their header alone.
@@ -80,10 +136,7 @@ fn it_goes_to_authenticated_hosts_that_keep_it_and_to_no_others() {
     assert!(first.wait_log(&["event=deferred", &id]).contains(" status=4.7.5 "));
     let id = hand_in(&first, "b@wrong.test", &[], "TLS-Required: No\r\n");
     let line = first.wait_log(&["event=delivered", &id]);
-    assert!(
-        line.contains(" verified=no policy=waived asked_by=message ") || line.contains(" policy=waived "),
-        "{line}"
-    );
+    assert!(line.contains(" tls_asked=waived ") && line.contains(" policy=waived asked_by=message "), "{line}");
     let mail = lacks.wait(1)[0]["mail"].as_str().expect("MAIL").to_owned();
     assert!(!mail.contains("REQUIRETLS"), "{mail}");
     let reply = Client::greet(first.relay).say("MAIL FROM:<a@sender.test> REQUIRETLS");

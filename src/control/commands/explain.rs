@@ -1,6 +1,9 @@
 //! `ringpost explain`: the limits that hold for a domain, as the server would apply them; and where one is running, what
-//! replies and warm-up plans have made of them.
+//! replies and warm-up plans have made of them, and whose mail does not go as it requires TLS.
 
+mod required;
+
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -17,13 +20,15 @@ use crate::route::{Effective, Missing, NextHop, Said, Site, effective, next_hop,
 
 /// How long one try of a DNS question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Domains of a message's recipients that are explained: the first ones.
+const DOMAINS_MAX: usize = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// A recipient's domain, or address
-    #[arg(value_name = "DOMAIN|ADDRESS")]
+    /// A recipient's domain or address, or the ID of a message: then of each of its recipients' domains
+    #[arg(value_name = "DOMAIN|ADDRESS|ID")]
     recipient: String,
     /// From this source or pool, and not as the configuration chooses
     #[arg(long)]
@@ -38,43 +43,118 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (_, config) = arguments.config.load()?;
-    let recipient = &arguments.recipient;
-    let domain = recipient.rsplit_once('@').map_or(&**recipient, |(_, domain)| domain).to_lowercase();
+    let recipient = &*arguments.recipient;
     if let Some(source) = &arguments.source
         && config.pool(source).is_none()
     {
         return Err(Failure::Wrong(vec![format!("ringpost: there is no [[source]] or [[pool]] named `{source}`")]));
     }
-    let site = resolve(&config, &domain).map_err(Failure::Failed)?;
-    let site = site.shaped(&config, &domain, arguments.tenant.as_deref().unwrap_or_default());
-    let pool = config.pool_for(arguments.source.as_deref(), &domain);
+    let about =
+        if is_id(recipient) { About::message(&config, recipient)? } else { About::recipient(&config, recipient) };
+    let mut all = Vec::new();
+    for domain in &about.domains {
+        all.push(explain(&config, arguments, &about, domain)?);
+    }
+    // Nothing is suspended where no server runs.
+    let suspensions = ask(&config, "/api/v1/queue/suspensions").unwrap_or_default();
+    if arguments.json {
+        let rest = json!({ "suspensions": suspensions["suspensions"], "requiretls": about.stopped.json() });
+        say(&format!("{:#}\n", together(all.into_iter().map(|explained| explained.json), rest)));
+        return Ok(());
+    }
+    let texts: Vec<String> = all.into_iter().map(|explained| explained.words).collect();
+    say(&format!("{}{}", texts.join("\n"), about.stopped.words()));
+    for line in table::of_suspensions(&suspensions) {
+        say(&format!("\nsuspended now: {line}\n"));
+    }
+    Ok(())
+}
+
+/// IDs have no dot, and a domain of 16 hex digits without one is nobody's.
+fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What is to be explained.
+struct About {
+    domains: Vec<String>,
+    /// Of a message; what the arguments say counts more.
+    source: Option<String>,
+    tenant: Option<String>,
+    stopped: required::Stopped,
+}
+
+impl About {
+    fn recipient(config: &Config, recipient: &str) -> About {
+        let domain = domain_of(recipient);
+        let target =
+            format!("/api/v1/queue{}", client::query(&json!({ "domain": domain, "limit": required::LOOKED_MAX })));
+        // Nothing is queued where no server runs.
+        let page = ask(config, &target).unwrap_or_default();
+        let queued = page["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        let wanted = Some(recipient).filter(|recipient| recipient.contains('@'));
+        let is_wanted = |address: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(address));
+        let stopped = required::Stopped::among(queued, |address| domain_of(address) == domain && is_wanted(address));
+        About { domains: vec![domain], source: None, tenant: None, stopped }
+    }
+
+    fn message(config: &Config, id: &str) -> Result<About, Failure> {
+        let message = ask(config, &format!("/api/v1/queue/{id}")).map_err(Failure::Failed)?;
+        let recipients = message["recipients"].as_array().into_iter().flatten();
+        let domains: BTreeSet<String> = recipients.filter_map(|one| one["address"].as_str().map(domain_of)).collect();
+        let text = |key: &str| message[key].as_str().map(str::to_owned);
+        let (source, tenant) = (text("pool").filter(|name| config.pool(name).is_some()), text("tenant"));
+        let stopped = required::Stopped::among(std::slice::from_ref(&message), |_| true);
+        Ok(About { domains: domains.into_iter().take(DOMAINS_MAX).collect(), source, tenant, stopped })
+    }
+}
+
+/// Of an address, or itself.
+fn domain_of(recipient: &str) -> String {
+    recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain).to_lowercase()
+}
+
+fn ask(config: &Config, target: &str) -> Result<Value, String> {
+    client::request(&socket::path(&config.data_dir), Method::GET, target, None).map_err(|error| error.to_string())
+}
+
+/// What is said of one domain.
+struct Explained {
+    words: String,
+    json: Value,
+}
+
+fn explain(config: &Config, arguments: &Arguments, about: &About, domain: &str) -> Result<Explained, Failure> {
+    let tenant = arguments.tenant.as_deref().or(about.tenant.as_deref());
+    let source = arguments.source.as_deref().or(about.source.as_deref());
+    let site = resolve(config, domain).map_err(Failure::Failed)?.shaped(config, domain, tenant.unwrap_or_default());
+    let pool = config.pool_for(source, domain);
     let of_each: Vec<(&str, Vec<Effective>)> = pool
         .members
         .iter()
-        .map(|member| (&*member.source.name, effective(&config, &member.source.name, &site)))
+        .map(|member| (&*member.source.name, effective(config, &member.source.name, &site)))
         .collect();
-    let adjusted = adjusted(&config, &site);
-    // Nothing is suspended where no server runs.
-    let suspensions = client::request(&socket::path(&config.data_dir), Method::GET, "/api/v1/queue/suspensions", None);
-    let suspensions = suspensions.unwrap_or_default();
-    if arguments.json {
-        let mut all = in_json(&domain, &site, &of_each, &adjusted);
-        all["suspensions"] = suspensions["suspensions"].clone();
-        say(&format!("{all:#}\n"));
-    } else {
-        say(&in_words(&domain, &site, &of_each, &adjusted));
-        for line in table::of_suspensions(&suspensions) {
-            say(&format!("\nsuspended now: {line}\n"));
-        }
+    let adjusted = adjusted(config, &site);
+    let words = in_words(domain, &site, &of_each, &adjusted);
+    Ok(Explained { words, json: in_json(domain, &site, &of_each, &adjusted) })
+}
+
+/// One domain as an object, several in `domains`; with what is said of all of them.
+fn together(mut each: impl ExactSizeIterator<Item = Value>, rest: Value) -> Value {
+    let mut all = match (each.len(), each.next()) {
+        (1, Some(only)) => only,
+        (_, first) => json!({ "domains": first.into_iter().chain(each).collect::<Vec<_>>() }),
+    };
+    if let (Some(all), Value::Object(rest)) = (all.as_object_mut(), rest) {
+        all.extend(rest);
     }
-    Ok(())
+    all
 }
 
 /// What the running server has made of the limits for each source; nothing if none is running.
 fn adjusted(config: &Config, site: &Site) -> Vec<Value> {
     let target = format!("/api/v1/paths{}", client::query(&json!({ "destination": site.group() })));
-    let answer = client::request(&socket::path(&config.data_dir), Method::GET, &target, None);
-    let paths = answer.ok().and_then(|mut answer| answer["paths"].as_array_mut().map(std::mem::take));
+    let paths = ask(config, &target).ok().and_then(|mut answer| answer["paths"].as_array_mut().map(std::mem::take));
     paths.unwrap_or_default()
 }
 

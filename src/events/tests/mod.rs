@@ -14,7 +14,7 @@ use super::{Event, Level, Log, Style, line};
 use crate::assurance::{self, AskedBy, Plain, Policy, Security, Verified};
 use crate::bounce::classify::{Category, Reason};
 use crate::events::event::Attempt;
-use crate::message::Origin;
+use crate::message::{Demand, Origin};
 use crate::queue::MessageId;
 use crate::queue::outcome::Answer;
 use crate::smtp::client::Phase;
@@ -59,7 +59,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         tls: None,
     };
     let part = || Some(said.into());
-    let origin = &Origin { pool: part(), tenant: part(), campaign: part(), ..Origin::default() };
+    let origin = &Origin { pool: part(), tenant: part(), campaign: part(), demand: Demand::Required };
     let attempt = Attempt { id, recipient: said, attempt: 1, age_s: 2, source: some, origin, answer: &answer };
     let accepted = Event::Accepted {
         id,
