@@ -1,15 +1,16 @@
 //! The operator's side of the Unix socket: one request to the running daemon.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 /// How long an answer may take: longer than the daemon gives its shards.
 const PATIENCE: Duration = Duration::from_secs(330);
@@ -31,6 +32,9 @@ pub enum ClientError {
     /// The connection, or what came through it.
     #[error("{0}: {1}")]
     Broken(PathBuf, String),
+    /// What came cannot be written down.
+    #[error("the answer cannot be written: {0}")]
+    Unwritten(std::io::Error),
     /// No answer came.
     #[error("ringpost did not answer within {} s", PATIENCE.as_secs())]
     Silent,
@@ -47,9 +51,24 @@ pub fn send_text(socket: &Path, target: &str, text: String) -> Result<Value, Cli
     parsed(socket, &exchange(socket, Method::POST, target, "text/csv", text)?)
 }
 
-/// Gives back a text.
-pub fn fetch_text(socket: &Path, target: &str) -> Result<Bytes, ClientError> {
-    exchange(socket, Method::GET, target, "text/csv", String::new())
+/// Writes a text to `out` as it comes, whatever its length.
+pub fn copy_text(socket: &Path, target: &str, out: &mut impl Write) -> Result<(), ClientError> {
+    let broken = |error: &dyn std::fmt::Display| ClientError::Broken(socket.to_owned(), error.to_string());
+    runtime(socket)?.block_on(async {
+        let asked = ask(socket, Method::GET, target, "text/csv", String::new());
+        let mut response = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| ClientError::Silent)??;
+        if !response.status().is_success() {
+            return whole(socket, response).await.map(drop);
+        }
+        let body = response.body_mut();
+        while let Some(frame) = tokio::time::timeout(PATIENCE, body.frame()).await.map_err(|_| ClientError::Silent)? {
+            let frame = frame.map_err(|error| broken(&error))?;
+            if let Some(piece) = frame.data_ref() {
+                out.write_all(piece).map_err(ClientError::Unwritten)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn parsed(socket: &Path, answer: &[u8]) -> Result<Value, ClientError> {
@@ -57,18 +76,24 @@ fn parsed(socket: &Path, answer: &[u8]) -> Result<Value, ClientError> {
 }
 
 fn exchange(socket: &Path, method: Method, target: &str, kind: &str, body: String) -> Result<Bytes, ClientError> {
-    let broken = |error: String| ClientError::Broken(socket.to_owned(), error);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| broken(error.to_string()))?;
-    runtime.block_on(async {
-        let conversation = converse(socket, method, target, kind, body);
+    runtime(socket)?.block_on(async {
+        let conversation = async { whole(socket, ask(socket, method, target, kind, body).await?).await };
         tokio::time::timeout(PATIENCE, conversation).await.map_err(|_| ClientError::Silent)?
     })
 }
 
-async fn converse(socket: &Path, method: Method, target: &str, kind: &str, body: String) -> Result<Bytes, ClientError> {
+fn runtime(socket: &Path) -> Result<Runtime, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| ClientError::Broken(socket.to_owned(), error.to_string()))
+}
+
+async fn ask(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    kind: &str,
+    body: String,
+) -> Result<Response<Incoming>, ClientError> {
     let broken = |error: &dyn std::fmt::Display| ClientError::Broken(socket.to_owned(), error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(socket.to_owned()),
@@ -77,7 +102,8 @@ async fn converse(socket: &Path, method: Method, target: &str, kind: &str, body:
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    let driver = tokio::spawn(connection);
+    // It goes on for as long as the runtime does, which is for this one answer.
+    tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
         .uri(target)
@@ -85,11 +111,15 @@ async fn converse(socket: &Path, method: Method, target: &str, kind: &str, body:
         .header("content-type", kind)
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| broken(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    sender.send_request(request).await.map_err(|error| broken(&error))
+}
+
+/// All of an answer; one of another class than 2xx is an error.
+async fn whole(socket: &Path, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let broken = |error: &dyn std::fmt::Display| ClientError::Broken(socket.to_owned(), error.to_string());
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let bytes = body.collect().await.map_err(|error| broken(&error))?.to_bytes();
-    driver.abort();
     if status.is_success() {
         return Ok(bytes);
     }

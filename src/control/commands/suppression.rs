@@ -1,6 +1,6 @@
 //! `ringpost suppression`.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, table};
 use crate::config::suppression::Cause;
+use crate::control::client::ClientError;
 use crate::control::http::{Added, Listed, Removed};
 use crate::control::{client, socket};
 use crate::suppression::{Scope, table as text};
@@ -198,7 +199,11 @@ fn import(arguments: &ImportArguments) -> Result<(), Failure> {
 fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let target = format!("/api/v1/suppressions/export{}", of_list(&arguments.which));
     let socket = socket(&arguments.config)?;
-    print(&client::fetch_text(&socket, &target).map_err(failed)?);
+    match client::copy_text(&socket, &target, &mut std::io::stdout().lock()) {
+        // A reader that has seen enough (`| head`) is no error.
+        Err(ClientError::Unwritten(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+        copied => copied.map_err(failed)?,
+    }
     warn_if_off(&client::request(&socket, Method::GET, "/api/v1/suppressions?limit=1", None).map_err(failed)?);
     Ok(())
 }

@@ -30,6 +30,7 @@
 
 mod bounded;
 mod console;
+mod export;
 mod families;
 mod metrics;
 mod queue;
@@ -80,7 +81,7 @@ pub fn router(
     let large = DefaultBodyLimit::max(suppression::IMPORT_BYTES_MAX);
     let suppressions = Router::new()
         .route("/api/v1/suppressions", get(suppression::list))
-        .route("/api/v1/suppressions/export", get(suppression::export))
+        .route("/api/v1/suppressions/export", get(export::export))
         .route("/api/v1/suppressions/add", post(suppression::add))
         .route("/api/v1/suppressions/remove", post(suppression::remove))
         .route("/api/v1/suppressions/import", post(suppression::import).layer(large))

@@ -6,8 +6,6 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -89,7 +87,7 @@ impl From<Refused> for Refusal {
     }
 }
 
-fn bad(text: impl Into<String>) -> Refusal {
+pub(super) fn bad(text: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text.into())
 }
 
@@ -102,7 +100,7 @@ fn scope(name: Option<&str>) -> Result<Option<Scope>, Refusal> {
 }
 
 /// The list of a name that is looked at or emptied: one that there can be.
-async fn known(keeper: &Keeper, name: Option<&str>) -> Result<Option<Scope>, Refusal> {
+pub(super) async fn known(keeper: &Keeper, name: Option<&str>) -> Result<Option<Scope>, Refusal> {
     let scope = scope(name)?;
     if let Some(scope) = &scope {
         keeper.knows(scope).await?;
@@ -198,27 +196,7 @@ fn shown(scope: &Scope, address: &str, entry: &Entry) -> Value {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct OfList {
-    list: Option<String>,
-}
-
-pub(super) async fn export(
-    State(keeper): State<Keeper>,
-    asked: Result<Query<OfList>, QueryRejection>,
-) -> Result<Response, Refusal> {
-    let Query(OfList { list }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
-    let wanted = known(&keeper, list.as_deref()).await?;
-    let lists = keeper.lists();
-    let written = off_the_thread(move || {
-        let now_s = now_s();
-        let mut text = String::from(table::HEADING);
-        for (scope, list) in lists.scopes().filter(|(scope, _)| wanted.as_ref().is_none_or(|wanted| wanted == scope)) {
-            let entries = list.after(None).filter(|(_, entry)| entry.suppresses(now_s));
-            entries.for_each(|(address, entry)| table::put_line(&mut text, &scope, address, &entry));
-        }
-        text
-    });
-    let text = written.await?;
-    Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response())
+    pub list: Option<String>,
 }
 
 pub(super) async fn add(
