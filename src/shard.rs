@@ -121,6 +121,7 @@ impl Shard {
         let log = Log::new(&reactor, port.shard(), log);
         let tls = server_tls(certificate.as_deref())?;
         let queue = Queue::open(&reactor, config.clone(), port.shard(), log.clone()).await?;
+        queue.sign_with(signers.clone());
         if suspended {
             queue.order(Order::Suspend(Scope::All, true)).await;
         }
@@ -239,12 +240,13 @@ impl Shard {
     fn configure(&self, reload: Reload) {
         let Reload { config, certificate, signers, trust, return_path, quotas } = reload;
         match server_tls(certificate.as_deref()) {
-            Ok(tls) => self.inbound.configure(config.clone(), tls, signers, quotas, return_path.clone()),
+            Ok(tls) => self.inbound.configure(config.clone(), tls, signers.clone(), quotas, return_path.clone()),
             Err(why) => return self.log.emit(&Event::ReloadRefused(&why)),
         }
         self.gate.configure(&config);
         self.metrics.reporting.want(config.tls_reports.is_some());
         self.queue.configure(config.clone());
+        self.queue.sign_with(signers);
         self.dispatcher.configure(config.clone(), return_path);
         self.pool.configure(config, &trust);
     }

@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bounce", &["message", "queue", "smtp"]),
     ("events", &["assurance", "config", "message", "queue", "smtp", "spool"]),
     ("spool", &["assurance", "bounce", "message", "queue", "smtp"]),
-    ("queue", &["assurance", "bounce", "config", "events", "message", "smtp", "spool"]),
+    ("queue", &["assurance", "authentication", "bounce", "config", "events", "message", "smtp", "spool"]),
     ("dns", &["assurance", "preflight"]),
     ("suppression", &["bounce", "config", "message", "queue", "smtp", "spool"]),
     ("screening", &["config", "dns", "events", "smtp"]),

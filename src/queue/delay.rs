@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::config::webhook::Kind;
 use crate::events::Event;
 use crate::smtp::path::ReversePath;
-use crate::spool;
+use crate::spool::{self, Message};
 
 /// Messages looked at in one round of the housekeeping.
 const MESSAGES_PER_ROUND: usize = 500;
@@ -128,21 +128,19 @@ impl Queue {
                 Arc::default()
             }
         };
-        // From here on nothing waits: what became of the recipients meanwhile counts.
-        let row = self.core.state.borrow().rows.read(message, Row::clone);
-        let Some(Some(row)) = self.sound(row) else { return true };
-        let webhooks = self.core.state.borrow().webhooks.want(Kind::Delayed, &row);
-        let late = || (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| is_untold(entry));
-        let for_sender = |entry: &Entry| sender_wants(entry, &row, config);
-        let indices: Vec<u16> =
-            late().filter(|(_, entry)| webhooks || for_sender(entry)).map(|(index, _)| index).collect();
-        let told: Vec<Told> =
-            late().filter(|(_, entry)| for_sender(entry)).map(|(_, entry)| Told::waiting(entry)).collect();
-        if indices.is_empty() {
-            return true;
+        let Some(mut late) = self.late(message, &header, config) else { return true };
+        while let Some(notice) = late.notice.take_if(|notice| self.signs(notice)) {
+            let signed = self.signed(notice).await;
+            let Some(now) = self.late(message, &header, config).filter(|_| self.is_open()) else { return true };
+            let before = std::mem::replace(&mut late, now);
+            // Otherwise it tells of others than are late by now.
+            if late.for_sender == before.for_sender {
+                late.notice = Some(signed);
+                break;
+            }
         }
-        let about = About { message, row: &row, content: &header };
-        let notice = self.compose(Action::Delayed, &about, &told);
+        // From here on nothing waits: what became of the recipients meanwhile counts.
+        let Late { indices, notice, .. } = late;
         let appended = spool::append_delay(&self.core.journal, message, &indices, notice.as_ref());
         let Ok(place) = appended else { return false };
         let told = self.core.state.borrow_mut().delay_told(message, &indices, place.position);
@@ -153,6 +151,34 @@ impl Queue {
         self.events_changed();
         true
     }
+
+    /// Whose delay is to be told of a message, and to whom; `None`: nobody's.
+    fn late(&self, message: MessageId, header: &[u8], config: &Config) -> Option<Late> {
+        let row = self.sound(self.core.state.borrow().rows.read(message, Row::clone))??;
+        let webhooks = self.core.state.borrow().webhooks.want(Kind::Delayed, &row);
+        let late = || (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| is_untold(entry));
+        let for_sender = |entry: &Entry| sender_wants(entry, &row, config);
+        let indices: Vec<u16> =
+            late().filter(|(_, entry)| webhooks || for_sender(entry)).map(|(index, _)| index).collect();
+        if indices.is_empty() {
+            return None;
+        }
+        let (for_sender, told): (Vec<u16>, Vec<Told>) =
+            late().filter(|(_, entry)| for_sender(entry)).map(|(index, entry)| (index, Told::waiting(entry))).unzip();
+        let about = About { message, row: &row, content: header };
+        let notice = self.compose(Action::Delayed, &about, &told);
+        Some(Late { indices, for_sender, notice })
+    }
+}
+
+/// Recipients whose delay is to be told.
+struct Late {
+    /// To webhooks or the sender.
+    indices: Vec<u16>,
+    /// To the sender.
+    for_sender: Vec<u16>,
+    /// Which tells the sender.
+    notice: Option<Message>,
 }
 
 /// Whether a recipient is queued and nobody was told yet that it is late.

@@ -43,6 +43,7 @@ mod domains;
 mod expiry;
 mod find;
 pub mod format;
+mod judge;
 pub mod lane;
 mod learned;
 pub mod lease;
@@ -59,6 +60,7 @@ pub mod schedule;
 mod segments;
 mod settle;
 mod signal;
+mod signing;
 mod state;
 pub mod submitted;
 #[cfg(test)]
@@ -80,6 +82,7 @@ use crate::config::Config;
 use crate::events::{Event, Log};
 use ready::Slice;
 use signal::Signal;
+use signing::Signing;
 use state::State;
 
 pub use lease::{Lease, Submitter};
@@ -206,6 +209,7 @@ struct Core {
     journal: Journal,
     config: RefCell<Arc<Config>>,
     state: RefCell<State>,
+    signing: Signing,
     /// Slices that become ready, or due later, when the journal is durable up to a position, in order.
     unpublished: RefCell<VecDeque<(Position, Slice)>>,
     /// Something may be ready.

@@ -17,6 +17,7 @@ use super::format;
 use super::row;
 use super::rows::{LEARNED, META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
+use super::signing::Signing;
 use super::state::State;
 use super::{Core, Error, Life, MessageId, Queue};
 use crate::bounce::classify::{Category, Reason};
@@ -110,6 +111,7 @@ impl Queue {
             journal,
             config: RefCell::new(config),
             state: RefCell::new(state),
+            signing: Signing::default(),
             unpublished: RefCell::new(VecDeque::new()),
             ready: Signal::default(),
             appended: Signal::default(),

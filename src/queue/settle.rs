@@ -7,30 +7,25 @@ use std::time::Duration;
 use shards::Timestamp;
 use shards::journal::{Class, Extent, Position};
 
+use super::judge::{Judged, judge};
 use super::notice::{self, About, Told};
 use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row, seconds};
 use super::state::State;
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
-use crate::bounce::classify::{Category, Reason};
 use crate::bounce::{self, Action};
-use crate::config::{Config, Retry, Source};
+use crate::config::{Config, Source};
 use crate::events::Event;
 use crate::events::event::Attempt;
 use crate::message::Origin;
 use crate::smtp::client::Phase;
 use crate::smtp::envelope::{Recipient, Return};
 use crate::smtp::path::ReversePath;
-use crate::smtp::reply::EnhancedCode;
-use crate::spool::record::{Change, Said, Standing, State as At};
+use crate::spool::record::{Change, Standing, State as At};
 use crate::spool::{self, Message};
 
 /// How long a settlement waits before it looks again whether a full disk has room.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
-/// The rule that gives a recipient up for its age.
-pub(super) const LIFETIME_RULE: &str = "lifetime";
-/// Delivery time expired (RFC 3463 §3.5).
-const EXPIRED: EnhancedCode = EnhancedCode(5, 4, 7);
 
 /// The disk has no room for so many bytes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,16 +55,6 @@ struct Concluded {
     attempted: Option<Timestamp>,
     /// What the sender is told of it.
     action: Option<Action>,
-}
-
-/// What an outcome means to a recipient.
-enum Judged {
-    /// Nothing has changed; it may be tried from then on.
-    Same { from_s: u32 },
-    /// It was noted as uncertain, and is not; otherwise nothing has changed.
-    Unnoted(Standing),
-    /// It stands differently because of this answer.
-    Changed(Standing, Answer),
 }
 
 impl Queue {
@@ -102,7 +87,8 @@ impl Queue {
     ) -> usize {
         let original = self.original_for_notice(message, &outcomes).await;
         while self.is_open() {
-            match self.conclude_if_room(message, lease, &outcomes, original.as_deref().map_or(&[], |content| content)) {
+            let original = original.as_deref().map_or(&[][..], |content| content);
+            match self.conclude_if_room(message, lease, &outcomes, original).await {
                 Ok(changed) => return changed,
                 Err(NoRoom(bytes)) => self.wait_for_room(bytes).await,
             }
@@ -118,18 +104,19 @@ impl Queue {
         outcomes: &[(u16, Outcome)],
     ) -> Result<usize, NoRoom> {
         let original = self.original_for_notice(message, outcomes).await;
-        self.conclude_if_room(message, None, outcomes, original.as_deref().map_or(&[], |content| content))
+        self.conclude_if_room(message, None, outcomes, original.as_deref().map_or(&[], |content| content)).await
     }
 
-    fn conclude_if_room(
+    async fn conclude_if_room(
         &self,
         message: MessageId,
         lease: Option<u64>,
         outcomes: &[(u16, Outcome)],
         original: &[u8],
     ) -> Result<usize, NoRoom> {
-        let plan = self.plan(message, lease, outcomes, original);
-        let Some(plan) = self.sound(plan) else { return Ok(0) };
+        let plan = self.plan_with_signed_notices(message, lease, outcomes, original).await;
+        let Some(plan) = plan else { return Ok(0) };
+        // From here on nothing waits.
         let (position, places) = self.append_plan(&plan).ok_or_else(|| NoRoom(plan.bytes()))?;
         Ok(self.carry_out(message, lease, plan, position, places))
     }
@@ -169,6 +156,34 @@ impl Queue {
                 None
             }
         }
+    }
+
+    /// What the outcomes come to now that the notices are signed; nothing where the queue is open no longer. Recipients
+    /// without a lease may have changed meanwhile: then the notices of before tell the wrong thing, and others are signed.
+    async fn plan_with_signed_notices(
+        &self,
+        message: MessageId,
+        lease: Option<u64>,
+        outcomes: &[(u16, Outcome)],
+        original: &[u8],
+    ) -> Option<Plan> {
+        let mut plan = self.sound(self.plan(message, lease, outcomes, original))?;
+        while plan.notices.iter().any(|(_, notice)| self.signs(notice)) {
+            let mut signed = Vec::with_capacity(plan.notices.len());
+            for (action, notice) in std::mem::take(&mut plan.notices) {
+                signed.push((action, self.signed(notice).await));
+            }
+            if !self.is_open() {
+                return None;
+            }
+            let tell = plan.tell();
+            plan = self.sound(self.plan(message, lease, outcomes, original))?;
+            if plan.tell() == tell {
+                plan.notices = signed;
+                break;
+            }
+        }
+        Some(plan)
     }
 
     /// What the outcomes come to now.
@@ -329,6 +344,12 @@ impl Plan {
         .collect()
     }
 
+    /// What its notices tell, and of which recipients.
+    fn tell(&self) -> Vec<(Action, u16)> {
+        let concluded = self.concluded.iter();
+        concluded.filter_map(|concluded| Some((concluded.action?, concluded.change.index))).collect()
+    }
+
     /// Bytes of its frame, at most.
     fn bytes(&self) -> usize {
         let notices: usize = self.notices.iter().map(|(_, notice)| notice.content.len() + HEAD_BYTES_MAX).sum();
@@ -376,101 +397,6 @@ fn action(row: &Row, entry: &Entry, outcome: &Outcome, judged: &Judged, config: 
         (At::Failed { .. }, _) => notice::wants_failure(notify, account, config).then_some(Action::Failed),
         (At::Delivered { .. }, Outcome::Delivered(_, hop)) => notice::of_success(notify, account, *hop, config),
         _ => None,
-    }
-}
-
-/// What `outcome` means to a recipient. What is still queued at its end of life fails.
-fn judge(
-    row: &Row,
-    entry: &Entry,
-    outcome: &Outcome,
-    retry: &Retry,
-    now: Timestamp,
-    random: u64,
-    is_attempt: bool,
-) -> Judged {
-    let now_s = seconds(now);
-    let too_old = schedule::end_of_life(retry, row.begin()) <= now;
-    let attempts = entry.standing.attempts.saturating_add(u16::from(is_attempt && !is_suppression(outcome)));
-    let changed = |state: At, attempts: u16, answer: &Answer| {
-        Judged::Changed(Standing { state, attempts, last: Some(Said::new(answer, now_s)) }, answer.clone())
-    };
-    match outcome {
-        Outcome::Delivered(answer, _) => changed(At::Delivered { at_s: now_s }, attempts, answer),
-        Outcome::Failed(answer) => changed(At::Failed { at_s: now_s }, attempts, answer),
-        Outcome::Deferred(answer) if too_old => {
-            changed(At::Failed { at_s: now_s }, attempts, &expired(retry, Some(answer), entry))
-        }
-        Outcome::Parked(answer, _) if too_old => {
-            changed(At::Failed { at_s: now_s }, entry.standing.attempts, &expired(retry, Some(answer), entry))
-        }
-        Outcome::Untried(_) if too_old => {
-            changed(At::Failed { at_s: now_s }, entry.standing.attempts, &expired(retry, None, entry))
-        }
-        Outcome::Deferred(answer) if entry.standing.state == At::Held => changed(At::Held, attempts, answer),
-        Outcome::Deferred(answer) => {
-            let category = answer.reason.as_ref().map(|reason| reason.category);
-            let next = schedule::next(retry, category, attempts, row.begin(), now, random);
-            changed(due_at(next), attempts, answer)
-        }
-        Outcome::Parked(answer, _) if entry.standing.state == At::Held => {
-            changed(At::Held, entry.standing.attempts, answer)
-        }
-        Outcome::Parked(answer, delay_s) => {
-            let next = now + Duration::from_secs(u64::from(*delay_s));
-            changed(due_at(next.min(schedule::end_of_life(retry, row.begin()))), entry.standing.attempts, answer)
-        }
-        Outcome::Untried(delay_s) => {
-            let from_s = now_s.saturating_add(*delay_s);
-            let state = if entry.standing.state == At::Held { At::Held } else { At::Due { at_s: from_s } };
-            if entry.noted {
-                Judged::Unnoted(Standing { state, ..entry.standing.clone() })
-            } else {
-                Judged::Same { from_s }
-            }
-        }
-    }
-}
-
-/// Whether nothing was tried, because nothing is to be sent to the recipient.
-fn is_suppression(outcome: &Outcome) -> bool {
-    let category = |answer: &Answer| answer.reason.as_ref().map(|reason| reason.category);
-    matches!(outcome, Outcome::Failed(answer) if category(answer) == Some(Category::Suppressed))
-}
-
-/// Due at a time. Rounded up: what is due at the end of its life must not come back before it, again and again.
-fn due_at(next: Timestamp) -> At {
-    At::Due { at_s: seconds(next + Duration::from_millis(999)) }
-}
-
-/// The answer to a recipient that is given up for its age.
-fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
-    let last = answer.map(|answer| &*answer.text).or(entry.standing.last.as_ref().map(|said| &*said.text));
-    let said = entry.standing.last.as_ref();
-    let remote = answer.and_then(|answer| answer.remote.clone());
-    let reply = answer.map(|answer| answer.reply.clone()).unwrap_or_else(|| said.and_then(Said::reply));
-    let text = match last {
-        Some(last) => format!("not delivered within {}; last: {last}", in_words(retry.lifetime)),
-        None => format!("not delivered within {}; never tried", in_words(retry.lifetime)),
-    };
-    Answer {
-        phase: answer.map_or(Phase::Idle, |answer| answer.phase),
-        status: EXPIRED,
-        reason: Some(Reason { category: Category::Expired, rule: LIFETIME_RULE.into() }),
-        reply,
-        text: text.into(),
-        remote: remote.or_else(|| said.and_then(|said| said.remote.clone())),
-        tls: answer.and_then(|answer| answer.tls.clone()),
-    }
-}
-
-/// A duration in its largest whole unit.
-fn in_words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
-    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
-        Some((unit, name)) => format!("{} {name}", seconds / unit),
-        None => format!("{seconds} seconds"),
     }
 }
 

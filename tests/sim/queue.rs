@@ -24,6 +24,7 @@ use shards::sim::{Dice, DiskBehaviour, Simulation};
 use crate::mail::{self, Mail, NOBODY, Volume};
 use crate::oracle::{Oracle, Shared, Tally};
 use crate::seeds;
+use crate::server::signers;
 
 /// Seeds that have found something once.
 const KEPT: &[u64] = &[];
@@ -123,6 +124,7 @@ impl Run {
     async fn live(self: Rc<Run>, reactor: Reactor) {
         let log = Log::new(&reactor, 0, self.log.clone());
         let queue = Queue::open(&reactor, self.config.clone(), 0, log).await.expect("a crash is not damage");
+        queue.sign_with(signers());
         for _ in 0..2 {
             reactor.spawn(self.clone().submit(reactor.clone(), queue.clone())).detach();
         }

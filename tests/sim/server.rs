@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
+use ringpost::authentication::{Key, Signer, Signers};
 use ringpost::config::{Config, Uncertain};
 use ringpost::crossing::{Certificate, Crossing, Quotas};
 use ringpost::events::log::{Channel, Style};
@@ -26,6 +27,18 @@ const INLET_SLOTS: usize = 64;
 const QUERIES: usize = 16;
 
 const PORT: u16 = 2525;
+
+/// Of our name; always the same, so that a seed is a run.
+const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIPyDOLkqda5M2Jrq1zYTNWtZpyADIP35w3iQy2hDu6jw
+-----END PRIVATE KEY-----
+";
+
+/// What signs notices.
+pub fn signers() -> Arc<Signers> {
+    let key = Key::from_pem(KEY).expect("a key");
+    Arc::new(Signers::new([(Signer::new("mta.ringpost.test", "s1", key), false)]))
+}
 
 /// The server, running or not.
 pub struct Server {
@@ -141,7 +154,7 @@ impl Server {
             let start = Start {
                 config: self.config.clone(),
                 certificate: self.certificate.clone(),
-                signers: Arc::default(),
+                signers: signers(),
                 trust: Arc::default(),
                 return_path: None,
                 quotas: quotas.clone(),

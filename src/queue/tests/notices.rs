@@ -1,6 +1,7 @@
 //! Who is told what, and once only.
 
 use super::*;
+use crate::authentication::{Algorithm, Key, Signer, Signers};
 use crate::config::{Account, Notices};
 use crate::queue::orders::{Order, Selection};
 use crate::queue::outcome::Hop;
@@ -236,5 +237,54 @@ fn the_whole_content_goes_back_where_it_was_asked_for() {
             assert!(text.contains("Subject: a test"), "{text}");
             assert_eq!(text.contains(MARKER), ret.is_some(), "{text}");
         }
+    });
+}
+
+/// Keys of `domain`.
+fn keys_of(domain: &str) -> Arc<Signers> {
+    let signer = Signer::new(domain, "s1", Key::generate(Algorithm::Ed25519).expect("a key").1);
+    Arc::new(Signers::new([(signer, false)]))
+}
+
+#[test]
+fn notices_are_signed_by_the_key_of_our_name() {
+    world().run(|reactor, queue| async move {
+        for (keys, is_signed) in [(keys_of("mta.test"), true), (keys_of("other.test"), false)] {
+            queue.sign_with(keys);
+            for outcome in [failed(), deferred()] {
+                accept_old(&reactor, &queue, "a@sender.test", &[("x@one.test", "")]).await;
+                settle(&queue, &lease(&queue).await, &outcome).await;
+                rounds_of_housekeeping(&queue, 2).await;
+                let notice = reactor.timeout(PATIENCE, lease(&queue)).await.expect("a notice in time");
+                let content = queue.content(&notice).await.expect("its content");
+                let text = String::from_utf8_lossy(&content);
+                assert_eq!(text.starts_with("DKIM-Signature: "), is_signed, "{text}");
+                assert!(text.contains("\r\nFrom: Mail Delivery System <MAILER-DAEMON@mta.test>\r\n"), "{text}");
+                assert_eq!(notice.sender.size, Some(content.len() as u64));
+                settle(&queue, &notice, &delivered()).await;
+            }
+        }
+        assert_eq!(notices(&queue), 4);
+    });
+}
+
+#[test]
+fn what_changes_while_a_notice_is_signed_is_told_once_and_as_it_is() {
+    world().run(|reactor, queue| async move {
+        queue.sign_with(keys_of("mta.test"));
+        let to = [("x@one.test", ""), ("y@one.test", ""), ("z@two.test", "")];
+        accept_old(&reactor, &queue, "a@sender.test", &to).await;
+        let of = |domain: &str| Order::Bounce(Selection { domain: Some(domain.into()), ..Selection::default() });
+        // Each begins to tell what another one is about to tell as well.
+        let all = || queue.order(Order::Bounce(Selection::default()));
+        futures::join!(queue.order(of("one.test")), all(), all(), queue.order(of("two.test")));
+        let mut told = String::new();
+        for _ in 0..notices(&queue) {
+            told += &next_notice(&reactor, &queue).await;
+        }
+        for address in ["x@one.test", "y@one.test", "z@two.test"] {
+            assert_eq!(told.matches(&format!("Final-Recipient: rfc822; {address}\r\n")).count(), 1, "{told}");
+        }
+        assert_eq!(counts(&queue).0, 0, "all have ended");
     });
 }

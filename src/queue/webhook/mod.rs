@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use shards::index::Index;
 
+use super::judge::LIFETIME_RULE;
 use super::row::{Row, seconds};
 use super::rows::EVENTS;
-use super::settle::LIFETIME_RULE;
 use super::{Error, MessageId};
 use crate::config::Config;
 use crate::config::webhook::Kind;
