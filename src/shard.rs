@@ -27,7 +27,7 @@ use crate::dns::{self, Query};
 use crate::events::log::Channel;
 use crate::events::{Event, Log};
 use crate::inbound::{Inbound, Returns};
-use crate::outbound::{Dispatcher, Metrics, Pool, Timing};
+use crate::outbound::{Dispatcher, Metrics, Pool, Timing, Tools};
 use crate::queue::orders::{Order, Report, Scope};
 use crate::queue::{self, Queue};
 use crate::screening::Screening;
@@ -129,31 +129,20 @@ impl Shard {
         let dns = dns::Cache::new(reactor.clone(), dns);
         let metrics = Rc::new(Metrics::default());
         metrics.reporting.want(config.tls_reports.is_some());
+        let tools = Tools { reactor: reactor.clone(), dns: dns.clone(), metrics: metrics.clone(), log: log.clone() };
         let dispatcher = Dispatcher::new(
-            reactor.clone(),
+            tools.clone(),
             config.clone(),
             return_path.clone(),
             queue.clone(),
             gate.clone(),
-            dns.clone(),
             port.clone(),
-            metrics.clone(),
         );
         let home = port.clone();
         let reply = move |owner, done| home.reply(owner, Crossing::Outcome(Box::new(done)));
         let screening = Screening::new(&reactor, &config.screening, dns.clone(), log.clone());
         let timing = Timing::default().with(&config.delivery);
-        let pool = Pool::new(
-            reactor.clone(),
-            config.clone(),
-            &trust,
-            dns.clone(),
-            timing,
-            metrics.clone(),
-            log.clone(),
-            Some(queue.clone()),
-            reply,
-        );
+        let pool = Pool::new(tools, config.clone(), &trust, timing, Some(queue.clone()), reply);
         let returns = way_to_owners(&port);
         let inbound = Inbound::new(
             &reactor,

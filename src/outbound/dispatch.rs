@@ -33,7 +33,7 @@ use super::resolve::resolve;
 use super::suppressed::take_suppressed;
 use super::turns::{Choice, SharedTurns, SharedWay, Turn, Turns};
 use super::way::Ways;
-use super::{Done, Rest, Returning, Task};
+use super::{Done, Rest, Returning, Task, Tools};
 use crate::bounce::return_path::ReturnPath;
 use crate::config::{Config, Pool};
 use crate::crossing::Crossing;
@@ -101,17 +101,15 @@ struct Out {
 
 impl Dispatcher {
     /// A dispatcher for `queue` that sends through `port`, but to nobody whom `gate` suppresses.
-    #[expect(clippy::too_many_arguments, reason = "each part of the shard that it joins, once")]
     pub fn new(
-        reactor: Reactor,
+        tools: Tools,
         config: Arc<Config>,
         return_path: Option<Arc<ReturnPath>>,
         queue: Queue,
         gate: Gate,
-        dns: dns::Cache,
         port: Rc<Port<Crossing>>,
-        metrics: Rc<Metrics>,
     ) -> Dispatcher {
+        let Tools { reactor, dns, metrics, .. } = tools;
         let (begin_draining, draining) = oneshot::channel();
         let homes = port.shards();
         let lines = (0..homes).map(|_| VecDeque::new()).collect();

@@ -37,13 +37,16 @@ pub use metrics::Metrics;
 pub use pool::Pool;
 pub use timing::Timing;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shards::Timestamp;
+use shards::{Reactor, Timestamp};
 
 use crate::bounce::return_path::{ReturnPath, Token};
 use crate::config::Source;
+use crate::dns;
+use crate::events::Log;
 use crate::queue::MessageId;
 use crate::queue::outcome::Outcome;
 use crate::route::Site;
@@ -52,6 +55,19 @@ use crate::smtp::path::ReversePath;
 
 /// Recipients of one transaction, at most: what every server must take (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
+
+/// What both sides work with: the shard's own, one of each.
+#[derive(Clone)]
+pub struct Tools {
+    /// The world.
+    pub reactor: Reactor,
+    /// What is known of names.
+    pub dns: dns::Cache,
+    /// What is counted.
+    pub metrics: Rc<Metrics>,
+    /// Who is told.
+    pub log: Log,
+}
 
 /// Deliver these recipients of one message to one site.
 pub struct Task {

@@ -41,10 +41,9 @@ use super::outcome::{Parking, Tried, heard, of_no_connection, parked, trouble_of
 use super::path::Path;
 use super::told::{USELESS, give_back, said, told, untried, whole_seconds};
 use super::waiting::{Reply, Waiting};
-use super::{Done, Rest, Task, Timing, way};
+use super::{Done, Rest, Task, Timing, Tools, way};
 use crate::assurance::Trust;
 use crate::config::{Config, Source};
-use crate::dns;
 use crate::events::{Event, Log};
 use crate::queue::Queue;
 use crate::queue::outcome::Outcome;
@@ -88,18 +87,15 @@ type SharedPath = Rc<RefCell<Path>>;
 impl Pool {
     /// A pool without connections. `reply` takes every task's end and the shard that it came from; what is learned of paths
     /// is kept in `queue`, if there is one.
-    #[expect(clippy::too_many_arguments, reason = "each part of the shard that it joins, once")]
     pub fn new(
-        reactor: Reactor,
+        tools: Tools,
         config: Arc<Config>,
         trust: &Trust,
-        dns: dns::Cache,
         timing: Timing,
-        metrics: Rc<Metrics>,
-        log: Log,
         queue: Option<Queue>,
         reply: impl Fn(usize, Done) + 'static,
     ) -> Pool {
+        let Tools { reactor, dns, metrics, log } = tools;
         let dialer = Dialer::new(reactor.clone(), dns, timing, metrics.clone(), &config, trust);
         let (begin_draining, draining) = oneshot::channel();
         let since = reactor.now();

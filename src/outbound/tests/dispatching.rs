@@ -41,27 +41,18 @@ impl Mesh {
         let (ports, _) = mesh::<Crossing>(2, plan.credits, 1);
         let ports: Vec<Rc<Port<Crossing>>> = ports.into_iter().map(Rc::new).collect();
         let metrics = Rc::new(Metrics::default());
+        let tools = Tools { reactor: reactor.clone(), dns, metrics: metrics.clone(), log };
         let pool = |port: &Rc<Port<Crossing>>| {
             let home = port.clone();
             let reply = move |shard, done| home.reply(shard, Crossing::Outcome(Box::new(done)));
-            Pool::new(
-                reactor.clone(),
-                config.clone(),
-                &Trust::default(),
-                dns.clone(),
-                // Nobody is silent here: a busy machine must not look like it.
-                Timing { session: Patience::default(), ..timing() },
-                metrics.clone(),
-                log.clone(),
-                None,
-                reply,
-            )
+            // Nobody is silent here: a busy machine must not look like it.
+            let timing = Timing { session: Patience::default(), ..timing() };
+            Pool::new(tools.clone(), config.clone(), &Trust::default(), timing, None, reply)
         };
         let pools: Vec<Pool> = ports.iter().map(pool).collect();
         let owner = ports[0].clone();
         let gate = Gate::new(&config, Arc::default());
-        let dispatcher =
-            Dispatcher::new(reactor.clone(), config, None, queue.clone(), gate, dns, owner, metrics.clone());
+        let dispatcher = Dispatcher::new(tools.clone(), config, None, queue.clone(), gate, owner);
         for (port, pool) in ports.into_iter().zip(&pools) {
             let (pool, dispatcher) = (pool.clone(), dispatcher.clone());
             let turn = async move {

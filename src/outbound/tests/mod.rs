@@ -21,7 +21,7 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use shards::Reactor;
 
-use super::{Done, Metrics, Pool, Task, Timing};
+use super::{Done, Metrics, Pool, Task, Timing, Tools};
 use crate::assurance::Trust;
 use crate::config::Config;
 use crate::dns::{self, Answer, Question};
@@ -164,7 +164,8 @@ impl World {
         let reply = move |shard, outcome| _ = done.unbounded_send((shard, outcome));
         let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
         let (config, trust) = (Arc::new(config), Trust::default());
-        let pool = Pool::new(reactor.clone(), config, &trust, dns, timing, metrics.clone(), log, None, reply);
+        let tools = Tools { reactor: reactor.clone(), dns, metrics: metrics.clone(), log };
+        let pool = Pool::new(tools, config, &trust, timing, None, reply);
         World { reactor, pool, metrics, dones, leases: 0 }
     }
 
