@@ -11,6 +11,8 @@ const ARCHITECTURE_LINES_MAX: usize = 200;
 const FUNCTION_LINES_MAX: usize = 80;
 /// Lines of a source file, unit tests and folders of tests left out.
 const FILE_LINES_MAX: usize = 500;
+/// Columns of a line of comment; rows of tables cannot be broken.
+const COMMENT_COLUMNS_MAX: usize = 140;
 
 /// What each module of the MTA may use of the others; what is not listed may not be used.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -282,6 +284,24 @@ fn functions_and_files_stay_readable() {
                     "{}:{start}: a function of {length} lines, at most {FUNCTION_LINES_MAX}",
                     shown(&path)
                 ));
+            }
+        }
+    }
+    fail_with(&complaints);
+}
+
+#[test]
+fn comments_can_be_read_without_scrolling() {
+    let mut complaints = Vec::new();
+    for path in sources() {
+        let text = read(&path);
+        let words = |line: &str| line.trim_start_matches(['/', '!']).trim_start().to_owned();
+        for (number, line) in text.lines().enumerate() {
+            let comment = line.trim_start();
+            let columns = line.chars().count();
+            if comment.starts_with("//") && !words(comment).starts_with('|') && columns > COMMENT_COLUMNS_MAX {
+                let at = format!("{}:{}", shown(&path), number + 1);
+                complaints.push(format!("{at}: a comment of {columns} columns, at most {COMMENT_COLUMNS_MAX}"));
             }
         }
     }

@@ -2,8 +2,8 @@
 //! of ours ([`return_path`]), and the notices that tell senders what became of their messages (RFC 3461, 3464, 6522, 6533).
 //! Pure.
 //!
-//! Owns: the rules of [`mod@classify`]; a notice's three parts ([`dsn`]: for people, for programs, and the original), and what a status code means to
-//! someone who does not know SMTP ([`explain`]).
+//! Owns: the rules of [`mod@classify`]; a notice's three parts ([`dsn`]: for people, for programs, and the original),
+//! and what a status code means to someone who does not know SMTP ([`explain`]).
 //! Never: decides whether a notice is wanted, or when (the queue knows NOTIFY and the states); reads a clock; sends.
 //!
 //! A notice goes from the null reverse-path, so it can never cause another. Everything that a peer or a sender has

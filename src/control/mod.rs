@@ -3,8 +3,8 @@
 //! Owns: start and stop of the process ([`serve`]), signals, reload of the configuration, the writing of the log, the
 //! resolver, webhooks, the HTTP API with its console and the control socket, the operator's commands, the demo.
 //! Never: touches mail or a queue itself. It asks the shards, through crossings, and the shards answer when they can.
-//! On disk: in the data directory `control.sock` (mode 0600), `mta-sts/` ([`sts`]) and `suppression` ([`suppression`]); the HTTP token, the webhooks' secrets
-//! and the return path's key where there were none.
+//! On disk: in the data directory `control.sock` (mode 0600), `mta-sts/` ([`sts`]) and `suppression` ([`suppression`]);
+//! the HTTP token, the webhooks' secrets and the return path's key where there were none.
 //! After a crash: the old socket is replaced; there is nothing else to recover.
 //! Limits: in [`desk`] (orders under way, page size, patience) and [`http`] (bodies).
 

@@ -1,8 +1,8 @@
 //! Events: one record per thing that happens to a message, a peer or the server, and the log that shows them.
 //!
 //! Owns: the list of events ([`Event`], which is also the reference of the log), their form as one logfmt line each, what
-//! is too much of a kind ([`flood`]), a shard's buffer of lines. Never: writing to a descriptor (`control::log` does, so that a blocked stderr blocks no
-//! shard), counting (metrics are counters of their own).
+//! is too much of a kind ([`flood`]), a shard's buffer of lines. Never: writing to a descriptor (`control::log` does,
+//! so that a blocked stderr blocks no shard), counting (metrics are counters of their own).
 //!
 //! Limits: a value is cut at [`line::VALUE_BYTES_MAX`]; a shard holds at most [`log::BUFFER_BYTES_MAX`] and hands over at
 //! most [`log::HANDOVERS_MAX`] buffers that were not written yet. What does not fit is counted, and the count is the next

@@ -1,11 +1,12 @@
 //! What accounts use, on all shards together: recipients of the day (`daily_limit`, UTC), connections at a time
 //! (`[limits] connections_per_account_max`), and wrong credentials ([`Guesses`]).
 //!
-//! Counters are shared by all shards: atomic numbers, no lock. A connection counts from its login to its end. A recipient is reserved at RCPT, so that
-//! sessions side by side cannot exceed the limit together; what a transaction does not spend is given back at its end.
-//! The final dot makes sure of the reservation: it counts for the day of acceptance, also over midnight.
-//! At the start every shard adds what its queue accepted today (`queue::submitted`, which survives crashes); until all
-//! have, accounts with a limit are put off. A reload keeps the counters, and those of accounts that it takes away.
+//! Counters are shared by all shards: atomic numbers, no lock. A connection counts from its login to its end. A
+//! recipient is reserved at RCPT, so that sessions side by side cannot exceed the limit together; what a transaction
+//! does not spend is given back at its end. The final dot makes sure of the reservation: it counts for the day of
+//! acceptance, also over midnight. At the start every shard adds what its queue accepted today (`queue::submitted`,
+//! which survives crashes); until all have, accounts with a limit are put off. A reload keeps the counters, and those
+//! of accounts that it takes away.
 //! Limits: two counters per account that was configured since the start.
 
 use std::collections::HashMap;

@@ -9,7 +9,8 @@
 //!
 //! Lists never change: a changed one is a new one that shares its unchanged leaves with the old. So a shard's answer takes
 //! no lock and no allocation, O(log n), and a change costs the leaves that it touches.
-//! Limits: `[suppression] entries_max` for each list, so that nobody fills another's, and `entries_total_max`; 16 bytes an entry and its address.
+//! Limits: `[suppression] entries_max` for each list, so that nobody fills another's, and `entries_total_max`; 16 bytes
+//! an entry and its address.
 
 pub mod change;
 mod gate;

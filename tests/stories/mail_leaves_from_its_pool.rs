@@ -1,6 +1,6 @@
 //! Mail leaves from the sources of its pool, each by its weight, under the source's own name; the pool is that of the message,
-//! of its account, of its recipient's domain, or the usual one, and the address that of the destination's family. A source that is blocked at a destination, or cannot be used at all, leaves its
-//! messages to the others.
+//! of its account, of its recipient's domain, or the usual one, and the address that of the destination's family. A
+//! source that is blocked at a destination, or cannot be used at all, leaves its messages to the others.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

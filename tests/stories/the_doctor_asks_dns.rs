@@ -1,4 +1,5 @@
-//! `ringpost doctor` asks a real DNS server what the world will ask of the host and its sources: PTR, SPF, DKIM; and looks at the certificate as clients do.
+//! `ringpost doctor` asks a real DNS server what the world will ask of the host and its sources: PTR, SPF, DKIM; and
+//! looks at the certificate as clients do.
 
 use std::fs;
 use std::path::Path;

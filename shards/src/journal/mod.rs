@@ -1,9 +1,9 @@
 //! The journal: a shard's append-only log in segments, with group commit.
 //!
 //! A *frame* is what one `append` writes; it is whole after a crash or it is not there. A *batch* is every frame that
-//! was appended while the previous flush ran, or was announced ([`Journal::expect`]) by many: one write, one fdatasync; it begins at a block of its own, so that no block
-//! with durable frames is ever written again. Segments are zero-filled ahead in the background, so that a flush moves data
-//! only. The index of what lives where is the caller's.
+//! was appended while the previous flush ran, or was announced ([`Journal::expect`]) by many: one write, one fdatasync;
+//! it begins at a block of its own, so that no block with durable frames is ever written again. Segments are
+//! zero-filled ahead in the background, so that a flush moves data only. The index of what lives where is the caller's.
 //!
 //! Owns: the segments' files, the open batch, the next segment. Never: what a payload means, when a segment or a payload
 //! has become needless (the caller says so), retrying a flush that failed.

@@ -17,7 +17,8 @@ const CLIENT: &str = "10.0.0.2";
 const MESSAGE: &str = "From: user@accept.test\r\nMessage-ID: <1@x>\r\n\r\nhello\r\n.";
 const CLEAN: &[u8] = b"stream: OK\0";
 
-/// A resolver that knows what [`super::preflight`] asks, and lists: the client is listed in `bl.test`, `down.test` is in trouble, `slow.test` is silent.
+/// A resolver that knows what [`super::preflight`] asks, and lists: the client is listed in `bl.test`, `down.test` is
+/// in trouble, `slow.test` is silent.
 pub(super) fn lists(reactor: &Reactor) -> dns::Cache {
     let (resolver, mut queries) = mpsc::channel::<Query>(8);
     let answering = async move {

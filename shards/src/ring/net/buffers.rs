@@ -2,7 +2,8 @@
 //!
 //! A connection that waits holds none; the kernel takes one from the ring when bytes have come, and it is given back
 //! when they are read. The ring offers as many as there are receives, which take one each at most, and the others wait in
-//! a stack: so few connections use few buffers, over and over, which stay in the core's cache. Limits: [`BUFFERS`] of [`RECEIVE_BYTES_MAX`] bytes each; when all are out, receiving pauses.
+//! a stack: so few connections use few buffers, over and over, which stay in the core's cache. Limits: [`BUFFERS`] of
+//! [`RECEIVE_BYTES_MAX`] bytes each; when all are out, receiving pauses.
 
 use std::io;
 use std::ptr::NonNull;
