@@ -2,6 +2,8 @@
 //!
 //! A message's id begins with its shard, so the order of ids is the order of shards: a page is filled from one shard
 //! after another, and never asks one that it does not need.
+//!
+//! What webhooks, suppressed recipients and TLS reports ask of the shards stands with them (`asked.rs`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,9 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
-use crate::queue::orders::{Domains, Order, Report, Scope, Selection, Waiting};
-use crate::queue::webhook::{Counts, Encoded, EventId};
-use crate::suppression::Lists;
+use crate::queue::orders::{Domains, Order, Report, Scope, Selection, Suspended, Waiting};
 
 /// Messages of one page.
 pub const PAGE_MAX: usize = 1_000;
@@ -199,49 +199,40 @@ impl Desk {
         .await
     }
 
-    /// Suspends or resumes delivery; gives what is suspended then.
-    pub async fn suspend(&self, scope: &Scope, suspended: bool) -> Result<Vec<Scope>, Trouble> {
+    /// Suspends or resumes delivery; gives what is suspended then, and how many recipients the order was about.
+    pub async fn suspend(&self, scope: &Scope, suspended: bool) -> Result<Suspended, Trouble> {
         self.suspended_after(|| Order::Suspend(scope.clone(), suspended)).await
     }
 
     /// What is suspended.
     pub async fn suspensions(&self) -> Result<Vec<Scope>, Trouble> {
-        self.suspended_after(|| Order::Suspensions).await
+        Ok(self.suspended_after(|| Order::Suspensions).await?.scopes)
     }
 
     /// What is suspended on any shard once each has carried out an order.
-    async fn suspended_after(&self, order: impl Fn() -> Order) -> Result<Vec<Scope>, Trouble> {
+    async fn suspended_after(&self, order: impl Fn() -> Order) -> Result<Suspended, Trouble> {
         let _turn = self.turn().await?;
-        let mut suspended = Vec::new();
+        let mut all = Suspended::default();
         for shard in 0..self.shards() {
             match self.ask(shard, order()).await? {
-                Report::Suspended(scopes) => suspended.extend(scopes),
+                Report::Suspended(Suspended { scopes, recipients }) => {
+                    all.scopes.extend(scopes);
+                    all.recipients += recipients;
+                }
                 other => return Err(unexpected(shard, other)),
             }
         }
         let mut seen = HashSet::new();
-        suspended.retain(|scope| seen.insert(scope.clone()));
-        Ok(suspended)
+        all.scopes.retain(|scope| seen.insert(scope.clone()));
+        Ok(all)
     }
 
     /// Every shard's counters.
     pub async fn metrics(&self) -> Result<Vec<Vec<(&'static str, u64)>>, Trouble> {
-        let _turn = self.looks.acquire().await.map_err(|_| Trouble::Stopping)?;
+        let _turn = self.look().await?;
         let answers = (0..self.shards()).map(|shard| async move {
             match self.exchange(shard, Order::Metrics, LOOK_PATIENCE).await? {
                 Report::Metrics(counters) => Ok(counters),
-                other => Err(unexpected(shard, other)),
-            }
-        });
-        futures::future::try_join_all(answers).await
-    }
-
-    /// How each webhook stands, by shard.
-    pub async fn webhooks(&self) -> Result<Vec<Vec<Counts>>, Trouble> {
-        let _turn = self.looks.acquire().await.map_err(|_| Trouble::Stopping)?;
-        let answers = (0..self.shards()).map(|shard| async move {
-            match self.exchange(shard, Order::Webhooks, LOOK_PATIENCE).await? {
-                Report::Webhooks(counts) => Ok(counts),
                 other => Err(unexpected(shard, other)),
             }
         });
@@ -258,40 +249,6 @@ impl Desk {
             }
         });
         Ok(futures::future::try_join_all(answers).await?.into_iter().flatten().collect())
-    }
-
-    /// The next events of a shard that a webhook is to be told, once there are any; none after a while. It takes no turn:
-    /// it waits most of the time.
-    pub async fn take_events(
-        &self,
-        shard: usize,
-        webhook: &str,
-        told: Option<EventId>,
-        limit: usize,
-    ) -> Result<Vec<Encoded>, Trouble> {
-        match self.ask(shard, Order::TakeEvents { webhook: webhook.into(), told, limit }).await? {
-            Report::Events(events) => Ok(events),
-            other => Err(unexpected(shard, other)),
-        }
-    }
-
-    /// A request to a webhook did not succeed.
-    pub async fn count_failure(&self, shard: usize, webhook: &str) -> Result<(), Trouble> {
-        self.ask(shard, Order::CountFailure(webhook.into())).await.map(drop)
-    }
-
-    /// Gives the lists of suppressed recipients to every shard; it has them when this returns.
-    pub async fn suppress(&self, lists: &Arc<Lists>) -> Result<(), Trouble> {
-        let given = (0..self.shards()).map(|shard| async move {
-            let (answer, answered) = oneshot::channel();
-            self.send(shard, Crossing::Suppress(lists.clone(), answer)).await?;
-            match tokio::time::timeout(LOOK_PATIENCE, answered).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(oneshot::Canceled)) => Err(Trouble::Stopping),
-                Err(_) => Err(Trouble::Silent(shard)),
-            }
-        });
-        futures::future::try_join_all(given).await.map(drop)
     }
 
     /// Asks the shards that `selection` concerns, all at once, and adds up what they count.
@@ -318,6 +275,11 @@ impl Desk {
         self.turns.acquire().await.map_err(|_| Trouble::Stopping)
     }
 
+    /// The right to look at the counters.
+    pub(super) async fn look(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        self.looks.acquire().await.map_err(|_| Trouble::Stopping)
+    }
+
     /// Asks a shard, with patience.
     pub(super) async fn ask(&self, shard: usize, order: Order) -> Result<Report, Trouble> {
         self.exchange(shard, order, PATIENCE).await
@@ -341,7 +303,8 @@ impl Desk {
         Ok(answered)
     }
 
-    async fn send(&self, shard: usize, mut crossing: Crossing) -> Result<(), Trouble> {
+    /// Has a shard take what crosses, once its inlet has room.
+    pub(super) async fn send(&self, shard: usize, mut crossing: Crossing) -> Result<(), Trouble> {
         for _ in 0..FULL_LOOKS_MAX {
             match self.inlet.send(shard, crossing) {
                 Ok(()) => return Ok(()),

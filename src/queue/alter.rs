@@ -1,9 +1,11 @@
 //! Operators' changes: hold, release, retry, bounce.
 
+use shards::Timestamp;
+
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
-use super::ready::Ready;
 use super::row::{Entry, Row, seconds};
+use super::state::State;
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, open};
 use crate::events::Event;
 use crate::smtp::client::Phase;
@@ -88,13 +90,13 @@ impl Queue {
         let mut held_up = 0;
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
-            let now_s = self.now_s();
+            let (now, now_s) = (self.now(), self.now_s());
             let mut slices = Vec::new();
             let state = &mut *self.core.state.borrow_mut();
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
                 let indexed = (0..=u16::MAX).zip(&row.recipients);
                 for (index, entry) in indexed {
-                    if !selection.selects(row, entry, &state.ready) {
+                    if !selection.selects(row, entry, state, now) {
                         continue;
                     }
                     let At::Due { at_s } = entry.standing.state else { continue };
@@ -174,7 +176,7 @@ impl Queue {
         ids: &[MessageId],
         after: Option<(MessageId, u16)>,
     ) -> Result<Vec<Change>, Error> {
-        let now_s = self.now_s();
+        let (now, now_s) = (self.now(), self.now_s());
         let state = self.core.state.borrow();
         let mut changes = Vec::new();
         for message in ids.iter().skip_while(|id| after.is_some_and(|(last, _)| **id < last)) {
@@ -182,7 +184,7 @@ impl Queue {
                 let altered = alter.apply(entry.standing.state, now_s, begin_s, selection.id.is_some())?;
                 let standing = Standing { state: altered, ..entry.standing.clone() };
                 let is_next = after.is_none_or(|last| (*message, index) > last);
-                (is_next && selection.selects(row, entry, &state.ready)).then_some(Change {
+                (is_next && selection.selects(row, entry, &state, now)).then_some(Change {
                     message: *message,
                     index,
                     standing,
@@ -204,7 +206,7 @@ impl Queue {
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             for (id, row) in page.iter().filter(|(id, row)| selection.admits(*id, row)) {
-                let outcomes = cancelled(selection, row, &self.core.state.borrow().ready);
+                let outcomes = cancelled(selection, row, &self.core.state.borrow(), self.now());
                 if !outcomes.is_empty() {
                     changed += self.conclude(*id, None, outcomes).await as u64;
                 }
@@ -219,7 +221,7 @@ impl Queue {
     }
 }
 
-fn cancelled(selection: &Selection, row: &Row, ready: &Ready) -> Vec<(u16, Outcome)> {
+fn cancelled(selection: &Selection, row: &Row, shard: &State, now: Timestamp) -> Vec<(u16, Outcome)> {
     let cancelled = Answer {
         phase: Phase::Idle,
         status: CANCELLED,
@@ -229,6 +231,6 @@ fn cancelled(selection: &Selection, row: &Row, ready: &Ready) -> Vec<(u16, Outco
         remote: None,
         tls: None,
     };
-    let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(row, entry, ready));
+    let selected = (0..=u16::MAX).zip(&row.recipients).filter(|(_, entry)| selection.selects(row, entry, shard, now));
     selected.map(|(index, _)| (index, Outcome::Failed(cancelled.clone()))).collect()
 }

@@ -28,7 +28,7 @@ const _: () = assert!(record::VERSION == 2 && row::VERSION == 3 && checkpoint::V
 pub(super) fn of(directory: &Path) -> Result<u64, Error> {
     let file = directory.join(NAME);
     let found = match std::fs::read_to_string(&file) {
-        Ok(text) => text.trim().parse().map_err(|_| Error::Damaged(format!("{}: not a number", file.display())))?,
+        Ok(text) => text.trim().parse().map_err(|_| not_a_number(&file))?,
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(error) => return Err(Error::Io(file, error)),
     };
@@ -36,6 +36,14 @@ pub(super) fn of(directory: &Path) -> Result<u64, Error> {
         return Err(Error::Newer { directory: directory.to_path_buf(), format: found });
     }
     Ok(found)
+}
+
+fn not_a_number(file: &Path) -> Error {
+    Error::Damaged(format!(
+        "{} holds no number, which tells the format of this directory: put the file back from a backup of the directory; without \
+         one, write {FORMAT} into it if this version of ringpost ran here last, or start the version that did",
+        file.display()
+    ))
 }
 
 /// Makes `directory` this version's: from now on no earlier one starts on it. Refuses it if a later version wrote it.
@@ -72,6 +80,7 @@ mod tests {
         assert!(refused.contains("format 7") && refused.contains("format 6"), "{refused}");
         assert_eq!(read(), "7\n");
         std::fs::write(&file, "what").expect("written");
-        assert!(matches!(claim(folder.path()), Err(Error::Damaged(_))));
+        let refused = claim(folder.path()).expect_err("damaged").to_string();
+        assert!(refused.contains("/format holds no number") && refused.contains("write 6 into it"), "{refused}");
     }
 }

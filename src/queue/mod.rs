@@ -58,6 +58,7 @@ pub mod row;
 mod rows;
 pub mod schedule;
 mod segments;
+mod selection;
 mod settle;
 mod signal;
 mod signing;

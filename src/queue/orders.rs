@@ -3,107 +3,25 @@
 //! Orders about many messages go through the queue a page at a time ([`PAGE_MESSAGES`]), so that a million of them
 //! never block the shard. Listing begins at any id at once, because rows are in the order of ids.
 
-use std::fmt;
-
 use super::alter::Alter;
 use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
 pub use super::lane::Scope;
-use super::open::is_uncertain;
-use super::ready::{Ready, SUSPENDED_MAX};
-use super::row::{Content, Entry, Row, domain_of};
+use super::ready::SUSPENDED_MAX;
+use super::row::{Content, Entry, Row};
 use super::rows::Page;
+pub use super::selection::{Selection, StateWanted};
 use super::state::{HEADER_BYTES_MAX, header_of};
 use super::webhook::{Counts, Encoded, EventId};
 use super::{Error, MessageId, Queue};
 use crate::assurance::report;
 use crate::events::Event;
-use crate::smtp::path::{Mailbox, ReversePath};
-use crate::spool::record::State;
+use crate::smtp::path::Mailbox;
 
 /// Messages that one turn looks at.
 pub(super) const PAGE_MESSAGES: usize = 1000;
 /// Messages in one report.
 const LIST_MAX: usize = 1000;
-
-/// Which recipients an order is about; every given condition must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// One message.
-    pub id: Option<MessageId>,
-    /// The recipient's domain, lower case.
-    pub domain: Option<Box<str>>,
-    /// The recipient's whole address.
-    pub recipient: Option<Box<str>>,
-    /// The reverse-path.
-    pub sender: Option<Box<str>>,
-    /// Whose it is.
-    pub tenant: Option<Box<str>>,
-    /// Of which campaign.
-    pub campaign: Option<Box<str>>,
-    /// In which state.
-    pub state: Option<StateWanted>,
-    /// Because of which destination the recipient's domain rests now, as [`Waiting`] names it.
-    pub destination: Option<Box<str>>,
-}
-
-/// States that can be selected. Leased, scheduled and suspended recipients are due, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateWanted {
-    /// Waiting for an attempt, now or later.
-    Due,
-    /// Of these: those of which nothing was said yet.
-    New,
-    /// Of these: those that were put off.
-    Deferred,
-    /// Held by an operator.
-    Held,
-    /// Due or held, and uncertain: a crash came when they were on their way, and nothing was said since.
-    Uncertain,
-}
-
-impl StateWanted {
-    /// All of them, by their names.
-    pub const ALL: [(&str, StateWanted); 5] = [
-        ("due", StateWanted::Due),
-        ("new", StateWanted::New),
-        ("deferred", StateWanted::Deferred),
-        ("held", StateWanted::Held),
-        ("uncertain", StateWanted::Uncertain),
-    ];
-
-    /// The one of this name.
-    pub fn named(name: &str) -> Option<StateWanted> {
-        Self::ALL.iter().find(|state| state.0 == name).map(|state| state.1)
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|state| state.1 == self).map_or("", |state| state.0)
-    }
-}
-
-impl fmt::Display for Selection {
-    /// The conditions, as `queue` takes them; `all` where there are none.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.id.map(|id| id.to_string());
-        let sender = self.sender.as_deref().map(|sender| if sender.is_empty() { "<>" } else { sender });
-        let conditions = [
-            ("id", id.as_deref()),
-            ("domain", self.domain.as_deref()),
-            ("recipient", self.recipient.as_deref()),
-            ("sender", sender),
-            ("tenant", self.tenant.as_deref()),
-            ("campaign", self.campaign.as_deref()),
-            ("state", self.state.map(StateWanted::name)),
-            ("destination", self.destination.as_deref()),
-        ];
-        let given: Vec<String> =
-            conditions.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}"))).collect();
-        f.write_str(if given.is_empty() { "all" } else { "" })?;
-        f.write_str(&given.join(", "))
-    }
-}
 
 /// An order.
 #[derive(Clone, Debug)]
@@ -173,7 +91,8 @@ pub enum Order {
 ///
 /// ```json
 /// { "id": "0010000000000a2f", "arrival": "2026-11-23T07:44:43.120Z", "sender": "user@example.org", "bytes": 1234,
-///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org", "pool": "bulk", "tenant": "acme", "campaign": "spring", "tls_asked": "required",
+///   "message_id": "<1@app.example.org>", "envelope_id": "QQ314159", "account": "user@example.org", "pool": "bulk",
+///   "tenant": "acme", "campaign": "spring", "tls_asked": "required",
 ///   "client": "name [192.0.2.7]", "screening": "clean", "preflight": "warn: one-click", "scheduled": "2026-11-30T08:00:00.000Z",
 ///   "recipients": [{ "address": "jo@example.org", "original": "rfc822;j@example.org", "state": "due", "attempts": 2,
 ///                    "next": "2026-11-23T07:54:43.000Z", "status": "4.2.2", "code": 452, "why": "452 4.2.2 mailbox full",
@@ -184,16 +103,18 @@ pub enum Order {
 /// ```
 ///
 /// `tls_asked` is what the message itself asks of TLS: `required` (REQUIRETLS), `encrypted` (a notice about such a one),
-/// `waived` (`TLS-Required: No`). The null reverse-path is `""`; times are RFC 3339; what is not known is left out. `envelope_id` and `original` are ENVID
-/// and ORCPT (RFC 3461). `state` is due, held, delivered or failed; or scheduled: due at the Date that the message bears,
-/// which is the message's `scheduled`; or suspended: due, but what it is a part of is suspended, which is its `suspension` (`all`,
-/// `tenant NAME` or `campaign NAME`), until the command in `resume`. `next` belongs to due, scheduled and suspended, what follows it to the last attempt: `code`
-/// where a peer replied, the words of other systems as [`crate::bounce::classify()`] gives them. Where the destination is
-/// left alone, `next` is not before the end of that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were selected. `Show` may add more, such as `subject`.
+/// `waived` (`TLS-Required: No`). The null reverse-path is `""`; times are RFC 3339; what is not known is left out.
+/// `envelope_id` and `original` are ENVID and ORCPT (RFC 3461). `state` is due, held, delivered or failed; or scheduled:
+/// due at the Date that the message bears, which is the message's `scheduled`; or suspended: due, but what it is a part of
+/// is suspended, which is its `suspension` (`all`, `tenant NAME` or `campaign NAME`), until the command in `resume`. `next`
+/// belongs to due, scheduled and suspended, what follows it to the last attempt: `code` where a peer replied, the words of
+/// other systems as [`crate::bounce::classify()`] gives them. Where the destination is left alone, `next` is not before the
+/// end of that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were selected.
+/// `Show` may add more, such as `subject`.
 ///
-/// `tls` is what protected the session of the last attempt, if there was one: in plain text it has `plain` (`off`, `not-offered`,
-/// `fallback`, with `plain_why`) instead of what follows `encrypted`; `"refused": true` where the next hop gave less than was
-/// asked, and there was no session. `policy` is what was asked, `asked_by` where that stands.
+/// `tls` is what protected the session of the last attempt, if there was one: in plain text it has `plain` (`off`,
+/// `not-offered`, `fallback`, with `plain_why`) instead of what follows `encrypted`; `"refused": true` where the next hop gave
+/// less than was asked, and there was no session. `policy` is what was asked, `asked_by` where that stands.
 ///
 /// Webhooks are told the same: see [`describe::event`].
 #[derive(Clone, Debug)]
@@ -218,42 +139,18 @@ pub enum Report {
     /// Domains, by name.
     Domains(Vec<Waiting>),
     /// Suspend, Suspensions: what is suspended now.
-    Suspended(Vec<Scope>),
+    Suspended(Suspended),
     /// It could not be done; for people.
     Failed(String),
 }
 
-impl Selection {
-    /// Whether a message can have selected recipients.
-    pub(super) fn admits(&self, id: MessageId, row: &Row) -> bool {
-        self.id.is_none_or(|wanted| wanted == id)
-            && self.sender.as_deref().is_none_or(|wanted| match &row.sender.path {
-                ReversePath::Null => wanted.is_empty(),
-                ReversePath::Mailbox(mailbox) => mailbox.as_str().eq_ignore_ascii_case(wanted),
-            })
-            && self.tenant.as_ref().is_none_or(|wanted| row.tagged.origin.tenant.as_ref() == Some(wanted))
-            && self.campaign.as_ref().is_none_or(|wanted| row.tagged.origin.campaign.as_ref() == Some(wanted))
-    }
-
-    /// Whether a queued recipient of an admitted message is selected; `ready` knows which domains rest.
-    pub(super) fn selects(&self, row: &Row, entry: &Entry, ready: &Ready) -> bool {
-        let address = entry.recipient.path.as_str();
-        let is_new = entry.standing.last.is_none();
-        let is_in = |wanted: StateWanted| match (wanted, entry.standing.state) {
-            (StateWanted::Due, State::Due { .. }) | (StateWanted::Held, State::Held) => true,
-            (StateWanted::New, State::Due { .. }) => is_new,
-            (StateWanted::Deferred, State::Due { .. }) => !is_new,
-            (StateWanted::Uncertain, State::Due { .. } | State::Held) => {
-                entry.standing.last.as_ref().is_some_and(is_uncertain)
-            }
-            _ => false,
-        };
-        entry.standing.state.ended_s().is_none()
-            && self.state.is_none_or(is_in)
-            && self.domain.as_deref().is_none_or(|wanted| wanted == domain_of(address))
-            && self.recipient.as_deref().is_none_or(|wanted| address.eq_ignore_ascii_case(wanted))
-            && self.destination.as_deref().is_none_or(|wanted| ready.rests_at(&row.lane_of(address), wanted))
-    }
+/// What is suspended once an order about it is carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suspended {
+    /// All of it.
+    pub scopes: Vec<Scope>,
+    /// Queued recipients of what the order was to suspend or resume; 0 where it was to show only.
+    pub recipients: u64,
 }
 
 impl Queue {
@@ -269,7 +166,10 @@ impl Queue {
             Order::Retry(selection) => self.retry(&selection).await.map(Report::Count),
             Order::Bounce(selection) => self.bounce(&selection).await.map(Report::Count),
             Order::Suspend(scope, suspend) => Ok(self.suspend(scope, suspend)),
-            Order::Suspensions => Ok(Report::Suspended(self.core.state.borrow().suspensions())),
+            Order::Suspensions => {
+                let scopes = self.core.state.borrow().suspensions();
+                Ok(Report::Suspended(Suspended { scopes, recipients: 0 }))
+            }
             Order::Metrics => Ok(Report::Metrics(self.metrics())),
             // The shard has them.
             Order::TlsSessions => Ok(Report::TlsSessions(Box::default())),
@@ -304,13 +204,14 @@ impl Queue {
         {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
             let state = self.core.state.borrow();
+            let now = self.now();
             let moment = Moment {
-                now: self.now(),
+                now,
                 suspension_of: &|lane| state.suspension_of(lane).cloned(),
                 pause_of: &|name| self.pause_of(name),
             };
             let chosen = admitted.filter_map(|(id, row)| {
-                let selected = row.recipients.iter().filter(|entry| selection.selects(row, entry, &state.ready));
+                let selected = row.recipients.iter().filter(|entry| selection.selects(row, entry, &state, now));
                 let entries: Vec<&Entry> = selected.collect();
                 (!entries.is_empty()).then(|| describe::message(*id, row, &entries, &moment))
             });
@@ -387,9 +288,9 @@ impl Queue {
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
             let admitted = page.iter().filter(|(id, row)| selection.admits(*id, row));
-            let ready = &self.core.state.borrow().ready;
+            let (state, now) = (self.core.state.borrow(), self.now());
             let selected =
-                |row: &Row| row.recipients.iter().filter(|entry| selection.selects(row, entry, ready)).count();
+                |row: &Row| row.recipients.iter().filter(|entry| selection.selects(row, entry, &state, now)).count();
             count += admitted.map(|(_, row)| selected(row) as u64).sum::<u64>();
         }
         Ok(count)
@@ -397,7 +298,7 @@ impl Queue {
 
     /// Suspends or resumes; gives what is suspended then.
     fn suspend(&self, scope: Scope, suspend: bool) -> Report {
-        let (recipients, suspended) = {
+        let (recipients, scopes) = {
             let state = &mut *self.core.state.borrow_mut();
             match &scope {
                 Scope::All => state.suspended = suspend,
@@ -413,7 +314,7 @@ impl Queue {
         let order = if suspend { "suspend" } else { "resume" };
         self.core.log.emit(&Event::Ordered { order, selection: &scope, recipients });
         self.core.ready.give();
-        Report::Suspended(suspended)
+        Report::Suspended(Suspended { scopes, recipients })
     }
 
     fn metrics(&self) -> Vec<(&'static str, u64)> {

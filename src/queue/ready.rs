@@ -300,8 +300,8 @@ impl Ready {
         }
     }
 
-    /// Puts a domain aside until `until`, wherever it is, for the reason `why`, which `destination` gave; unless an operator wants it tried: the
-    /// order is newer than what made for the pause.
+    /// Puts a domain aside until `until`, wherever it is, for the reason `why`, which `destination` gave; unless an
+    /// operator wants it tried: the order is newer than what made for the pause.
     pub fn park(&mut self, name: &str, until: Instant, why: &Arc<str>, destination: &Arc<str>) {
         let Some(id) = self.find(name) else { return };
         let domain = &mut self.domains[id.0 as usize];

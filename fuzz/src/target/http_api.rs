@@ -12,7 +12,7 @@ use ringpost::control::http::{Access, router};
 use ringpost::control::suppression::Keeper;
 use ringpost::crossing::Crossing;
 use ringpost::events::log::{Channel, Style};
-use ringpost::queue::orders::{Order, Report};
+use ringpost::queue::orders::{Order, Report, Suspended};
 use shards::mesh::{Port, mesh};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Runtime;
@@ -127,7 +127,7 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Domains { .. } => Report::Domains(Vec::new()),
             Order::Metrics => Report::Metrics(vec![("accepted_total", 3)]),
             Order::Webhooks => Report::Webhooks(Vec::new()),
-            Order::Suspend(..) | Order::Suspensions => Report::Suspended(Vec::new()),
+            Order::Suspend(..) | Order::Suspensions => Report::Suspended(Suspended::default()),
             Order::Adjusted(_) => Report::Adjusted(Vec::new()),
             Order::TlsSessions => Report::TlsSessions(Box::default()),
             _ => Report::Count(0),

@@ -7,6 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, table};
+use crate::config::nearest;
 use crate::control::client;
 use crate::control::desk::Change;
 use crate::control::http::{Wanted, WantedDomains, WantedScope};
@@ -34,7 +35,8 @@ pub(super) enum Command {
     Hold(ChangeArguments),
     /// Release held recipients, to be tried now; --all also resumes all delivery, as `resume --all` does
     ///
-    /// A tenant or campaign that is suspended stays so. What waits for a destination that rests is not held: `retry` tries it at once, and with --destination all of it.
+    /// A tenant or campaign that is suspended stays so. What waits for a destination that rests is not held: `retry` tries it
+    /// at once, and with --destination all of it.
     #[command(after_help = "Example:\n  ringpost queue release --all")]
     Release(ChangeArguments),
     /// Try recipients now that wait for their next attempt, also where their destination rests
@@ -171,7 +173,8 @@ struct Conditions {
     /// Those of a campaign
     #[arg(long)]
     campaign: Option<String>,
-    /// Those in a state: due, of these new (nothing was said yet) or deferred; or held; or uncertain (due or held since a crash came while they were on their way)
+    /// Those in a state: due, of these new (nothing was said yet), deferred, scheduled (for a Date to come) or suspended; or
+    /// held; or uncertain (due or held since a crash came while they were on their way)
     #[arg(long, value_parser = StateWanted::ALL.map(|state| state.0))]
     state: Option<String>,
     /// Those at domains that rest because of a destination, as `queue domains` shows it
@@ -336,17 +339,14 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     }
     let answer = ask(&arguments.common, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&json!(wanted)))?;
     let recipients = answer["recipients"].as_u64().unwrap_or(0);
-    // A script with a mistyped id is to fail, and a person to learn what became of the message.
-    let untouched = match &wanted.id {
-        Some(id) if recipients == 0 => Some(ask(&arguments.common, Method::GET, &format!("/api/v1/queue/{id}"), None)?),
-        _ => None,
-    };
+    // A script with a mistyped id is to fail, and a person to learn why nothing changed.
+    let unchanged = if recipients == 0 { Some(why_unchanged(change, &wanted, &arguments.common)?) } else { None };
     if arguments.common.json {
         return print_json(&answer);
     }
-    print(&format!("{recipients} recipient{} {done}\n", if recipients == 1 { "" } else { "s" }));
-    if let Some(message) = untouched {
-        eprintln!("Its recipients are {}.", states(&message).join(", "));
+    print(&format!("{} {done}\n", counted(recipients)));
+    if let Some(why) = unchanged {
+        eprintln!("{why}");
     }
     if change == Change::Release && recipients == 0 {
         eprintln!("What waits for a destination that rests is not held: `ringpost queue retry` tries it.");
@@ -363,6 +363,47 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Why an order changed nothing: none fits it, or all that do are so already.
+fn why_unchanged(change: Change, wanted: &Wanted, common: &Common) -> Result<String, Failure> {
+    if let Some(id) = &wanted.id {
+        let message = ask(common, Method::GET, &format!("/api/v1/queue/{id}"), None)?;
+        return Ok(format!("Its recipients are {}.", states(&message).join(", ")));
+    }
+    let conditions = Wanted { all: false, ..wanted.clone() };
+    let fitting = ask(common, Method::GET, &format!("/api/v1/queue/count{}", query(&conditions)), None)?;
+    let why = match (fitting["recipients"].as_u64(), change) {
+        (Some(0), _) => {
+            let unknown = wanted.tenant.as_deref().map(|tenant| unless_known(tenant, common)).transpose()?;
+            return Ok(format!("Nothing is queued that fits.{}", unknown.unwrap_or_default()));
+        }
+        (_, Change::Hold) => "are held already",
+        (_, Change::Release) => "are not held",
+        (_, Change::Retry) => "are held, or due already",
+        (_, Change::Bounce) => "are on their way",
+    };
+    Ok(format!("Those that fit {why}."))
+}
+
+/// What is to be said of a tenant that nobody in the configuration has: it may be misspelt.
+fn unless_known(tenant: &str, common: &Common) -> Result<String, Failure> {
+    let (_, config) = common.config.load()?;
+    let of_accounts = config.accounts.iter().map(|account| &account.standard);
+    let of_listeners = config.listeners.iter().map(|listener| &*listener.standard);
+    let mut known: Vec<&str> = of_accounts.chain(of_listeners).filter_map(|of| of.tenant.as_deref()).collect();
+    known.sort_unstable();
+    known.dedup();
+    if known.contains(&tenant) {
+        return Ok(String::new());
+    }
+    let meant = nearest(tenant, &known).map(|near| format!("; did you mean `{near}`?"));
+    Ok(format!(" No account or listener has the tenant `{tenant}`{}", meant.unwrap_or_else(|| ".".into())))
+}
+
+/// `12 recipients`.
+fn counted(recipients: u64) -> String {
+    format!("{recipients} recipient{}", if recipients == 1 { "" } else { "s" })
+}
+
 fn suspend(verb: &str, arguments: &ScopeArguments) -> Result<(), Failure> {
     let Scope { tenant, campaign, all } = &arguments.scope;
     let wanted = WantedScope { tenant: tenant.clone(), campaign: campaign.clone(), all: *all };
@@ -370,12 +411,18 @@ fn suspend(verb: &str, arguments: &ScopeArguments) -> Result<(), Failure> {
     if arguments.common.json {
         return print_json(&answer);
     }
-    print(match (verb, answer["changed"] == true) {
-        ("suspend", true) => "suspended\n",
-        ("suspend", false) => "it was suspended already\n",
-        (_, true) => "resumed\n",
-        (_, false) => "it was not suspended\n",
-    });
+    let recipients = answer["recipients"].as_u64().unwrap_or(0);
+    let done = match (verb, answer["changed"] == true) {
+        ("suspend", true) => "suspended",
+        ("suspend", false) => "it was suspended already",
+        (_, true) => "resumed",
+        (_, false) => "it was not suspended",
+    };
+    print(&format!("{done}: {} in the queue now\n", counted(recipients)));
+    if recipients == 0 && verb == "suspend" {
+        let unknown = tenant.as_deref().map(|tenant| unless_known(tenant, &arguments.common)).transpose()?;
+        eprintln!("Nothing is queued that it is about; what comes later will wait.{}", unknown.unwrap_or_default());
+    }
     if verb == "resume" {
         for line in table::of_suspensions(&answer) {
             eprintln!("Still suspended: {line}");

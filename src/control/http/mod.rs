@@ -26,7 +26,8 @@
 //! `Authorization: Bearer TOKEN`. An error is `{"error": "…"}`.
 //!
 //! Never: touches a queue itself (the [`Desk`] asks the shards). Limits: pages of [`desk::PAGE_MAX`](super::desk::PAGE_MAX)
-//! messages; bodies of [`BODY_BYTES_MAX`], those of imports of [`suppression::IMPORT_BYTES_MAX`]; [`bounded::CONNECTIONS_MAX`] connections over TCP, and as many over the socket.
+//! messages; bodies of [`BODY_BYTES_MAX`], those of imports of [`suppression::IMPORT_BYTES_MAX`];
+//! [`bounded::CONNECTIONS_MAX`] connections over TCP, and as many over the socket.
 
 mod bounded;
 mod console;

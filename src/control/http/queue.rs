@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::control::desk::{Change, Desk, PAGE_MAX};
 use crate::queue::MessageId;
-use crate::queue::orders::{Domains, Scope, Selection, StateWanted, Waiting};
+use crate::queue::orders::{Domains, Scope, Selection, StateWanted, Suspended, Waiting};
 
 /// Messages of a page where nothing is said.
 const PAGE_DEFAULT: usize = 100;
@@ -39,7 +39,7 @@ pub struct Wanted {
     /// Of which campaign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
-    /// `due`, and of these `new` and `deferred`; `held`; or `uncertain`.
+    /// `due`, and of these `new`, `deferred`, `scheduled` and `suspended`; `held`; or `uncertain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Because of which destination the recipient's domain rests now.
@@ -67,8 +67,10 @@ impl Wanted {
 
     fn selection(&self) -> Result<Selection, Refusal> {
         let state = |name: &str| {
-            StateWanted::named(name)
-                .ok_or_else(|| bad(format!("state: `{name}` must be `due`, `new`, `deferred` or `held`")))
+            StateWanted::named(name).ok_or_else(|| {
+                let all = StateWanted::ALL.map(|state| format!("`{}`", state.0)).join(", ");
+                bad(format!("state: `{name}` must be one of {all}"))
+            })
         };
         Ok(Selection {
             id: self.id.as_deref().map(message_id).transpose()?,
@@ -245,7 +247,7 @@ async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Va
     let recipients = desk.change(change, &wanted.selection()?).await?;
     let mut answer = json!({ "recipients": recipients });
     let suspended = match change {
-        Change::Release if wanted.all => desk.suspend(&Scope::All, false).await?,
+        Change::Release if wanted.all => desk.suspend(&Scope::All, false).await?.scopes,
         Change::Release | Change::Retry => desk.suspensions().await?,
         Change::Hold | Change::Bounce => Vec::new(),
     };
@@ -304,9 +306,13 @@ async fn set_suspended(desk: &Desk, ordered: Scoped, suspended: bool) -> Result<
     let Json(wanted) = ordered.map_err(|rejection| bad(rejection.body_text()))?;
     let scope = wanted.scope()?;
     let was_suspended = desk.suspensions().await?.contains(&scope);
-    let suspensions = desk.suspend(&scope, suspended).await?;
-    let changed = was_suspended != suspended;
-    Ok(Json(json!({ "suspended": suspended, "changed": changed, "suspensions": shown(&suspensions) })))
+    let Suspended { scopes, recipients } = desk.suspend(&scope, suspended).await?;
+    Ok(Json(json!({
+        "suspended": suspended,
+        "changed": was_suspended != suspended,
+        "recipients": recipients,
+        "suspensions": shown(&scopes),
+    })))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::control::socket;
 use crate::crossing::Crossing;
 use crate::events::Style;
 use crate::queue::MessageId;
-use crate::queue::orders::{Order, Report, Resting, Waiting};
+use crate::queue::orders::{Order, Report, Resting, Suspended, Waiting};
 use crate::queue::webhook::Counts;
 
 async fn play_shard(port: Port<Crossing>) {
@@ -41,9 +41,9 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Suspend(scope, on) => {
                 suspended.retain(|other| *other != scope);
                 suspended.extend(on.then_some(scope));
-                Report::Suspended(suspended.clone())
+                Report::Suspended(Suspended { scopes: suspended.clone(), recipients: 3 })
             }
-            Order::Suspensions => Report::Suspended(suspended.clone()),
+            Order::Suspensions => Report::Suspended(Suspended { scopes: suspended.clone(), recipients: 0 }),
             Order::Domains { domains, after, .. } => {
                 let rest = Some(Resting {
                     until: shards::Timestamp::from_millis(1_800_000_000_000),
@@ -192,7 +192,7 @@ fn what_is_wrong_is_said() {
         assert!(get("/api/v1/queue/0000000000000009").contains("there is no message 0000000000000009"));
         assert!(get("/api/v1/queue/xyz").contains("`xyz` is not the id of a message"));
         assert!(get("/api/v1/queue?limit=0").contains("between 1 and 1000"));
-        assert!(get("/api/v1/queue?state=leased").contains("`deferred` or `held`"));
+        assert!(get("/api/v1/queue?state=leased").contains("`suspended`, `held`, `uncertain`"));
         assert!(get("/api/v1/queue?colour=red").contains("unknown field `colour`"));
         assert!(get("/api/v1/messages").contains("message_id"));
         assert!(get("/api/v2").contains("nothing at this address"));
@@ -231,11 +231,11 @@ fn what_stays_suspended_is_told_and_so_is_what_was_not() {
         assert_eq!(post("suspend", json!({ "tenant": "acme" }))["changed"], true);
         assert_eq!(post("suspend", json!({ "all": true }))["changed"], true);
         let all = post("resume", json!({ "all": true }));
-        assert_eq!(all, json!({ "suspended": false, "changed": true, "suspensions": acme }));
+        assert_eq!(all, json!({ "suspended": false, "changed": true, "recipients": 6, "suspensions": acme }));
         let misspelt = post("resume", json!({ "tenant": "acne" }));
-        assert_eq!(misspelt, json!({ "suspended": false, "changed": false, "suspensions": acme }));
+        assert_eq!(misspelt, json!({ "suspended": false, "changed": false, "recipients": 6, "suspensions": acme }));
         let last = post("resume", json!({ "tenant": "acme" }));
-        assert_eq!(last, json!({ "suspended": false, "changed": true, "suspensions": [] }));
+        assert_eq!(last, json!({ "suspended": false, "changed": true, "recipients": 6, "suspensions": [] }));
     });
 }
 

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Refusal;
+use crate::config::unreadable;
 use crate::control::secret_file;
 
 /// Octets of randomness in a token that we make.
@@ -31,7 +32,7 @@ pub struct Token(Box<str>);
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file system.
-    #[error("{0}: {1}")]
+    #[error("{0}: {why}", why = unreadable(.1))]
     Io(std::path::PathBuf, std::io::Error),
     /// What the file holds is none.
     #[error(

@@ -5,10 +5,11 @@
 //! Never: on the mail's way: a shard looks into lists of its own (`suppression::Gate`).
 //! On disk: `suppression` in the data directory. After a crash: what was flushed is there before the first connection; what
 //! shards had not handed over is told again, and changes nothing twice.
-//! Limits: `[suppression] entries_max` of each list, `entries_total_max` of all. What a full one cannot take is counted, told in the log, and sent to
-//! as before; an import or an addition that does not fit is refused as a whole. [`WHOLE_AT_ONCE`] import
-//! or emptying of a list at a time.
+//! Limits: `[suppression] entries_max` of each list, `entries_total_max` of all. What a full one cannot take is
+//! counted, told in the log, and sent to as before; an import or an addition that does not fit is refused as a whole.
+//! [`WHOLE_AT_ONCE`] import or emptying of a list at a time.
 
+mod asked;
 mod feed;
 mod file;
 #[cfg(test)]

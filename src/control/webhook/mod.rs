@@ -9,6 +9,7 @@
 //! Limits: one request under way in each lane, so events arrive in the order of their shard and a message's in its own;
 //! its size by `batch_max`; its time by `timeout`; [`lane::RETRY_MAX`] between two tries.
 
+mod asked;
 mod lane;
 mod letter;
 mod post;
@@ -22,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::desk::Desk;
 use super::{named, trust, vital};
-use crate::config::{Config, Mistake, NamedFile, Webhook};
+use crate::config::{Config, Mistake, NamedFile, Webhook, unreadable_public};
 use crate::events::log::Channel;
 use lane::Lane;
 use secret::{SecretError, Secrets};
@@ -81,7 +82,7 @@ fn trusting(file: &NamedFile) -> Result<Arc<ClientConfig>, Mistake> {
         line: file.line,
         text: format!("webhook.ca_file: {}: {why}", file.path.display()),
     };
-    let pem = std::fs::read(&file.path).map_err(|error| mistake(&error))?;
+    let pem = std::fs::read(&file.path).map_err(|error| mistake(&unreadable_public(&file.path, &error)))?;
     shards::tls::client_config_trusting(&pem).map_err(|error| mistake(&error))
 }
 

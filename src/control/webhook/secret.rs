@@ -11,6 +11,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::config::unreadable;
 use crate::control::secret_file;
 
 /// What a secret begins with.
@@ -28,7 +29,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file system.
-    #[error("{0}: {1}")]
+    #[error("{0}: {why}", why = unreadable(.1))]
     Io(PathBuf, std::io::Error),
     /// What the file holds is none.
     #[error(

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::*;
 use crate::queue::alter::CHANGES_PER_FRAME_MAX;
 use crate::queue::lane::Scope;
-use crate::queue::orders::{Domains, Order, Report, Selection, StateWanted, Waiting};
+use crate::queue::orders::{Domains, Order, Report, Selection, StateWanted, Suspended, Waiting};
 
 fn at_domain(domain: &str) -> Selection {
     Selection { domain: Some(domain.into()), ..Selection::default() }
@@ -370,7 +370,11 @@ fn a_bounce_returns_what_is_not_leased() {
 fn suspended_delivery_waits_and_resumes() {
     World::new().run(|reactor, queue| async move {
         let id = accept(&reactor, &queue, "a@sender.test", &["x@one.test"]).await;
-        queue.order(Order::Suspend(Scope::All, true)).await;
+        let all = Suspended { scopes: vec![Scope::All], recipients: 1 };
+        let Report::Suspended(suspended) = queue.order(Order::Suspend(Scope::All, true)).await else {
+            panic!("no answer")
+        };
+        assert_eq!(suspended, all);
         assert!(nothing_is_ready(&reactor, &queue).await);
         assert!(queue.lease("one.test").is_none());
         let shown = list(&queue, Selection::default(), None, 10).await;
@@ -378,10 +382,12 @@ fn suspended_delivery_waits_and_resumes() {
         assert_eq!((&recipient["state"], &recipient["suspension"]), (&"suspended".into(), &"all".into()));
         assert_eq!(recipient["resume"], "ringpost queue resume --all");
         assert_eq!(recipient["explanation"], "suspended (all) until `ringpost queue resume --all`");
+        assert_eq!(list(&queue, in_state("suspended"), None, 10).await, shown);
         queue.order(Order::Suspend(Scope::All, false)).await;
         let Report::Message(Some(shown)) = queue.order(Order::Show(id)).await else { panic!("it is there") };
         let recipient = &shown["recipients"][0];
         assert_eq!((&recipient["state"], &recipient["suspension"]), (&"due".into(), &Value::Null));
+        assert_eq!(count(&queue, Order::Count(in_state("suspended"))).await, 0);
         settle(&queue, &lease(&queue).await, &delivered()).await;
         let Report::Metrics(metrics) = queue.order(Order::Metrics).await else { panic!("no metrics") };
         let metric = |name| metrics.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
