@@ -111,6 +111,7 @@ fn listener(
         value: Listener {
             kind: kind?.value,
             address: address.value,
+            line: address.line,
             tls: tls?.value,
             networks,
             return_path: return_path.is_some_and(|wanted| wanted.value),

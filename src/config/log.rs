@@ -70,6 +70,12 @@ pub struct Log {
     pub level: Level,
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(TARGETS.iter().find(|target| target.1 == *self).map_or("", |target| target.0))
+    }
+}
+
 /// Reads `[log]`.
 pub(super) fn log(document: &mut Section<'_>, reading: &mut Reading) -> Log {
     let mut section = document.section_or_empty("log", reading);

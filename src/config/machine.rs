@@ -81,6 +81,17 @@ pub fn unreadable(error: &Error) -> String {
     format!("{error}{remedy}")
 }
 
+/// The same of a file that is no secret.
+pub fn unreadable_public(file: &Path, error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let file = file.display();
+            format!("{error}: the user that runs this may not read it, and it is no secret: chmod a+r {file}")
+        }
+        _ => unreadable(error),
+    }
+}
+
 /// The same of the configuration itself.
 pub(super) fn unreadable_configuration(file: &Path, error: &Error) -> String {
     if error.kind() != ErrorKind::PermissionDenied {
@@ -137,6 +148,9 @@ mod tests {
         assert!(
             unreadable(&ErrorKind::NotFound.into()).ends_with(": put it there, or name the file that is to be read")
         );
+        let public = |kind: ErrorKind| unreadable_public(Path::new("/etc/ca.pem"), &kind.into());
+        assert!(public(ErrorKind::PermissionDenied).ends_with(": chmod a+r /etc/ca.pem"));
+        assert_eq!(public(ErrorKind::NotFound), unreadable(&ErrorKind::NotFound.into()));
         assert!(!is_denied(Path::new("/nowhere/at/all")), "it is missing, which can be said as it is");
     }
 

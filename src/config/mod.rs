@@ -37,7 +37,7 @@ pub use dkim::Dkim;
 pub use egress::{Pool, Source, Standard};
 pub use limit::{Limit, Provider};
 pub use log::Log;
-pub use machine::unreadable;
+pub use machine::{unreadable, unreadable_public};
 pub use read::nearest;
 pub use return_path::ReturnPath;
 pub use screening::Screening;
@@ -126,6 +126,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// `address`.
     pub address: SocketAddr,
+    /// The line of `address`.
+    pub line: usize,
     /// `tls`.
     pub tls: ListenerTls,
     /// `networks`: who may connect (relay; required there).
@@ -349,6 +351,8 @@ pub struct Limits {
 pub struct Http {
     /// Where the control plane listens.
     pub address: SocketAddr,
+    /// The line that says so.
+    pub line: usize,
     /// The bearer token's file; absent: created with a random token, mode 0600.
     pub token_file: NamedFile,
 }

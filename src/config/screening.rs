@@ -1,5 +1,6 @@
 //! `[screening]`: who looks at messages and clients before a message is accepted.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,6 +56,16 @@ pub enum ScannerAddress {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(Box<str>, u16),
+}
+
+impl fmt::Display for ScannerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ScannerAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ScannerAddress::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            ScannerAddress::Tcp(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 /// What becomes of a message when the scanner gives no usable answer.

@@ -1,5 +1,7 @@
 //! The reference configuration as it is, and every kind of mistake with its line.
 
+mod reference;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -97,7 +99,7 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.limits.message_bytes_max, reference.limits.message_bytes_max);
     assert_eq!(config.limits.recipients_max, reference.limits.recipients_max);
     assert_eq!(config.limits.connections_per_address_max, reference.limits.connections_per_address_max);
-    assert_eq!(config.limits.content_memory_bytes_max, 64 << 20);
+    assert_eq!(config.limits.content_memory_bytes_max, reference.limits.content_memory_bytes_max);
     assert_eq!(config.log, reference.log);
 }
 

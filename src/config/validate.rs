@@ -406,7 +406,7 @@ fn http(
             format!("http.address: {} is a listener's already, in line {}", address.value, listener.line),
         );
     }
-    Some(Http { address: address.value, token_file: assurance::named(token_file?) })
+    Some(Http { address: address.value, line: address.line, token_file: assurance::named(token_file?) })
 }
 
 pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {

@@ -9,7 +9,7 @@ use super::http::Token;
 use super::trust::{self, Trusted};
 use super::{certificate, return_path, signing, webhook};
 use crate::authentication::Signers;
-use crate::config::{Config, Mistake, NamedFile};
+use crate::config::{Config, Mistake, NamedFile, unreadable};
 use crate::crossing::Certificate;
 
 /// What they hold.
@@ -68,6 +68,6 @@ fn token(config: &Config) -> Option<Mistake> {
 fn password(config: &Config) -> Option<Mistake> {
     let file = config.screening.rspamd.as_ref()?.password_file.as_ref()?;
     let error = std::fs::File::open(&file.path).err()?;
-    let text = format!("screening.rspamd.password_file: {}: {error}", file.path.display());
+    let text = format!("screening.rspamd.password_file: {}: {}", file.path.display(), unreadable(&error));
     Some(Mistake { line: file.line, text })
 }

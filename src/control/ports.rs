@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use super::clock;
-use super::commands::Failure;
 
 /// How long a port may still be held by a process that is gone.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
@@ -22,7 +21,9 @@ pub enum Obstacle {
     Taken,
     /// Nobody does, and this user may not: the port is below 1024.
     Forbidden,
-    /// Anything else: it is no address of this host, say.
+    /// It is no address of this host.
+    Foreign,
+    /// Anything else.
     Other(Error),
 }
 
@@ -40,6 +41,7 @@ pub fn look(address: SocketAddr, ours: &[SocketAddr]) -> Result<(), Obstacle> {
             let mut others = tables.iter().flat_map(|table| listeners(table)).filter(|other| !ours.contains(other));
             Err(if others.any(|other| excludes(other, address)) { Obstacle::Taken } else { Obstacle::Forbidden })
         }
+        ErrorKind::AddrNotAvailable => Err(Obstacle::Foreign),
         _ => Err(Obstacle::Other(why)),
     }
 }
@@ -49,8 +51,8 @@ pub fn look(address: SocketAddr, ours: &[SocketAddr]) -> Result<(), Obstacle> {
 /// A process that was killed a moment ago may still hold it: the kernel takes a ring apart after its process is gone.
 ///
 /// # Errors
-/// Why it cannot be listened on, and what to do.
-pub fn must_be_free(address: SocketAddr, ours: &[SocketAddr]) -> Result<(), Failure> {
+/// Why it cannot be listened on, and what to do: for people.
+pub fn must_be_free(address: SocketAddr, ours: &[SocketAddr]) -> Result<(), String> {
     let begin = clock::monotonic();
     let obstacle = loop {
         match look(address, ours) {
@@ -60,7 +62,7 @@ pub fn must_be_free(address: SocketAddr, ours: &[SocketAddr]) -> Result<(), Fail
         }
     };
     let port = address.port();
-    Err(Failure::Failed(match obstacle {
+    Err(match obstacle {
         Obstacle::Taken => format!(
             "port {port} is taken ({address}): another program listens there; `ss -ltnp 'sport = :{port}'` shows it: stop it, \
              or write another address, and start again"
@@ -69,8 +71,17 @@ pub fn must_be_free(address: SocketAddr, ours: &[SocketAddr]) -> Result<(), Fail
             "{address}: nobody listens there, but ports below 1024 need a socket unit that passes them (does \
              `systemctl list-sockets` show one?), or CAP_NET_BIND_SERVICE"
         ),
+        Obstacle::Foreign => foreign(address),
         Obstacle::Other(why) => format!("{address}: {why}"),
-    }))
+    })
+}
+
+/// What is said of an address that is none of this host.
+pub fn foreign(address: SocketAddr) -> String {
+    format!(
+        "{address}: this host does not have that address: write one that `ip address` shows, or 0.0.0.0 or [::] for all, or add \
+         it to the host's network configuration"
+    )
 }
 
 /// The addresses that are listened on, by a table of proc_net(5).
@@ -119,11 +130,12 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let here = taken.local_addr().expect("its address");
         assert!(matches!(look(here, &[]), Err(Obstacle::Taken)));
-        let Err(Failure::Failed(why)) = must_be_free(here, &[]) else { panic!("it is taken") };
+        let why = must_be_free(here, &[]).expect_err("it is taken");
         assert!(why.contains("is taken") && why.contains(&format!("ss -ltnp 'sport = :{}'", here.port())), "{why}");
         drop(taken);
         assert!(must_be_free(here, &[]).is_ok());
-        assert!(matches!(look(address("192.0.2.1:25"), &[]), Err(Obstacle::Other(_))));
+        let why = must_be_free(address("192.0.2.1:25"), &[]).expect_err("of another host");
+        assert!(why.starts_with("192.0.2.1:25: this host does not have that address: write one that"), "{why}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::trust::Trusted;
 use super::webhook::{self, Endpoint};
 use crate::authentication::Signers;
 use crate::bounce::return_path::ReturnPath;
-use crate::config::{Config, Mistake};
+use crate::config::{Config, Http, Mistake};
 
 /// A configuration with what it names, all of it read and checked.
 pub struct Reload {
@@ -44,17 +44,28 @@ pub fn prepare(file: &Path, running: &Config) -> Result<Reload, Vec<String>> {
 
 /// What cannot change while the server runs, and has changed.
 fn fixed(running: &Config, new: &Config) -> Vec<String> {
-    let addresses = |config: &Config| config.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>();
-    let http = |config: &Config| config.http.as_ref().map(|http| (http.address, http.token_file.path.clone()));
-    let settings = [
-        ("the listeners' addresses", addresses(running) != addresses(new)),
-        ("server.data_dir", running.data_dir != new.data_dir),
-        ("server.shards", running.shards != new.shards),
-        ("log.to", running.log.to != new.log.to),
-        ("[http]", http(running) != http(new)),
-    ];
-    let changed = settings.into_iter().filter(|(_, changed)| *changed);
-    changed.map(|(setting, _)| format!("{setting} cannot change while ringpost runs: restart it")).collect()
+    let both = at_start(running).into_iter().zip(at_start(new));
+    let changed = both.filter(|((_, old), (_, new))| old != new);
+    changed
+        .map(|((setting, old), (_, new))| {
+            format!(
+                "{setting} cannot change from {old} to {new} while ringpost runs: restart it (`systemctl restart ringpost`)"
+            )
+        })
+        .collect()
+}
+
+/// The settings that only a start heeds, and what they are.
+fn at_start(config: &Config) -> [(&'static str, String); 5] {
+    let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    let shown = |http: &Http| format!("{} with the token in {}", http.address, http.token_file.path.display());
+    [
+        ("the listeners' addresses", addresses.join(", ")),
+        ("server.data_dir", config.data_dir.display().to_string()),
+        ("server.shards", config.shards.to_string()),
+        ("log.to", config.log.to.to_string()),
+        ("[http]", config.http.as_ref().map_or_else(|| "absent".into(), shown)),
+    ]
 }
 
 #[cfg(test)]
@@ -93,6 +104,14 @@ networks = [\"127.0.0.0/8\"]
             + "[log]\nto = \"stderr\"\n[http]\naddress = \"127.0.0.1:8025\"\ntoken_file = \"token\"\n";
         let refusals = reload(&text).expect_err("five settings");
         assert_eq!(refusals.len(), 5, "{refusals:?}");
+        let told = |n: usize, what: &str| assert!(refusals[n].starts_with(what), "{refusals:?}");
+        told(
+            0,
+            "the listeners' addresses cannot change from 127.0.0.1:2525 to 127.0.0.1:2526 while ringpost runs: restart",
+        );
+        told(2, "server.shards cannot change from 1 to 2 ");
+        told(3, "log.to cannot change from auto to stderr ");
+        told(4, "[http] cannot change from absent to 127.0.0.1:8025 with the token in /");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use argon2::password_hash::rand_core::{OsRng, RngCore};
 
 use super::{named, secret_file};
 use crate::bounce::return_path::{KEY_BYTES, ReturnPath};
-use crate::config::{Config, Mistake};
+use crate::config::{Config, Mistake, unreadable};
 
 /// The key in the configuration that names the file.
 const KEY: &str = "return_path.key_file";
@@ -25,7 +25,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file system.
-    #[error("{0}: {1}")]
+    #[error("{0}: {why}", why = unreadable(.1))]
     Io(PathBuf, std::io::Error),
     /// What the file holds is none.
     #[error(

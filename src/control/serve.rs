@@ -96,12 +96,12 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
         .enable_all()
         .build()
         .map_err(|error| failed("the control thread", &error))?;
-    let passed = passed_sockets(&options.config)?;
+    let passed = passed_sockets(&options.config, options.file.as_deref())?;
     let claim = Claim::new(&options.config).map_err(|error| Failure::Failed(error.to_string()))?;
     let policies = sts::Store::open(&options.config.data_dir).map_err(|error| failed("mta-sts", &error))?;
     let return_path = return_path::of(&options.config).map_err(|mistake| wrong(vec![mistake]))?;
     let endpoints = webhook::prepare(&options.config).map_err(wrong)?;
-    let plane = Plane::bind(&options.config, &runtime)?;
+    let plane = Plane::bind(&options.config, options.file.as_deref(), &runtime)?;
     let log = Channel::new(options.style);
     log.set_level(options.config.log.level);
     let journal = match options.style {
@@ -169,12 +169,16 @@ fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
     Failure::Failed(format!("{what}: {why}"))
 }
 
-/// The sockets that a service manager passed; the other listeners' addresses are free.
-fn passed_sockets(config: &Config) -> Result<Arc<[Passed]>, Failure> {
+/// The sockets that a service manager passed; the other listeners' addresses are free, and the control plane's too.
+fn passed_sockets(config: &Config, file: Option<&Path>) -> Result<Arc<[Passed]>, Failure> {
     let passed = passed::take(config.shards).map_err(|error| Failure::Failed(error.to_string()))?;
     let addresses: Vec<SocketAddr> = passed.iter().map(Passed::address).collect();
-    for listener in config.listeners.iter().filter(|listener| !addresses.contains(&listener.address)) {
-        ports::must_be_free(listener.address, &addresses)?;
+    let own = config.listeners.iter().filter(|listener| !addresses.contains(&listener.address));
+    let own = own.map(|listener| ("listener.address", listener.address, listener.line));
+    for (key, address, line) in own.chain(config.http.iter().map(|http| ("http.address", http.address, http.line))) {
+        let mistake = |why: String| Mistake { line, text: format!("{key}: {why}") };
+        // What is in the way may be gone at the next start: that is no wrong configuration.
+        ports::must_be_free(address, &addresses).map_err(|why| Failure::Failed(in_file(&mistake(why), file)))?;
     }
     Ok(passed.into())
 }
@@ -217,15 +221,16 @@ struct Plane {
 }
 
 impl Plane {
-    fn bind(config: &Config, runtime: &Runtime) -> Result<Plane, Failure> {
+    fn bind(config: &Config, file: Option<&Path>, runtime: &Runtime) -> Result<Plane, Failure> {
         let _inside = runtime.enter();
         let path = socket::path(&config.data_dir);
         let (bound, socket) =
             socket::bind(&config.data_dir).map_err(|error| failed(&path.display().to_string(), &error))?;
         let http = match &config.http {
             Some(http) => {
+                let wrong = |text| Failure::Wrong(vec![in_file(&Mistake { line: http.token_file.line, text }, file)]);
                 let token = Token::read_or_make(&http.token_file.path)
-                    .map_err(|error| Failure::Failed(format!("http.token_file: {error}")))?;
+                    .map_err(|error| wrong(format!("http.token_file: {error}")))?;
                 let listener = runtime
                     .block_on(TcpListener::bind(http.address))
                     .map_err(|error| failed(&format!("http.address {}", http.address), &error))?;

@@ -9,7 +9,7 @@ use hickory_resolver::proto::dnssec::TrustAnchors;
 use rustls::RootCertStore;
 
 use crate::assurance::Trust;
-use crate::config::{Config, Mistake, NamedFile, TlsLevel};
+use crate::config::{Config, Mistake, NamedFile, TlsLevel, unreadable_public};
 
 /// Authorities and trust anchors of a configuration.
 #[derive(Clone, Default)]
@@ -66,12 +66,12 @@ pub fn of_the_system() -> RootCertStore {
 }
 
 fn authorities_in(file: &Path) -> Result<Arc<RootCertStore>, String> {
-    let pem = fs::read(file).map_err(|error| error.to_string())?;
+    let pem = fs::read(file).map_err(|error| unreadable_public(file, &error))?;
     shards::tls::authorities(&pem).map(Arc::new).map_err(|error| error.to_string())
 }
 
 fn anchors_in(file: &Path) -> Result<TrustAnchors, String> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(file).map_err(|error| unreadable_public(file, &error))?;
     let has_keys = text.lines().any(|line| !line.trim_start().starts_with(';') && line.contains("DNSKEY"));
     match text.parse() {
         Ok(anchors) if has_keys => Ok(anchors),
@@ -110,6 +110,7 @@ ca_file = \"none.pem\"
         let config = Config::parse(text, folder.path()).expect("good");
         let mistakes = of(&config).err().expect("three mistakes");
         assert_eq!(mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [12, 17, 10], "{mistakes:?}");
+        assert!(mistakes[1].text.ends_with(": put it there, or name the file that is to be read"), "{mistakes:?}");
         let key = "test. 3600 IN DNSKEY 257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==\n";
         fs::write(folder.path().join("good.key"), key).expect("written");
         assert!(anchors_in(&folder.path().join("good.key")).is_ok());

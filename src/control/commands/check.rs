@@ -1,10 +1,11 @@
 //! `ringpost check`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use super::Failure;
 use crate::config::{Config, Mistake, PASSWORD_UNSET};
+use crate::control::ports::{self, Obstacle};
 use crate::control::{certificate, clock, named};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
@@ -14,6 +15,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         Ok(config) => {
             mistakes.extend(named::by(config).err().unwrap_or_default());
             warned.extend(warnings(config).into_iter().map(|text| Mistake { line: 0, text }));
+            warned.extend(foreign_addresses(config));
             config.tls.clone()
         }
         Err(found) => {
@@ -61,6 +63,16 @@ fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Addresses that this host does not have now. A socket unit may still open one, and an interface may come.
+fn foreign_addresses(config: &Config) -> Vec<Mistake> {
+    let listeners = config.listeners.iter().map(|listener| ("listener.address", listener.address, listener.line));
+    let all = listeners.chain(config.http.iter().map(|http| ("http.address", http.address, http.line)));
+    let is_foreign = |address: SocketAddr| matches!(ports::look(address, &[]), Err(Obstacle::Foreign));
+    all.filter(|(_, address, _)| is_foreign(*address))
+        .map(|(key, address, line)| Mistake { line, text: format!("{key}: {}", ports::foreign(address)) })
+        .collect()
 }
 
 /// Whether a host is this machine.

@@ -39,7 +39,7 @@ pub struct Arguments {
 /// Runs the demo until it is told to stop.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for port in [IMPLICIT_PORT, STARTTLS_PORT, RELAY_PORT, CONSOLE_PORT] {
-        ports::must_be_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &[])?;
+        ports::must_be_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &[]).map_err(Failure::Failed)?;
     }
     let folder = Folder::make(arguments.data.as_deref())?;
     let destination = destination::start().map_err(|error| failed("the built-in destination", &error))?;
