@@ -24,7 +24,11 @@ const AFAR: [SocketAddr; 2] = [
 ];
 
 /// The servers that a configuration names, or the system's.
-pub struct World(TokioResolver);
+pub struct World {
+    resolver: TokioResolver,
+    /// Their names, for people.
+    asked: String,
+}
 
 impl World {
     /// Does `work` with the world's DNS, on a runtime of its own.
@@ -36,7 +40,8 @@ impl World {
         let runtime = runtime.map_err(|why| why.to_string())?;
         let world = {
             let _inside = runtime.enter();
-            World(resolver::build(&config.dns_servers, PATIENCE)?)
+            let resolver = resolver::build(&config.dns_servers, PATIENCE)?;
+            World { resolver, asked: resolver::names_of(&config.dns_servers) }
         };
         Ok(runtime.block_on(work(&world)))
     }
@@ -57,7 +62,10 @@ impl World {
 impl Zone for World {
     async fn ask(&self, name: &str, kind: Kind) -> Result<Vec<String>, String> {
         match question(name, kind) {
-            Some(question) => records(kind, &resolver::look_up(&self.0, &question).await),
+            Some(question) => {
+                let answer = resolver::look_up(&self.resolver, &question).await;
+                records(kind, &resolver::naming(&self.asked, answer))
+            }
             None => Ok(Vec::new()),
         }
     }

@@ -26,7 +26,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::{ResolverBuilder, TokioResolver};
+use hickory_resolver::{ResolverBuilder, TokioResolver, system_conf};
 use tokio::sync::watch;
 
 use super::sts;
@@ -77,6 +77,8 @@ struct Resolvers {
     /// `None`: nothing is asked whose answer must be secure.
     validating: Option<Result<TokioResolver, String>>,
     policies: sts::Access,
+    /// Who is asked, for people.
+    asked: String,
 }
 
 impl Resolvers {
@@ -86,6 +88,7 @@ impl Resolvers {
             plain: build(&settings.servers, PATIENCE),
             validating: validating.map(|anchors| build_validating(&settings.servers, PATIENCE, anchors)),
             policies: settings.policies.clone(),
+            asked: names_of(&settings.servers),
         })
     }
 }
@@ -132,7 +135,7 @@ async fn answer_one(resolvers: Arc<Resolvers>, policies: Arc<sts::Store>, query:
         match (resolver, &query.question) {
             (Err(why), _) => Answer::Trouble(why.as_str().into()),
             (Ok(resolver), Question::Policy(domain)) => policies.policy(resolver, &resolvers.policies, domain).await,
-            (Ok(resolver), question) => look_up(resolver, question).await,
+            (Ok(resolver), question) => naming(&resolvers.asked, look_up(resolver, question).await),
         }
     };
     // What a stranger's DNS server can do harms its own domain only, also where it meets a defect.
@@ -140,6 +143,24 @@ async fn answer_one(resolvers: Arc<Resolvers>, policies: Arc<sts::Store>, query:
     let answer = answer.unwrap_or_else(|_| Answer::Trouble("a defect of the resolver".into()));
     // A shard that no longer waits has dropped the question: nobody to tell.
     let _ = query.reply.send(answer);
+}
+
+/// The DNS servers that are asked where `servers` are configured, for people.
+pub(super) fn names_of(servers: &[SocketAddr]) -> String {
+    if !servers.is_empty() {
+        return servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    }
+    let system = system_conf::read_system_conf().map(|(config, _)| config.name_servers().to_vec()).unwrap_or_default();
+    let system: Vec<String> = system.iter().map(|server| server.ip.to_string()).collect();
+    format!("{} of /etc/resolv.conf", if system.is_empty() { "no server".into() } else { system.join(", ") })
+}
+
+/// An answer; where it tells of trouble, it also tells who was asked.
+pub(super) fn naming(asked: &str, answer: Answer) -> Answer {
+    match answer {
+        Answer::Trouble(why) => Answer::Trouble(format!("{why} (asked: {asked})").into()),
+        answer => answer,
+    }
 }
 
 /// The resolver over `servers`, or over the system's, with `patience` for each try; the error is for people.
@@ -326,6 +347,9 @@ fn refusal(error: &NetError) -> Answer {
                 ResponseCode::NXDomain => Answer::NoSuchName(NEGATIVE_TTL_UNKNOWN),
                 _ => Answer::NoData(NEGATIVE_TTL_UNKNOWN),
             };
+        }
+        NetError::NoConnections | NetError::Timeout | NetError::Io(_) => {
+            return Answer::Trouble(format!("no DNS server answers: {error}").into());
         }
         _ => return Answer::Trouble(error.to_string().into()),
     };

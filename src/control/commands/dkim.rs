@@ -1,7 +1,7 @@
 //! `ringpost dkim`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +14,17 @@ use crate::control::signing;
 
 /// Octets of a string of a TXT record (RFC 1035 §3.3.14).
 const TXT_STRING_BYTES_MAX: usize = 255;
+/// Where systemd looks for what it hands to the service of the package.
+const SERVICE_KEYS: &str = "/etc/ringpost/keys";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a private key and print the DNS record to publish
-    #[command(after_help = "Example:\n  ringpost dkim generate example.org --selector s2026")]
+    ///
+    /// systemd hands the service of the package what lies in /etc/ringpost/keys when it starts: make the key there.
+    #[command(
+        after_help = "Example:\n  ringpost dkim generate example.org --selector s2026 --out /etc/ringpost/keys/s2026.example.org.pem"
+    )]
     Generate(Generate),
     /// Print the DNS records of all keys in a configuration
     #[command(after_help = "Example:\n  ringpost dkim show -c /etc/ringpost/ringpost.toml")]
@@ -81,16 +87,46 @@ fn generate(arguments: &Generate) -> Result<(), Failure> {
     let file = out.clone().unwrap_or_else(|| format!("{selector}.{domain}.pem").into());
     let record = zone_record(&Signer::new(domain, selector, key))?;
     write_new(&file, &pem)?;
+    // The server reads it from another folder than this one.
+    let file = std::path::absolute(&file).unwrap_or(file);
     eprintln!("The private key is in {}. Publish this record in the zone of {domain}:", file.display());
     print!("{record}");
-    eprintln!("Then tell ringpost (SIGHUP reloads):");
-    eprintln!("[[dkim]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\nprivate_key = \"{}\"", file.display());
+    let (named, and_then) = named_in_configuration(&file);
+    eprintln!("Then add to ringpost.toml:");
+    eprintln!("[[dkim]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\nprivate_key = \"{named}\"");
+    eprintln!("{and_then}\n`ringpost doctor` says when DNS publishes the record.");
     Ok(())
+}
+
+/// What the configuration calls the key's file, and what is to be done once it does.
+fn named_in_configuration(file: &Path) -> (String, String) {
+    let name = file.file_name().unwrap_or_default().display();
+    if file.parent() == Some(Path::new(SERVICE_KEYS)) {
+        let and_then = "and `systemctl restart ringpost`: the service is handed its keys when it starts.";
+        return (format!("keys/{name}"), and_then.into());
+    }
+    let and_then = format!(
+        "and have it read again: SIGHUP where you run `ringpost serve`. The service of the package reads keys in {SERVICE_KEYS} \
+         alone:\n`install -m 600 {} {SERVICE_KEYS}/`, private_key = \"keys/{name}\", then `systemctl restart ringpost`.",
+        file.display()
+    );
+    (file.display().to_string(), and_then)
 }
 
 /// Never over another file: a key that is lost cannot be made again.
 fn write_new(file: &Path, pem: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(format!("{}: {error}", file.display()));
+    let failed = |error: std::io::Error| {
+        let remedy = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                ": a key is never overwritten. Name another file (--out) or selector (--selector); the record of a key that is \
+                 configured is what `ringpost dkim show` prints"
+            }
+            ErrorKind::NotFound => ": there is no such folder: make it, or name another file (--out)",
+            ErrorKind::PermissionDenied => ": run the command as root, or name a file that you may write (--out)",
+            _ => "",
+        };
+        Failure::Failed(format!("{}: {error}{remedy}", file.display()))
+    };
     let mut options = std::fs::OpenOptions::new();
     let mut opened = options.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
     opened.write_all(pem.as_bytes()).and_then(|()| opened.sync_all()).map_err(failed)
@@ -158,12 +194,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_named_as_the_server_finds_it() {
+        let (named, and_then) = named_in_configuration(Path::new("/etc/ringpost/keys/s1.pem"));
+        assert!(named == "keys/s1.pem" && and_then.starts_with("and `systemctl restart ringpost`"), "{and_then}");
+        let (named, and_then) = named_in_configuration(Path::new("/root/s1.pem"));
+        assert!(named == "/root/s1.pem" && and_then.contains("SIGHUP"), "{and_then}");
+        assert!(and_then.contains("`install -m 600 /root/s1.pem /etc/ringpost/keys/`"), "{and_then}");
+    }
+
+    #[test]
     fn no_file_is_overwritten_and_nobody_else_may_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key.pem");
         write_new(&file, "first").expect("written");
-        assert!(matches!(write_new(&file, "second"), Err(Failure::Failed(why)) if why.contains("key.pem")));
+        assert!(matches!(write_new(&file, "second"), Err(Failure::Failed(why))
+            if why.contains("key.pem: File exists") && why.contains("--selector")));
+        let nowhere = write_new(&folder.path().join("none/key.pem"), "first");
+        assert!(matches!(nowhere, Err(Failure::Failed(why)) if why.contains("no such folder: make it")));
         assert_eq!(std::fs::read_to_string(&file).expect("read"), "first");
         assert_eq!(std::fs::metadata(&file).expect("its mode").permissions().mode() & 0o777, 0o600);
     }

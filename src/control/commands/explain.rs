@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::control::{client, resolver, socket};
 use crate::dns::{Answer, Question};
 use crate::route::{Effective, Missing, NextHop, Said, Site, effective, next_hop, site_of_exchangers};
+use crate::smtp::path::Mailbox;
 
 /// How long one try of a DNS question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::Wrong(vec![format!("ringpost: there is no [[source]] or [[pool]] named `{source}`")]));
     }
     let about =
-        if is_id(recipient) { About::message(&config, recipient)? } else { About::recipient(&config, recipient) };
+        if is_id(recipient) { About::message(&config, recipient)? } else { About::recipient(&config, recipient)? };
     let mut all = Vec::new();
     for domain in &about.domains {
         all.push(explain(&config, arguments, &about, domain)?);
@@ -85,8 +86,13 @@ struct About {
 }
 
 impl About {
-    fn recipient(config: &Config, recipient: &str) -> About {
+    fn recipient(config: &Config, recipient: &str) -> Result<About, Failure> {
         let domain = domain_of(recipient);
+        if let Err(why) = Mailbox::parse(&format!("x@{domain}"), true) {
+            let usage =
+                "name a recipient's domain or address, such as gmail.com or jo@gmail.com, or the ID of a message";
+            return Err(Failure::Wrong(vec![format!("ringpost: `{recipient}`: {why}: {usage}")]));
+        }
         let target =
             format!("/api/v1/queue{}", client::query(&json!({ "domain": domain, "limit": required::LOOKED_MAX })));
         // Nothing is queued where no server runs.
@@ -95,7 +101,7 @@ impl About {
         let wanted = Some(recipient).filter(|recipient| recipient.contains('@'));
         let is_wanted = |address: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(address));
         let stopped = required::Stopped::among(queued, |address| domain_of(address) == domain && is_wanted(address));
-        About { domains: vec![domain], source: None, tenant: None, stopped }
+        Ok(About { domains: vec![domain], source: None, tenant: None, stopped })
     }
 
     fn message(config: &Config, id: &str) -> Result<About, Failure> {
@@ -181,7 +187,8 @@ fn resolve(config: &Config, domain: &str) -> Result<Site, String> {
     let answer = {
         let _entered = runtime.enter();
         let resolver = resolver::build(&config.dns_servers, PATIENCE)?;
-        runtime.block_on(resolver::look_up(&resolver, &Question::Mx(asked.clone())))
+        let answer = runtime.block_on(resolver::look_up(&resolver, &Question::Mx(asked.clone())));
+        resolver::naming(&resolver::names_of(&config.dns_servers), answer)
     };
     let exchangers = match &answer {
         Answer::Mx(list, _) => Ok(list.as_slice()),

@@ -111,7 +111,10 @@ fn listeners(config: &Config) -> Vec<Finding> {
     let answer = client::request(&socket::path(&config.data_dir), Method::GET, "/api/v1/listeners", None);
     match answer.map(|answer| serde_json::from_value::<Vec<SocketAddr>>(answer["listeners"].clone())) {
         Ok(Ok(running)) => listened(&wanted, &running),
-        Err(ClientError::NotRunning(_)) => wanted.into_iter().map(port).collect(),
+        // The server opens the control plane's address itself.
+        Err(ClientError::NotRunning(_)) => {
+            wanted.into_iter().chain(config.http.as_ref().map(|http| http.address)).map(port).collect()
+        }
         Err(why) => vec![warning(
             format!("ringpost runs, and where it listens cannot be asked: {why}"),
             "run this command as root, or as the user that ringpost runs as",
@@ -157,6 +160,10 @@ fn port(address: SocketAddr) -> Finding {
         Err(Obstacle::Forbidden) => warning(
             format!("{address} may not be listened on by this user"),
             "right where a socket unit passes it; else give the service CAP_NET_BIND_SERVICE",
+        ),
+        Err(Obstacle::Foreign) => error(
+            format!("{address} cannot be listened on: this host does not have that address"),
+            "write one that `ip address` shows, or 0.0.0.0 or [::] for all",
         ),
         Err(Obstacle::Other(why)) => {
             error(format!("{address} cannot be listened on: {why}"), "write an address of this host")

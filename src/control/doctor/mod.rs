@@ -1,11 +1,12 @@
 //! `ringpost doctor`: everything that makes a first day fail, each with its remedy.
 //!
 //! Owns: what is looked at, and the words for it. Never: changes anything, or sends anything but DNS questions and one to the
-//! server that runs here; to a proxy it connects, and says nothing.
+//! server that runs here; to proxies and scanners it connects, and says nothing.
 
 mod chain;
 mod dns;
 mod host;
+mod scanners;
 
 use std::fmt;
 use std::path::Path;
@@ -48,6 +49,7 @@ fn error(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 /// Looks at everything that `config`, read from `file`, needs.
 pub fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     let mut findings = host::examine(file, config);
+    findings.extend(scanners::examine(config));
     findings.extend(dns::examine(config));
     findings
 }

@@ -240,7 +240,9 @@ fn a_change_of_servers_holds_for_the_next_question_and_the_task_ends_with_its_se
                 queries.send(Query { question: mx("null.ringpost.test"), reply }).await.expect("taken");
                 answer.await.expect("answered")
             };
-            assert!(matches!(ask().await, Answer::Trouble(_)));
+            let refused = ask().await;
+            let asked = format!("(asked: {})", ignorant.address);
+            assert!(matches!(&refused, Answer::Trouble(why) if why.ends_with(&asked)), "{refused:?}");
             servers.send_replace(settings(knot.address));
             assert_eq!(ask().await, Answer::Mx(vec![(0, "".into())], Duration::ZERO));
         };
