@@ -3,8 +3,9 @@
 //! Owns: the counts and their bound, their form in JSON (which is also how they are kept), what a `_smtp._tls` record says,
 //! and the message that carries a report.
 //! Never: asks DNS, sends or posts (the control plane does), or looks at a handshake (`outbound` does).
-//! Limits: [`POLICIES_MAX`] policies of a day, [`DOMAIN_POLICIES_MAX`] of a domain, [`DETAILS_MAX`] failures of each, and [`COUNTS_BYTES_MAX`] of all of them;
-//! [`TEXT_BYTES_MAX`] of a reason. What is beyond is counted, and reports tell how many.
+//! Limits: [`POLICIES_MAX`] policies of a day, [`DOMAIN_POLICIES_MAX`] of a domain, [`DETAILS_MAX`] failures of each,
+//! and [`COUNTS_BYTES_MAX`] of all of them; [`TEXT_BYTES_MAX`] of a reason. What is beyond is counted, and reports tell
+//! how many.
 //!
 //! | result (§4.3) | what happened |
 //! |---|---|
