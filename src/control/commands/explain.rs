@@ -232,7 +232,7 @@ fn now_in_words(path: &Value) -> String {
         }
     }
     if let (Some(why), Some(since)) = (path["why"].as_str(), path["since"].as_str()) {
-        _ = writeln!(text, "  since {since}, when it said: {why}");
+        _ = writeln!(text, "  since {since}, because: {why}");
     }
     if let Some(plan) = path["warm_up"].as_object() {
         _ = writeln!(text, "  warm-up: {} of {} messages of today", plan["messages_today"], plan["messages_max"]);
