@@ -286,7 +286,7 @@ impl Path {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::rc::Rc;
 
     use super::*;
@@ -295,7 +295,7 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn path() -> Path {
+    pub(in crate::outbound) fn path() -> Path {
         Path::new(
             Arc::default(),
             Arc::new(Site {

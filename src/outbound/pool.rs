@@ -291,9 +291,9 @@ impl Inner {
         Some(rest)
     }
 
-    /// A connection has ended: others that its limits kept waiting may have one.
+    /// A connection has ended: others that its limits kept waiting may have one, as many as there is room for.
     fn serve_line(self: &Rc<Self>, budgets: &Budgets) {
-        for path in budgets.take_line() {
+        while let Some(path) = budgets.next_in_line() {
             path.borrow_mut().in_line = false;
             self.pump(&path);
         }

@@ -180,14 +180,26 @@ impl Budgets {
     /// stay in all but one when it is served, and be in each more often from time to time.
     pub fn stand_in_line(&self, path: &Rc<RefCell<Path>>) {
         if let Some(full) = self.0.iter().find(|budget| budget.borrow().is_full()) {
-            full.borrow_mut().line.push_back(Rc::downgrade(path));
+            let line = &mut full.borrow_mut().line;
+            // Before it grows, those leave it that are gone.
+            if line.len() == line.capacity() {
+                line.retain(|path| path.strong_count() > 0);
+            }
+            line.push_back(Rc::downgrade(path));
         }
     }
 
-    /// Those that stand in line, in order; they do no more.
-    pub fn take_line(&self) -> Vec<Rc<RefCell<Path>>> {
-        let lines = self.0.iter().map(|budget| std::mem::take(&mut budget.borrow_mut().line));
-        lines.flatten().filter_map(|path| path.upgrade()).collect()
+    /// The first of those that stand in line for a budget that is full no longer; it does no more.
+    pub fn next_in_line(&self) -> Option<Rc<RefCell<Path>>> {
+        self.0.iter().find_map(|budget| {
+            let mut budget = budget.borrow_mut();
+            while !budget.is_full() {
+                if let Some(path) = budget.line.pop_front()?.upgrade() {
+                    return Some(path);
+                }
+            }
+            None
+        })
     }
 
     /// Waits until a search may connect once more, in the place that it has; `false`: that takes longer than `wait_max`.
@@ -211,6 +223,7 @@ mod tests {
     use super::super::{Budget, Budgets};
     use super::*;
     use crate::config::limit::Rate;
+    use crate::outbound::path::tests::path;
     use crate::route::{Effective, Said};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -226,6 +239,28 @@ mod tests {
             connection_rate: None,
             message_rate: said(message_rate),
         }
+    }
+
+    #[test]
+    fn only_as_many_leave_a_line_as_there_is_room_for_and_no_dead_path_stays() {
+        let (now, rate) = (Instant::default() + SECOND, Rate { number: 1000, per: SECOND });
+        let budget = Rc::new(RefCell::new(Budget::new(&limits(2, rate), Instant::default())));
+        let budgets = Budgets(vec![budget.clone()]);
+        let mut places = vec![budgets.begin_connection(now), budgets.begin_connection(now)];
+        let paths: Vec<_> = (0..5).map(|_| Rc::new(RefCell::new(path()))).collect();
+        paths.iter().for_each(|path| budgets.stand_in_line(path));
+        assert!(budgets.next_in_line().is_none(), "it is full");
+        places.pop();
+        let first = budgets.next_in_line().expect("room for one");
+        assert!(Rc::ptr_eq(&first, &paths[0]));
+        places.push(budgets.begin_connection(now));
+        assert!(budgets.next_in_line().is_none());
+        assert_eq!(budget.borrow().line.len(), 4, "the others are not looked at");
+        drop((first, paths));
+        (0..1000).for_each(|_| budgets.stand_in_line(&Rc::new(RefCell::new(path()))));
+        assert!(budget.borrow().line.capacity() < 100, "what is gone takes no memory");
+        places.pop();
+        assert!(budgets.next_in_line().is_none() && budget.borrow().line.is_empty());
     }
 
     #[test]
