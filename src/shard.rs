@@ -259,12 +259,13 @@ fn way_to_owners(port: &Rc<Port<Crossing>>) -> Returns {
     })
 }
 
-fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 11] {
+fn inbound_metrics(inbound: &Inbound) -> [(&'static str, u64); 12] {
     let counts = inbound.counts();
     [
         ("inbound_connections_opened_total", counts.connections),
         ("inbound_connections_refused_total", counts.connections_refused),
         ("inbound_connections", counts.open),
+        ("inbound_content_memory_bytes", counts.content_memory_bytes),
         ("inbound_messages_total", counts.messages),
         ("inbound_bytes_total", counts.bytes),
         ("inbound_signatures_total{result=\"signed\"}", counts.signed),

@@ -34,6 +34,11 @@ impl Budget {
         self.used.get() >= self.max.get()
     }
 
+    /// Bytes of all claims.
+    pub(super) fn used(&self) -> usize {
+        self.used.get()
+    }
+
     pub(super) fn claim(self: &Rc<Self>) -> Claim {
         Claim { budget: self.clone(), bytes: 0 }
     }

@@ -130,6 +130,8 @@ pub struct Counts {
     pub panics: u64,
     /// Connections that are open now.
     pub open: u64,
+    /// Octets of content that is arriving, in memory.
+    pub content_memory_bytes: u64,
 }
 
 #[derive(Default)]
@@ -255,7 +257,8 @@ impl Inbound {
 
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
-        Counts { open: self.0.admissions.inside() as u64, ..self.0.counts.0.get() }
+        let (open, content_memory_bytes) = (self.0.admissions.inside() as u64, self.0.budget.used() as u64);
+        Counts { open, content_memory_bytes, ..self.0.counts.0.get() }
     }
 
     /// What became of messages that were held against receivers' rules, as metrics.

@@ -12,6 +12,11 @@
 //! | what a host itself says (LIMITS RCPTMAX and MAILMAX, SIZE) | nobody is told that it was too much | the host, at each reply |
 //! | a pool's sources | nothing from an address that is no source's of it | the hosts, as a connection comes |
 //! | `[limits] recipients_max`, `message_bytes_max` | nobody is promised more | the clients, at each 250 (`oracle`) |
+//! | `[limits] content_memory_bytes_max` | half of it for content that arrives (or one and a half messages of the largest size), half for content on its way out | each shard, asked every second |
+//! | `waiting_bytes_max` of a `[[webhook]]` that takes nothing | each shard's share on disk, and what is beyond is counted as given up | each shard, asked every second |
+//!
+//! Lists of suppressed recipients (`[suppression] entries_max`) are kept by the control plane, which no simulation has; its
+//! own tests hold their bounds.
 //!
 //! What counts is when the sender did it and whether it still holds a connection ([`Wire`]): what stalls on its way comes
 //! together with what was sent later, and a host learns late of connections that break.
@@ -23,6 +28,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringpost::queue::orders::Report;
 use ringpost::smtp::envelope::{Recipient, Sender};
 use shards::sim::Wire;
 use shards::{Instant, Timestamp};
@@ -38,6 +44,11 @@ const RECIPIENTS_MAX: usize = 100;
 /// Recipients and octets of a message that the server takes.
 pub const SUBMITTED_RECIPIENTS_MAX: usize = 110;
 pub const SUBMITTED_BYTES_MAX: usize = 350_000;
+
+/// What a shard may keep of contents in memory.
+const CONTENT_MEMORY_BYTES_MAX: usize = 360_000;
+/// What a webhook that takes nothing may have waiting, on all shards: less than a configuration could say.
+pub const WAITING_BYTES_MAX: u64 = 24_000;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -113,7 +124,9 @@ pub fn configuration(today: Timestamp) -> String {
          [[limit]]\nprovider = \"big\"\nsource = \"b\"\n{}\
          [[limit]]\ndomains = [\"two.test\"]\n{}\
          [[limit]]\nprovider = \"big\"\ntenant = \"acme\"\n{}\
+         [[webhook]]\nname = \"deaf\"\nurl = \"http://127.0.0.1:1/\"\nsecret_file = \"deaf.secret\"\n\
          [limits]\nrecipients_max = {SUBMITTED_RECIPIENTS_MAX}\nmessage_bytes_max = \"{}KB\"\n\
+         content_memory_bytes_max = \"{}KB\"\n\
          [delivery]\n{}",
         SOURCES[0],
         SOURCES[1],
@@ -122,6 +135,7 @@ pub fn configuration(today: Timestamp) -> String {
         keys(Group::Domain, 0),
         keys(Group::Tenant, 0),
         SUBMITTED_BYTES_MAX / 1000,
+        CONTENT_MEMORY_BYTES_MAX / 1000,
         keys(Group::Other, 0),
     )
 }
@@ -140,7 +154,21 @@ pub struct Ledger {
     begun: BTreeMap<(Group, IpAddr), Vec<Instant>>,
     mails: BTreeMap<(Group, IpAddr), Vec<Instant>>,
     days: BTreeMap<(Group, u64), usize>,
+    peaks: Peaks,
     broken: Vec<String>,
+}
+
+/// The most that shards had of something, of any of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peaks {
+    /// Octets of contents that arrive.
+    pub arriving: u64,
+    /// … that are on their way out.
+    pub leaving: u64,
+    /// Octets of events that wait.
+    pub waiting: u64,
+    /// Events that were given up.
+    pub given_up: u64,
 }
 
 impl Ledger {
@@ -153,6 +181,7 @@ impl Ledger {
             begun: BTreeMap::new(),
             mails: BTreeMap::new(),
             days: BTreeMap::new(),
+            peaks: Peaks::default(),
             broken: Vec::new(),
         }))
     }
@@ -165,6 +194,43 @@ impl Ledger {
     /// How many messages each source has sent to the provider, taken or not.
     pub fn messages(&self) -> [usize; 2] {
         SOURCES.map(|source| self.mails.get(&(Group::Provider, source)).map_or(0, Vec::len))
+    }
+
+    /// The most that shards had.
+    pub fn peaks(&self) -> Peaks {
+        self.peaks
+    }
+
+    /// One of so many shards was asked what it has.
+    pub fn told(&mut self, shards: usize, report: &Report) {
+        let metric = |name| match report {
+            Report::Metrics(metrics) => metrics.iter().find(|(found, _)| *found == name).map(|(_, value)| *value),
+            _ => None,
+        };
+        let share = CONTENT_MEMORY_BYTES_MAX / 2;
+        let arriving = share.max(SUBMITTED_BYTES_MAX + SUBMITTED_BYTES_MAX / 2);
+        let webhook = match report {
+            Report::Webhooks(counts) => counts.first(),
+            _ => None,
+        };
+        let waiting_max = WAITING_BYTES_MAX / shards as u64;
+        for (what, value, max, peak) in [
+            (
+                "octets of content arrive",
+                metric("inbound_content_memory_bytes"),
+                arriving as u64,
+                &mut self.peaks.arriving,
+            ),
+            ("octets of content are kept", metric("content_memory_bytes"), share as u64, &mut self.peaks.leaving),
+            ("octets of events wait", webhook.map(|counts| counts.waiting_bytes), waiting_max, &mut self.peaks.waiting),
+            ("events are given up", webhook.map(|counts| counts.dropped), u64::MAX, &mut self.peaks.given_up),
+        ] {
+            let value = value.unwrap_or_default();
+            *peak = value.max(*peak);
+            if value > max {
+                self.broken.push(format!("{value} {what} at a shard, and {max} may"));
+            }
+        }
     }
 
     /// A connection is one of a group.

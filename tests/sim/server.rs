@@ -53,6 +53,8 @@ pub struct Server {
     ready: Rc<Cell<usize>>,
     /// A shard has ended since the last start, because its storage failed.
     has_failed: Rc<Cell<bool>>,
+    /// What shards were asked and have not answered yet.
+    asked: RefCell<Vec<oneshot::Receiver<Report>>>,
 }
 
 impl Server {
@@ -101,7 +103,8 @@ impl Server {
             {more}
             "#
         );
-        let config = Config::parse(&text, Path::new("/")).expect("the configuration is valid");
+        let mut config = Config::parse(&text, Path::new("/")).expect("the configuration is valid");
+        config.webhooks.iter_mut().for_each(|webhook| webhook.waiting_bytes_max = limits::WAITING_BYTES_MAX);
         Server {
             node,
             config: Arc::new(config),
@@ -112,6 +115,7 @@ impl Server {
             inlet: RefCell::default(),
             ready: Rc::default(),
             has_failed: Rc::default(),
+            asked: RefCell::default(),
         }
     }
 
@@ -182,6 +186,29 @@ impl Server {
     /// Whether a shard has ended because its storage failed: the process is to be started anew.
     pub fn has_failed(&self) -> bool {
         self.has_failed.get()
+    }
+
+    /// Shows what each shard has in memory and waiting, as far as they have answered, and asks them again.
+    pub fn look(&self, mut show: impl FnMut(usize, &Report)) {
+        let mut asked = self.asked.borrow_mut();
+        asked.retain_mut(|answered| match answered.try_recv() {
+            Ok(None) => true,
+            Ok(Some(report)) => {
+                show(self.config.shards, &report);
+                false
+            }
+            Err(oneshot::Canceled) => false,
+        });
+        let Some(inlet) = self.inlet.borrow().clone().filter(|_| asked.is_empty() && self.has_started()) else {
+            return;
+        };
+        for (shard, order) in (0..inlet.shards()).flat_map(|shard| [(shard, Order::Metrics), (shard, Order::Webhooks)])
+        {
+            let (answer, answered) = oneshot::channel();
+            if inlet.send(shard, Crossing::Order(Box::new(order), answer)).is_ok() {
+                asked.push(answered);
+            }
+        }
     }
 
     /// Its power fails.

@@ -215,6 +215,7 @@ impl World {
         let end = self.simulation.now() + duration;
         while self.simulation.now() < end {
             self.simulation.run_for(SECOND.min(end.since(self.simulation.now())));
+            self.server.look(|shards, report| self.ledger.borrow_mut().told(shards, report));
             if self.server.has_failed() {
                 self.failures.set(self.failures.get() + 1);
                 self.crashed();
@@ -299,6 +300,21 @@ fn both_sources_of_the_pool_are_used_and_no_other() {
     world.start_clients();
     world.settle();
     assert!(world.ledger.borrow().messages().iter().all(|messages| *messages > 0));
+}
+
+#[test]
+fn what_is_in_memory_and_what_waits_come_near_their_bounds() {
+    let world = World::new(4);
+    world.server.start();
+    world.start_clients();
+    // What stalls on its way stays in memory for a while.
+    world.rise(&Weather { links_break: true, ..FAIR });
+    world.pass(10 * MINUTE);
+    world.clear();
+    world.settle();
+    let peaks = world.ledger.borrow().peaks();
+    assert!(peaks.arriving > 10_000 && peaks.leaving > 100_000 && peaks.waiting > 7_000, "{peaks:?}");
+    assert!(peaks.given_up > 0, "{peaks:?}");
 }
 
 #[test]

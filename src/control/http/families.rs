@@ -7,7 +7,7 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("build_info", "Always 1; the label tells the version."),
     ("checkpoints_total", "Commits of the index."),
     ("complaints_total", "Complaints about delivered recipients that came to a return path."),
-    ("content_memory_bytes", "Contents of messages in memory."),
+    ("content_memory_bytes", "Contents of queued messages in memory."),
     ("delivery_suspended", "1 while all delivery is suspended by an operator."),
     ("disk_full", "1 while new messages are refused for want of room on disk."),
     ("held_recipients", "Queued recipients that an operator holds."),
@@ -16,6 +16,7 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("inbound_connections", "Connections of clients now."),
     ("inbound_connections_opened_total", "Connections of clients that were let in."),
     ("inbound_connections_refused_total", "Connections of clients that were turned away."),
+    ("inbound_content_memory_bytes", "Contents of messages in memory that are arriving."),
     ("inbound_messages_total", "Messages accepted from clients."),
     ("inbound_panics_total", "Connections that a defect of Ringpost ended."),
     ("inbound_returns_ignored_total", "Messages to a return path that changed nothing."),
@@ -65,6 +66,7 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("webhook_events_told_total", "Events that an endpoint has taken, by webhook."),
     ("webhook_events_waiting", "Events that wait for an endpoint, by webhook."),
     ("webhook_failures_total", "Requests to an endpoint that did not succeed, by webhook."),
+    ("webhook_waiting_bytes", "Octets of events that wait on disk, which waiting_bytes_max bounds, by webhook."),
 ];
 
 /// What the family means.

@@ -41,9 +41,10 @@ impl<'a> Families<'a> {
     /// A sample of each shard and webhook.
     fn add_webhooks(&mut self, shards: &[Vec<Counts>]) {
         for (shard, counts) in shards.iter().enumerate() {
-            for Counts { webhook, waiting, told, failures, dropped } in counts {
+            for Counts { webhook, waiting, waiting_bytes, told, failures, dropped } in counts {
                 let labels = format!("webhook=\"{webhook}\",shard=\"{shard}\"");
                 self.add("webhook_events_waiting", &labels, *waiting);
+                self.add("webhook_waiting_bytes", &labels, *waiting_bytes);
                 self.add("webhook_events_told_total", &labels, *told);
                 self.add("webhook_failures_total", &labels, *failures);
                 self.add("webhook_events_dropped_total", &labels, *dropped);

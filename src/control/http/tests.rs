@@ -60,9 +60,14 @@ async fn play_shard(port: Port<Crossing>) {
                 Report::Domains(all.into_iter().filter(is_wanted).collect())
             }
             Order::Metrics => Report::Metrics(vec![("accepted_total", 3)]),
-            Order::Webhooks => {
-                Report::Webhooks(vec![Counts { webhook: "crm".into(), waiting: 2, told: 7, failures: 1, dropped: 0 }])
-            }
+            Order::Webhooks => Report::Webhooks(vec![Counts {
+                webhook: "crm".into(),
+                waiting: 2,
+                waiting_bytes: 0,
+                told: 7,
+                failures: 1,
+                dropped: 0,
+            }]),
             Order::Adjusted(destination) => Report::Adjusted(vec![json!({ "destination": destination })]),
             Order::TlsSessions | Order::Submit(..) | Order::TakeEvents { .. } | Order::CountFailure(_) => {
                 Report::Failed("not asked here".into())

@@ -110,6 +110,11 @@ impl Line {
         self.recent_bytes
     }
 
+    /// Bytes of events that the index has and that wait.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored.bytes
+    }
+
     /// Events that wait.
     pub fn waiting(&self) -> u64 {
         self.stored.events + self.recent.len() as u64
@@ -225,12 +230,20 @@ impl Line {
     }
 
     fn make_room(&mut self, index: &Index, bytes_max: u64) -> Result<(), Error> {
-        let has = self.stored.bytes + self.recent_bytes as u64;
-        let Some(excess) = has.checked_sub(bytes_max).filter(|excess| *excess > 0) else { return Ok(()) };
-        let average = has / self.waiting().max(1);
-        let events = excess.div_ceil(average.max(1)).min(REMOVED_PER_CHECKPOINT_MAX as u64);
-        self.dropped += self.leave_behind(self.last, index, events)?;
-        Ok(())
+        let mut events_max = REMOVED_PER_CHECKPOINT_MAX as u64;
+        loop {
+            let has = self.stored.bytes + self.recent_bytes as u64;
+            let Some(excess) = has.checked_sub(bytes_max).filter(|excess| *excess > 0) else { return Ok(()) };
+            // As many as take that on average; where the oldest are smaller, some more.
+            let average = has / self.waiting().max(1);
+            let events = excess.div_ceil(average.max(1)).min(events_max);
+            let gone = self.leave_behind(self.last, index, events)?;
+            self.dropped += gone;
+            events_max -= gone;
+            if gone == 0 || events_max == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// The first events that the index no longer needs.

@@ -83,6 +83,8 @@ pub struct Counts {
     pub webhook: Box<str>,
     /// Events that wait.
     pub waiting: u64,
+    /// Octets of those that are on disk: the shard's share of `waiting_bytes_max` at most.
+    pub waiting_bytes: u64,
     /// Events told since the start.
     pub told: u64,
     /// Requests since the start that did not succeed.
@@ -245,6 +247,7 @@ impl Webhooks {
         let counts = |line: &Line| Counts {
             webhook: line.name.clone(),
             waiting: line.waiting(),
+            waiting_bytes: line.stored_bytes(),
             told: line.told,
             failures: line.failures,
             dropped: line.dropped,
