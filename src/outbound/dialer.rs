@@ -35,8 +35,8 @@ use crate::smtp::reply::EnhancedCode;
 /// How long a host is spoken to in plain text after a handshake with it has failed.
 const PLAIN_MEMORY: Duration = Duration::from_secs(3600);
 
-/// How long an address at which no connection came about is tried after all others.
-const SILENT_MEMORY: Duration = Duration::from_secs(300);
+/// How long an address at which no session came about is tried after all others.
+const UNUSABLE_MEMORY: Duration = Duration::from_secs(300);
 
 /// The status of a host that does not offer the TLS that is demanded.
 const NOT_OFFERED: EnhancedCode = EnhancedCode(4, 7, 4);
@@ -58,8 +58,8 @@ pub(super) struct Dialer {
     hostname: RefCell<Box<str>>,
     /// Hosts whose handshake fails, and plain text works: why it fails.
     plain_hosts: Remembered<Box<str>, Arc<str>>,
-    /// Addresses at which nobody answered.
-    silent: Remembered<SocketAddr>,
+    /// Addresses at which a source got no session.
+    unusable: Remembered<(Box<str>, SocketAddr)>,
 }
 
 /// A connection that is wanted.
@@ -145,7 +145,7 @@ impl Dialer {
             dane: Cell::new(config.delivery.tls.dane),
             hostname: RefCell::new(config.hostname.clone()),
             plain_hosts: Remembered::new(PLAIN_MEMORY),
-            silent: Remembered::new(SILENT_MEMORY),
+            unusable: Remembered::new(UNUSABLE_MEMORY),
         }
     }
 
@@ -163,30 +163,29 @@ impl Dialer {
     }
 
     /// A session that is ready for its first transaction, or what was tried and why it did not come about.
-    /// Addresses at which nobody answered lately come last: while the first host is down, the second one's connections do
-    /// not wait for it. The caller has the budgets' leave to connect once.
+    /// Addresses at which none came about lately come last: while the first host is down, or takes connections and then
+    /// stands still, the second one's connections do not wait for it. The caller has the budgets' leave to connect once.
     pub async fn open(&self, wanted: &Wanted<'_>) -> Result<Conversation, Tried> {
-        let site = wanted.site;
         let mut search = Search::new(wanted, self.reactor.now(), self.reactor.now() + self.timing().open);
-        let mut silent = Vec::new();
-        for host in hosts_in_order(&site.hosts, self.reactor.random()) {
-            let (addresses, tlsa) = match self.look_up(wanted, host).await {
-                Ok(found) => found,
+        let mut unusable = Vec::new();
+        for host in hosts_in_order(&wanted.site.hosts, self.reactor.random()) {
+            let candidates = match self.candidates(wanted, host).await {
+                Ok(candidates) => candidates,
                 Err(obstacle) => {
                     search.tried.push((host.name.clone(), obstacle));
                     continue;
                 }
             };
-            for address in addresses.into_iter().map(|address| SocketAddr::new(address, site.port)) {
-                if self.silent.of(&address, self.reactor.now()).is_some() {
-                    silent.push((host, address, tlsa.clone()));
-                } else if let Some(conversation) = self.attempt(&mut search, host, address, tlsa.as_ref()).await {
+            for candidate in candidates {
+                if self.unusable.of(&candidate.key(wanted.source), self.reactor.now()).is_some() {
+                    unusable.push(candidate);
+                } else if let Some(conversation) = self.attempt(&mut search, &candidate).await {
                     return Ok(conversation);
                 }
             }
         }
-        for (host, address, tlsa) in silent {
-            if let Some(conversation) = self.attempt(&mut search, host, address, tlsa.as_ref()).await {
+        for candidate in unusable {
+            if let Some(conversation) = self.attempt(&mut search, &candidate).await {
                 return Ok(conversation);
             }
         }
@@ -195,13 +194,8 @@ impl Dialer {
     }
 
     /// One address, while the search may go on.
-    async fn attempt(
-        &self,
-        search: &mut Search<'_>,
-        host: &Host,
-        address: SocketAddr,
-        tlsa: Option<&Tlsa>,
-    ) -> Option<Conversation> {
+    async fn attempt(&self, search: &mut Search<'_>, candidate: &Candidate<'_>) -> Option<Conversation> {
+        let Candidate { host, address, from, ref tlsa } = *candidate;
         if search.addresses_left == 0 || self.reactor.now() >= search.deadline {
             search.pass_over(host);
             return None;
@@ -213,19 +207,20 @@ impl Dialer {
         }
         search.addresses_left -= 1;
         let remote: Box<str> = format!("{}[{}]:{}", host.name, address.ip(), address.port()).into();
+        let tlsa = tlsa.as_ref();
         let protection = self.protections.borrow().of(&search.site.assurance, &host.name, address.ip(), tlsa);
         let (assurance, domain) = (&search.site.assurance, search.domain);
-        let to = Remote { host, address, name: &remote, budgets: search.budgets, assurance, tlsa, domain };
+        let to = Remote { host, address, from, name: &remote, budgets: search.budgets, assurance, tlsa, domain };
         let obstacle = match self.open_one(search.source, &to, &protection).await {
             Ok(conversation) => {
-                self.silent.forget(&address);
+                self.unusable.forget(&candidate.key(search.source));
                 return Some(conversation);
             }
             Err(obstacle) => obstacle,
         };
         match obstacle {
-            Obstacle::Lost(Phase::Connect, _) if search.source.address_for(address.ip()).is_ok() => {
-                self.silent.remember(address, (), self.reactor.now());
+            Obstacle::Lost(..) | Obstacle::Refused(..) => {
+                self.unusable.remember(candidate.key(search.source), (), self.reactor.now());
             }
             // With a source of no use no address is.
             Obstacle::Source(_) => search.addresses_left = 0,
@@ -233,6 +228,23 @@ impl Dialer {
         }
         search.tried.push((remote, obstacle));
         None
+    }
+
+    /// The addresses of a host that the source can connect to, at least one, in the order in which they are tried.
+    async fn candidates<'a>(&self, wanted: &Wanted<'a>, host: &'a Host) -> Result<Vec<Candidate<'a>>, Obstacle> {
+        let Wanted { source, site, .. } = *wanted;
+        let (addresses, tlsa) = self.look_up(wanted, host).await?;
+        let mut lacking = "";
+        let candidate = |address: IpAddr| {
+            let from = source.address_for(address).inspect_err(|family| lacking = family).ok()?;
+            Some(Candidate { host, address: SocketAddr::new(address, site.port), from, tlsa: tlsa.clone() })
+        };
+        let candidates: Vec<Candidate<'_>> = addresses.into_iter().filter_map(candidate).collect();
+        if candidates.is_empty() {
+            let why = format!("the source {} has no {lacking} address", source.name);
+            return Err(Obstacle::Lost(Phase::Connect, why.into()));
+        }
+        Ok(candidates)
     }
 
     /// The addresses of a host, and its TLSA records where they have a say.
@@ -319,22 +331,18 @@ impl Dialer {
     }
 
     /// A connection from `source`, and its address where a proxy makes the connection from that.
-    async fn connect(&self, source: &Source, remote: SocketAddr) -> Result<(Connection, Option<IpAddr>), Obstacle> {
+    async fn connect(&self, source: &Source, to: &Remote<'_>) -> Result<(Connection, Option<IpAddr>), Obstacle> {
         let patience = self.timing().connect;
-        let lacks = |family| {
-            Obstacle::Lost(Phase::Connect, format!("the source {} has no {family} address", source.name).into())
-        };
-        let address = source.address_for(remote.ip()).map_err(lacks)?;
-        let (Some(proxy), Some(address)) = (source.proxy, address) else {
-            let stream = self.reactor.connect(remote, address, patience).await;
-            let stream = stream.map_err(|error| obstacle_of(&error, source, address))?;
+        let (Some(proxy), Some(address)) = (source.proxy, to.from) else {
+            let stream = self.reactor.connect(to.address, to.from, patience).await;
+            let stream = stream.map_err(|error| obstacle_of(&error, source, to.from))?;
             return Ok((Connection::plain(stream), None));
         };
         let unusable = |error: io::Error| {
             Obstacle::Source(format!("the source {}: its proxy {proxy}: {}", source.name, why(&error)).into())
         };
         let mut stream = self.reactor.connect(proxy, None, patience).await.map_err(unusable)?;
-        stream.send(&mut proxy::header(address, remote), patience).await.map_err(unusable)?;
+        stream.send(&mut proxy::header(address, to.address), patience).await.map_err(unusable)?;
         Ok((Connection::plain(stream), Some(address)))
     }
 
@@ -357,7 +365,7 @@ impl Dialer {
     /// Connects, and goes through the greeting, EHLO and STARTTLS.
     async fn greet(&self, source: &Source, to: &Remote<'_>, protection: &Protection) -> Result<Conversation, Obstacle> {
         let timing = self.timing();
-        let (connection, proxied) = self.connect(source, to.address).await?;
+        let (connection, proxied) = self.connect(source, to).await?;
         let session = Session::new(self.settings(source, protection), false);
         let mut conversation = Conversation::new(self.reactor.clone(), timing, connection, session, to.name.into());
         if let Some(address) = proxied {
@@ -388,10 +396,27 @@ impl Dialer {
     }
 }
 
-/// One address of a host.
+/// One address of a host that may be tried.
+struct Candidate<'a> {
+    host: &'a Host,
+    address: SocketAddr,
+    /// The source's address of the same family; `None`: the host's own.
+    from: Option<IpAddr>,
+    tlsa: Option<Tlsa>,
+}
+
+impl Candidate<'_> {
+    /// What is remembered of it holds for one source: what a host refuses one it may take from another.
+    fn key(&self, source: &Source) -> (Box<str>, SocketAddr) {
+        (source.name.clone(), self.address)
+    }
+}
+
+/// One address of a host, as it is tried.
 struct Remote<'a> {
     host: &'a Host,
     address: SocketAddr,
+    from: Option<IpAddr>,
     /// What it is called in answers.
     name: &'a str,
     budgets: &'a Budgets,

@@ -2,6 +2,7 @@
 
 mod connections;
 mod dispatching;
+mod hosts;
 mod offers;
 mod outcomes;
 mod peer;

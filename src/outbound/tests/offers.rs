@@ -1,4 +1,4 @@
-//! What a peer takes, and where nobody answers.
+//! What a peer takes.
 
 use super::*;
 
@@ -48,23 +48,4 @@ fn eight_bits_become_seven_for_a_peer_that_does_not_take_them() {
             assert_eq!(usize::from(takes_eight), peer.record.count("MAIL FROM:<sender@here.test> BODY=8BITMIME"));
         });
     }
-}
-
-#[test]
-fn an_address_at_which_nobody_answered_comes_last_for_a_while() {
-    let names = [("a.next.test", at(&["127.0.0.1"])), ("b.next.test", at(&["127.0.0.2"]))];
-    story("messages_per_connection_max = 1", &names, async |mut world| {
-        let second = Peer::start_at(&world.reactor, (ip("127.0.0.2"), 0).into(), |_| Act::Usual);
-        let port = second.address.port();
-        let site = site(&["a.next.test", "b.next.test"], port);
-        assert_eq!(shapes(&world.deliver(&site, 1).await), ["delivered 2.0.0 Dot"]);
-        // The first one is back, and nobody knows yet.
-        let first = Peer::start_at(&world.reactor, (ip("127.0.0.1"), port).into(), |_| Act::Usual);
-        assert_eq!(shapes(&world.deliver(&site, 1).await), ["delivered 2.0.0 Dot"]);
-        assert_eq!((first.record.connections.get(), second.record.connections.get()), (0, 2));
-        // It still is tried where the others are of no use.
-        let alone = super::site(&["a.next.test"], port);
-        assert_eq!(shapes(&world.deliver(&alone, 1).await), ["delivered 2.0.0 Dot"]);
-        assert_eq!(first.record.connections.get(), 1);
-    });
 }

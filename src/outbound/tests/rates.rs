@@ -11,6 +11,8 @@ use crate::config::Source;
 use crate::config::limit::Rate;
 use crate::outbound::budget::{Budget, Budgets, Leave};
 use crate::outbound::dialer::{Dialer, Wanted};
+use crate::outbound::outcome::of_no_connection;
+use crate::outbound::told::told;
 use crate::route::{Effective, Said};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,4 +114,40 @@ fn however_long_a_look_up_takes_connections_keep_to_their_rate() {
         assert!(apart >= SECOND, "{apart:?} apart where a look-up takes {look_up_ms} ms");
         assert!(apart <= 2 * SECOND, "no leave is lost for long: {apart:?} with {look_up_ms} ms");
     }
+}
+
+#[test]
+fn a_source_of_one_family_spends_nothing_on_addresses_of_the_other() {
+    let simulation = Simulation::new(1);
+    let (mta, host) = (simulation.node("mta"), simulation.node("host"));
+    let address = SocketAddr::new(host.address(), 25);
+    host.spawn(|reactor| async move {
+        let listener = reactor.listen(address).expect("listens");
+        let mut visits = Vec::new();
+        while let Ok(stream) = listener.accept().await {
+            visits.push(stream);
+        }
+    });
+    simulation.run_for(60 * SECOND);
+    let source = Source { name: "four".into(), addresses: vec![mta.address()], ..Source::default() };
+    simulation.run(&mta, |reactor| async move {
+        let both = Answer::Addresses(vec![ip("2001:db8::1"), address.ip()], PATIENT);
+        let names = [("both.test", both), ("six.test", at(&["2001:db8::1"]))];
+        let names = names.map(|(name, answer)| (Question::Addresses(name.into()), answer));
+        let dns = resolver(&reactor, HashMap::from(names));
+        let dialer = Dialer::new(reactor.clone(), dns, timing(), Rc::default(), &config(""), &Trust::default());
+        let (budgets, site) = (one_connection_a_second(), site(&["six.test", "both.test"], 25));
+        let begun = reactor.now();
+        let _place = budgets.begin_connection(begun);
+        let opened = dialer.open(&Wanted { source: &source, site: &site, budgets: &budgets, domain: None }).await;
+        let tried = opened.err().expect("nobody greets");
+        let outcome = of_no_connection(&tried);
+        let expected = format!(
+            "no host took a connection: six.test: the source four has no IPv6 address; both.test[{}]:25: the greeting: \
+             timed out",
+            address.ip()
+        );
+        assert_eq!(told(&outcome), Some(&*expected));
+        assert!(reactor.now().since(begun) < SECOND, "the leave was for the address that can be used");
+    });
 }
