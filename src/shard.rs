@@ -326,6 +326,7 @@ mod tests {
             content: Arc::new(b"Subject: hi\r\n\r\nbody\r\n".to_vec()),
             return_path: None,
             insists: false,
+            replies: None,
         }
     }
 

@@ -17,7 +17,8 @@ const COMMENT_COLUMNS_MAX: usize = 140;
 /// What each module of the MTA may use of the others; what is not listed may not be used.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("smtp", &[]),
-    ("config", &[]),
+    // Phrases of [[reply]] are checked by whoever reads them, and are kept ready for use.
+    ("config", &["bounce"]),
     ("message", &[]),
     ("assurance", &["config", "message"]),
     ("route", &["assurance", "config", "dns", "smtp"]),

@@ -72,9 +72,22 @@ impl Provider {
     }
 }
 
-/// A `[[limit]]`: for what is as it says, all of which must hold.
+/// A part of what goes out: to a domain, at a provider, from a source, of a tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The provider that the domain is at, if any.
+    pub provider: Option<&'a str>,
+    /// The domain, lower case.
+    pub domain: &'a str,
+    /// The source.
+    pub source: &'a str,
+    /// The tenant; empty: nobody's in particular.
+    pub tenant: &'a str,
+}
+
+/// For what a `[[limit]]` or a `[[reply]]` is: what is as it says, all of which must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limit {
+pub struct Scope {
     /// `provider`.
     pub provider: Option<Box<str>>,
     /// `source`.
@@ -83,11 +96,18 @@ pub struct Limit {
     pub domains: Vec<Box<str>>,
     /// `tenant`.
     pub tenant: Option<Box<str>>,
+}
+
+/// A `[[limit]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// For what.
+    pub scope: Scope,
     /// What it says.
     pub limits: Limits,
 }
 
-impl Limit {
+impl Scope {
     /// Whether it is about a part of what goes to a destination, and holds beside what is said of the whole.
     pub fn is_partial(&self) -> bool {
         self.tenant.is_some() || !self.domains.is_empty()
@@ -106,7 +126,7 @@ impl Limit {
     }
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for Scope {
     /// Its conditions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let domains = (!self.domains.is_empty()).then(|| self.domains.join(" "));
@@ -172,12 +192,13 @@ pub(super) fn all(
     let mut limits: Vec<Limit> = Vec::new();
     for section in document.sections("limit", reading) {
         let Placed { value: limit, line } = limit(section, providers, pools, reading);
+        let scope = &limit.scope;
         if limit.limits == Limits::default() {
             let keys = "connections_max, messages_per_connection_max, connection_rate, message_rate";
             reading.mistake(line, format!("limit: it limits nothing: write one of {keys}"));
         }
-        if limits.iter().any(|other| other.to_string() == limit.to_string()) {
-            reading.mistake(line, format!("limit: there is one for `{limit}` already: write both in one"));
+        if limits.iter().any(|other| other.scope.to_string() == scope.to_string()) {
+            reading.mistake(line, format!("limit: there is one for `{scope}` already: write both in one"));
         }
         if limits.len() == LIMITS_MAX {
             reading.mistake(line, format!("at most {LIMITS_MAX} limits"));
@@ -194,6 +215,19 @@ fn limit(
     reading: &mut Reading,
 ) -> Placed<Limit> {
     let line = section.line;
+    let scope = scope(&mut section, providers, pools, reading);
+    let limits = limits(&mut section, reading);
+    section.end(reading);
+    Placed { value: Limit { scope, limits }, line }
+}
+
+/// `provider`, `source`, `domains` and `tenant`.
+pub(super) fn scope(
+    section: &mut Section<'_>,
+    providers: &[Provider],
+    pools: &[std::sync::Arc<egress::Pool>],
+    reading: &mut Reading,
+) -> Scope {
     let known: Vec<&str> = providers.iter().map(|provider| &*provider.name).collect();
     let provider = section.optional(
         "provider",
@@ -214,16 +248,12 @@ fn limit(
     );
     let domains = section.list("domains", reading, text(units::pattern));
     let tenant = section.optional("tenant", reading, text(egress::name));
-    let limits = limits(&mut section, reading);
-    section.end(reading);
-    let value = Limit {
+    Scope {
         provider: provider.map(|provider| provider.value),
         source: source.map(|source| source.value),
         domains: domains.map(|domains| values(domains.value)).unwrap_or_default(),
         tenant: tenant.map(|tenant| tenant.value),
-        limits,
-    };
-    Placed { value, line }
+    }
 }
 
 fn limits(section: &mut Section<'_>, reading: &mut Reading) -> Limits {

@@ -17,6 +17,7 @@ pub mod log;
 mod machine;
 pub mod preflight;
 mod read;
+pub mod reply;
 mod retry;
 mod return_path;
 pub mod screening;
@@ -78,6 +79,8 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// `[[limit]]`; of several that say the same the first one counts.
     pub path_limits: Vec<Limit>,
+    /// `[[reply]]`; the first that is in force and applies counts.
+    pub replies: reply::Replies,
     /// `[shaping]`.
     pub shaping: Shaping,
     /// `[delivery]`.

@@ -17,7 +17,7 @@ use super::{
     TlsFiles, Uncertain,
 };
 use super::{
-    assurance, dkim, egress, limit, listener, log, machine, preflight, retry, return_path, screening, shaping,
+    assurance, dkim, egress, limit, listener, log, machine, preflight, reply, retry, return_path, screening, shaping,
     suppression, tls_reports, units, webhook,
 };
 
@@ -75,6 +75,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
     let pools = egress::pools(document, reading);
     let providers = limit::providers(document, reading);
     let path_limits = limit::all(document, &providers, &pools, reading);
+    let replies = reply::all(document, &providers, &pools, reading);
     let (listeners, all_listeners) = listener::listeners(document, tls_is_set, one_shard, &pools, reading);
     let data_dir = server.as_ref().map(|server| &*server.data_dir);
     let return_path = return_path::return_path(document, data_dir, base_dir, reading);
@@ -110,6 +111,7 @@ fn sections(document: &mut Section<'_>, base_dir: &Path, reading: &mut Reading) 
         host_pool: Arc::new(Pool::host()),
         providers,
         path_limits,
+        replies,
         shaping,
         delivery,
         retry,

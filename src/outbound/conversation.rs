@@ -201,7 +201,8 @@ impl Conversation {
                 if any_accepted && is_too_many(&result) {
                     left.push(at);
                 } else {
-                    let outcome = of_result(result, &self.remote, ours, hop).over(self.security.clone());
+                    let outcome =
+                        of_result(result, &self.remote, ours, hop, task.replies.as_ref()).over(self.security.clone());
                     outcomes.push((task.recipients[at].0, outcome));
                 }
             }

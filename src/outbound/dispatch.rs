@@ -35,6 +35,7 @@ use super::turns::{Choice, SharedTurns, SharedWay, Turn, Turns};
 use super::way::Ways;
 use super::{Done, Rest, Returning, Task, Tools};
 use crate::bounce::return_path::ReturnPath;
+use crate::config::limit::Part;
 use crate::config::{Config, Pool};
 use crate::crossing::Crossing;
 use crate::dns;
@@ -375,9 +376,13 @@ impl Inner {
         let site = out.turns.borrow().site.clone();
         let (source, home) = (out.way.borrow().source.clone(), out.way.borrow().home);
         let return_path = self.returning(&lease);
+        let Lane { domain, tenant, .. } = Lane::of(&lease.domain);
+        let part = Part { provider: site.shape.provider.as_deref(), domain, source: &source.name, tenant };
+        let replies = self.config.borrow().replies.in_force(&part);
         let Lease { message, sender, recipients, .. } = lease;
         let insists = out.way.borrow_mut().takes_insistence();
-        let task = Task { lease: number, message, source, site, sender, recipients, content, return_path, insists };
+        let task =
+            Task { lease: number, message, source, site, sender, recipients, content, return_path, insists, replies };
         self.port.request(home, &out.credit, Crossing::Attempt(Box::new(task)));
         self.out.borrow_mut().insert(number, out);
     }

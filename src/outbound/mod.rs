@@ -43,6 +43,7 @@ use std::time::Duration;
 
 use shards::{Reactor, Timestamp};
 
+use crate::bounce::classify::InForce;
 use crate::bounce::return_path::{ReturnPath, Token};
 use crate::config::Source;
 use crate::dns;
@@ -90,6 +91,8 @@ pub struct Task {
     pub return_path: Option<Returning>,
     /// An operator wants it tried at once: it ends the rest that its path is given.
     pub insists: bool,
+    /// The sender's own rules of what replies to it mean.
+    pub replies: Option<InForce>,
 }
 
 /// Where what becomes of a message later comes back to.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::throttle::Signal;
 use super::told::told;
 use crate::assurance::{Assurance, Demand, Security};
-use crate::bounce::classify::{Action, Category, Context, Reason, classify, names_address};
+use crate::bounce::classify::{Action, Category, Context, InForce, PathSignal, Reason, classify, names_address};
 use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
 use crate::smtp::client::{Failure, Phase, Result};
@@ -35,11 +35,18 @@ const SOURCE_RULE: &str = "source";
 /// Bytes of the list of hosts that were tried, for people; what is beyond is left out.
 const TRIED_BYTES_MAX: usize = 1024;
 
-/// One recipient's outcome of a transaction with `remote`, which sees us as `ours` and is to notices what `hop` says.
-pub(super) fn of_result(result: Result, remote: &str, ours: Option<IpAddr>, hop: Hop) -> Outcome {
+/// One recipient's outcome of a transaction with `remote`, which sees us as `ours` and is to notices what `hop` says; what
+/// it says means what our `own` rules say first.
+pub(super) fn of_result(
+    result: Result,
+    remote: &str,
+    ours: Option<IpAddr>,
+    hop: Hop,
+    own: Option<&InForce>,
+) -> Outcome {
     match result {
         Result::Accepted(reply) => Outcome::Delivered(said(Phase::Dot, reply, remote), hop),
-        Result::Refused(phase, reply) => refused(phase, reply, remote, ours),
+        Result::Refused(phase, reply) => refused(phase, reply, remote, ours, own),
         Result::Lost(phase, why) => Outcome::Deferred(lost(phase, &why, remote)),
         Result::Impossible(reply) => {
             let permanent = reply.is_permanent();
@@ -51,8 +58,8 @@ pub(super) fn of_result(result: Result, remote: &str, ours: Option<IpAddr>, hop:
 }
 
 /// What a refusal means is the classifier's matter; the status tells the same as the outcome.
-fn refused(phase: Phase, reply: Reply, remote: &str, ours: Option<IpAddr>) -> Outcome {
-    let verdict = classify(&reply, &Context { mx: Some(host_of(remote)), address: ours });
+fn refused(phase: Phase, reply: Reply, remote: &str, ours: Option<IpAddr>, own: Option<&InForce>) -> Outcome {
+    let verdict = classify(&reply, &Context { mx: Some(host_of(remote)), address: ours, own });
     let mut answer = Answer { reason: Some(verdict.reason()), ..said(phase, reply, remote) };
     if verdict.action == Action::Reject {
         answer.status.0 = 5;
@@ -81,10 +88,10 @@ impl Parking {
     /// What an outcome says about the path to a peer that sees us as `ours`.
     pub fn of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Parking> {
         let Outcome::Deferred(answer) = outcome else { return None };
-        match answer.reason.as_ref()?.category {
-            Category::Blocklist if is_about_us(answer, ours) => Some(Parking::Block),
-            Category::Rate => Some(Parking::Rate),
-            _ => None,
+        match of_path(answer, ours) {
+            PathSignal::Block => Some(Parking::Block),
+            PathSignal::Rate | PathSignal::Connections => Some(Parking::Rate),
+            PathSignal::Reputation | PathSignal::None => None,
         }
     }
 }
@@ -95,19 +102,26 @@ pub(super) fn heard(outcome: &Outcome, ours: Option<IpAddr>) -> Option<(Signal, 
 }
 
 fn signal_of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Signal> {
-    match Parking::of(outcome, ours) {
-        Some(Parking::Block) => return Some(Signal::Reputation),
-        Some(Parking::Rate) => {
-            let text = told(outcome)?.to_lowercase();
-            let is_of_connections = ["connection", "concurrent", "simultaneous"].iter().any(|word| text.contains(word));
-            let is_of_rate = ["rate", "frequen"].iter().any(|word| text.contains(word));
-            return Some(if is_of_connections && !is_of_rate { Signal::Connections } else { Signal::Rate });
-        }
-        None => {}
-    }
     let (Outcome::Deferred(answer) | Outcome::Failed(answer)) = outcome else { return None };
-    let is_of_us = answer.reason.as_ref()?.category == Category::Reputation && is_about_us(answer, ours);
-    is_of_us.then_some(Signal::Reputation)
+    match of_path(answer, ours) {
+        PathSignal::None => None,
+        PathSignal::Connections => Some(Signal::Connections),
+        PathSignal::Rate => Some(Signal::Rate),
+        PathSignal::Reputation | PathSignal::Block => Some(Signal::Reputation),
+    }
+}
+
+/// What a refusal at a peer that sees us as `ours` says of the path: what its rule says, else what its category does, where
+/// it is about us.
+fn of_path(answer: &Answer, ours: Option<IpAddr>) -> PathSignal {
+    let Some(reason) = &answer.reason else { return PathSignal::None };
+    match (reason.signal, reason.category) {
+        (Some(signal), _) => signal,
+        (None, Category::Rate) => PathSignal::Rate,
+        (None, Category::Blocklist) if is_about_us(answer, ours) => PathSignal::Block,
+        (None, Category::Reputation) if is_about_us(answer, ours) => PathSignal::Reputation,
+        (None, _) => PathSignal::None,
+    }
 }
 
 /// Whether a refusal can be of us: from RCPT on it may be of one recipient, of one message, or of a domain in it, unless
@@ -159,7 +173,7 @@ pub(super) fn of_suppressed(why: Box<str>) -> Outcome {
     Outcome::Failed(Answer {
         phase: Phase::Idle,
         status: EnhancedCode(5, 7, 1),
-        reason: Some(Reason { category: Category::Suppressed, rule: "suppression".into() }),
+        reason: Some(Reason::by("suppression", Category::Suppressed)),
         reply: None,
         text: why,
         remote: None,
@@ -274,8 +288,9 @@ pub(super) fn trouble_of_source(tried: &Tried) -> Option<&str> {
 /// What was tried for a connection: host or `host[address]:port`, and what stood in the way.
 pub(super) type Tried = Vec<(Box<str>, Obstacle)>;
 
-/// The outcome for everyone who waited for a connection that no host took. Our address there is not known.
-pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
+/// The outcome for everyone who waited for a connection that no host took. Our address there is not known;
+/// what is said means what our `own` rules say first.
+pub(super) fn of_no_connection(tried: &Tried, own: Option<&InForce>) -> Outcome {
     let mut text = String::from("no host took a connection");
     for (separator, (remote, obstacle)) in [": "].into_iter().chain(std::iter::repeat("; ")).zip(tried) {
         if text.len() > TRIED_BYTES_MAX {
@@ -299,10 +314,10 @@ pub(super) fn of_no_connection(tried: &Tried) -> Outcome {
     };
     let reason = match told {
         Some((remote, Obstacle::Refused(_, reply))) => {
-            classify(reply, &Context { mx: Some(host_of(remote)), address: None }).reason()
+            classify(reply, &Context { mx: Some(host_of(remote)), address: None, own }).reason()
         }
         Some((_, Obstacle::Insecure(..))) => Reason::without_reply(Category::Tls),
-        Some((_, Obstacle::Source(_))) => Reason { category: Category::System, rule: SOURCE_RULE.into() },
+        Some((_, Obstacle::Source(_))) => Reason::by(SOURCE_RULE, Category::System),
         Some((_, Obstacle::Dns(_))) => Reason::without_reply(Category::Dns),
         Some((_, Obstacle::NoAddress)) => Reason::without_reply(Category::DomainUnknown),
         Some((_, Obstacle::Lost(..) | Obstacle::Untried)) | None => Reason::without_reply(Category::Network),
@@ -353,7 +368,10 @@ mod tests {
             |status| Obstacle::Insecure(status, "no".into(), Arc::new(Security::refused(&Assurance::default())));
         let needed = EnhancedCode(5, 7, 30);
         let shape_of = |obstacles: &[Obstacle]| {
-            shape(&of_no_connection(&obstacles.iter().map(|obstacle| ("mx.test".into(), obstacle.clone())).collect()))
+            shape(&of_no_connection(
+                &obstacles.iter().map(|obstacle| ("mx.test".into(), obstacle.clone())).collect(),
+                None,
+            ))
         };
         assert_eq!(shape_of(&[insecure(needed), Obstacle::NoAddress]), ('f', "5.7.30".into()));
         let lost = Obstacle::Lost(Phase::Connect, "refused".into());
@@ -389,7 +407,7 @@ mod tests {
             (Result::Impossible(reply(550, Some((5, 6, 7)))), ('f', "5.6.7")),
         ];
         for (result, expected) in cases {
-            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", None, Hop::WithDsn);
+            let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", None, Hop::WithDsn, None);
             assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{result:?}");
         }
     }
@@ -403,6 +421,7 @@ mod tests {
                 "mx.icloud.com[192.0.2.9]:25",
                 "192.0.2.1".parse().ok(),
                 Hop::WithDsn,
+                None,
             )
         };
         let cases = [
@@ -438,7 +457,7 @@ mod tests {
         ];
         for (phase, code, status, text, signal) in cases {
             let refused = Result::Refused(phase, Reply { text: text.into(), ..reply(code, Some(status)) });
-            let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn);
+            let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn, None);
             assert_eq!(signal_of(&outcome, ours), signal, "{text}: {outcome:?}");
         }
     }
@@ -456,7 +475,7 @@ mod tests {
         ];
         for (phase, text, parks) in cases {
             let refused = Result::Refused(phase, Reply { text: text.into(), ..reply(550, Some((5, 7, 1))) });
-            let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn);
+            let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn, None);
             assert_eq!(shape(&outcome), ('r', "4.7.1".into()), "a block is tried again: {text}");
             assert_eq!(Parking::of(&outcome, ours), parks.then_some(Parking::Block), "{phase:?} {text}");
         }
@@ -465,13 +484,13 @@ mod tests {
     #[test]
     fn the_peers_words_are_kept_and_ours_are_not_taken_for_its() {
         let Outcome::Failed(theirs) =
-            of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx", None, Hop::WithDsn)
+            of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx", None, Hop::WithDsn, None)
         else {
             panic!("not failed")
         };
         assert_eq!((theirs.reply, &*theirs.text), (Some(reply(550, Some((5, 1, 1)))), "550 5.1.1 words"));
         let Outcome::Failed(ours) =
-            of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", None, Hop::WithDsn)
+            of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", None, Hop::WithDsn, None)
         else {
             panic!("not failed")
         };
@@ -481,7 +500,7 @@ mod tests {
     #[test]
     fn a_loss_after_the_dot_says_that_the_peer_may_have_it() {
         let Outcome::Deferred(answer) =
-            of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", None, Hop::WithDsn)
+            of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", None, Hop::WithDsn, None)
         else {
             panic!("not deferred")
         };
@@ -504,7 +523,7 @@ mod tests {
         ];
         for (obstacles, expected) in cases {
             let tried: Tried = obstacles.into_iter().map(|obstacle| ("mx.test".into(), obstacle)).collect();
-            assert_eq!(shape(&of_no_connection(&tried)), (expected.0, expected.1.to_string()), "{tried:?}");
+            assert_eq!(shape(&of_no_connection(&tried, None)), (expected.0, expected.1.to_string()), "{tried:?}");
         }
     }
 
@@ -513,7 +532,7 @@ mod tests {
         let why: Box<str> = "the source a: its address 192.0.2.1 cannot be used".into();
         let tried: Tried = vec![("mx.test".into(), Obstacle::Source(why.clone()))];
         assert_eq!(trouble_of_source(&tried), Some(&*why));
-        let outcome = parked(of_no_connection(&tried), None, 60);
+        let outcome = parked(of_no_connection(&tried, None), None, 60);
         let Outcome::Parked(answer, 60) = outcome else { panic!("an attempt is counted: {outcome:?}") };
         assert_eq!((answer.status, answer.remote), (EnhancedCode(4, 3, 5), None));
         assert!(answer.text.contains(&*why), "{}", answer.text);
@@ -525,14 +544,14 @@ mod tests {
             ("a[192.0.2.1]:25".into(), Obstacle::Lost(Phase::Connect, "connection refused".into())),
             ("b[192.0.2.2]:25".into(), Obstacle::Refused(Phase::Greeting, reply(421, None))),
         ];
-        let Outcome::Deferred(answer) = of_no_connection(&tried) else { panic!("not deferred") };
+        let Outcome::Deferred(answer) = of_no_connection(&tried, None) else { panic!("not deferred") };
         assert_eq!(
             &*answer.text,
             "no host took a connection: a[192.0.2.1]:25: connection refused; b[192.0.2.2]:25: 421 words"
         );
         assert_eq!(answer.remote.as_deref(), Some("b[192.0.2.2]:25"));
         let endless: Tried = (0..1000).map(|_| tried[0].clone()).collect();
-        let Outcome::Deferred(answer) = of_no_connection(&endless) else { panic!("not deferred") };
+        let Outcome::Deferred(answer) = of_no_connection(&endless, None) else { panic!("not deferred") };
         assert!(answer.text.len() < 2 * TRIED_BYTES_MAX, "{}", answer.text.len());
     }
 }

@@ -302,7 +302,8 @@ impl Inner {
     /// No host took a connection.
     fn no_connection(&self, path: &SharedPath, tried: &Tried) {
         count(&self.metrics.connections_failed);
-        let outcome = of_no_connection(tried);
+        let own = path.borrow().first_waiting().and_then(|task| task.replies.clone());
+        let outcome = of_no_connection(tried, own.as_ref());
         if let Some(why) = trouble_of_source(tried) {
             let source = path.borrow().source.name.clone();
             count(&self.metrics.source_failures);

@@ -105,7 +105,7 @@ fn expired(retry: &Retry, answer: Option<&Answer>, entry: &Entry) -> Answer {
     Answer {
         phase: answer.map_or(Phase::Idle, |answer| answer.phase),
         status: EXPIRED,
-        reason: Some(Reason { category: Category::Expired, rule: LIFETIME_RULE.into() }),
+        reason: Some(Reason::by(LIFETIME_RULE, Category::Expired)),
         reply,
         text: text.into(),
         remote: remote.or_else(|| said.and_then(|said| said.remote.clone())),

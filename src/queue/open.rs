@@ -184,7 +184,7 @@ fn uncertain(standing: &Standing, policy: Uncertain, now_s: u32) -> Standing {
         status: EnhancedCode(4, 4, 2),
         text: text.into(),
         remote: None,
-        reason: Some(Reason { category: Category::System, rule: UNCERTAIN_RULE.into() }),
+        reason: Some(Reason::by(UNCERTAIN_RULE, Category::System)),
         at_s: now_s,
         replied: false,
         tls: None,

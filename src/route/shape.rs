@@ -48,8 +48,11 @@ impl Site {
         let provider = self.hosts.first().and_then(|best| provider_of(config, best));
         self.shape.provider = provider.map(|provider| provider.name.clone());
         let named = self.shape.provider.as_deref();
-        let parts = config.path_limits.iter().filter(|limit| limit.is_partial() && limit.covers(named, domain, tenant));
-        self.shape.parts = parts.map(|limit| limit.to_string().into()).collect();
+        let parts = config
+            .path_limits
+            .iter()
+            .filter(|limit| limit.scope.is_partial() && limit.scope.covers(named, domain, tenant));
+        self.shape.parts = parts.map(|limit| limit.scope.to_string().into()).collect();
         if !self.shape.parts.is_empty() {
             self.key = format!("{} ({})", self.key, self.shape.parts.join("; ")).into();
         }
@@ -73,9 +76,10 @@ fn provider_of<'a>(config: &'a Config, host: &Host) -> Option<&'a Provider> {
 pub fn effective(config: &Config, source: &str, site: &Site) -> Vec<Effective> {
     let group = site.group();
     let provider = site.shape.provider.as_deref();
-    let of_source = || config.path_limits.iter().filter(|limit| limit.covers_source(source));
-    let said = |limit: &Limit| (format!("[[limit]] for {limit}"), limit.limits);
-    let of_group = of_source().filter(|limit| !limit.is_partial() && limit.covers(provider, "", "")).map(said);
+    let of_source = || config.path_limits.iter().filter(|limit| limit.scope.covers_source(source));
+    let said = |limit: &Limit| (format!("[[limit]] for {}", limit.scope), limit.limits);
+    let of_group =
+        of_source().filter(|limit| !limit.scope.is_partial() && limit.scope.covers(provider, "", "")).map(said);
     let of_provider = provider.and_then(|name| config.provider(name));
     let of_provider = of_provider.map(|provider| (format!("[[provider]] {}", provider.name), provider.limits));
     let delivery = Limits {
@@ -86,7 +90,7 @@ pub fn effective(config: &Config, source: &str, site: &Site) -> Vec<Effective> {
     let whole = of_group.chain(of_provider).chain([("[delivery]".to_owned(), delivery)]);
     let mut all = vec![first_of(group.clone(), whole)];
     for part in &site.shape.parts {
-        let found = of_source().filter(|limit| limit.is_partial() && limit.to_string() == **part).map(said);
+        let found = of_source().filter(|limit| limit.scope.is_partial() && limit.scope.to_string() == **part).map(said);
         all.push(first_of(format!("{group} ({part})").into(), found));
     }
     all

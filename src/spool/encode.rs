@@ -427,7 +427,7 @@ pub fn said(reader: &mut Reader<'_>) -> Result<Option<Said>, Corrupt> {
 fn reason(reader: &mut Reader<'_>) -> Result<Option<Reason>, Corrupt> {
     let category = Category::named(reader.text()?);
     let rule = reader.text()?.to_owned();
-    Ok(category.map(|category| Reason { category, rule: rule.into() }))
+    Ok(category.map(|category| Reason::by(rule, category)))
 }
 
 /// Passes over what [`put_standing`] wrote; gives back the state.

@@ -89,7 +89,7 @@ fn changes() -> Vec<Change> {
         remote: Some("mx [::1]".into()),
         at_s: 1_795_420_000,
         replied: true,
-        reason: Some(Reason { category: Category::MailboxFull, rule: "mailbox-full".into() }),
+        reason: Some(Reason::by("mailbox-full", Category::MailboxFull)),
         tls: Some(Arc::new(Security::refused(&Assurance::enforced()))),
     };
     let states = [State::Due { at_s: u32::MAX }, State::Held, State::Delivered { at_s: 1 }, State::Failed { at_s: 0 }];

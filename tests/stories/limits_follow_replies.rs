@@ -56,6 +56,46 @@ fn a_blocked_source_leaves_its_mail_to_another_at_once_and_is_tried_again_after_
 }
 
 #[test]
+fn a_reply_that_only_a_rule_of_the_sender_knows_lowers_the_limit_that_it_names() {
+    const SAID: &str = "The kettle is hot";
+    let mailbox = Mailbox::open();
+    mailbox.fault("RCPT", Effect::Reply("450 4.2.0 The kettle is hot"));
+    let more = format!("rate_pause = [\"1s\"]\n{POOL}");
+    let server = Server::start(&Setup { more, ..Setup::relay_to(mailbox.address) });
+    let mut client = Client::greet(server.relay);
+    client.submit("a@sender.test", &["b@sink.test"], CONTENT);
+    let unknown = server.wait_log(&["event=deferred", SAID]);
+    assert!(!unknown.contains("reply:"), "{unknown}");
+    mailbox.wait(1);
+    assert!(!server.log().contains("event=limit_lowered"), "nobody knows yet what it means");
+
+    let toml = fs::read_to_string(server.config()).expect("read");
+    let rule = "[[reply]]\nname = \"kettle\"\ndomains = [\"sink.test\"]\nwords = [\"kettle + hot\"]\ncategory = \"rate\"\n\
+                signal = \"connections\"\n";
+    fs::write(server.config(), format!("{toml}{rule}")).expect("written");
+    server.reload();
+    server.wait_log(&["event=reloaded"]);
+    let shown = explain(&server);
+    assert!(shown.contains("reply:kettle") && shown.contains("[[reply]] for domains sink.test"), "{shown}");
+    mailbox.fault("RCPT", Effect::Reply("450 4.2.0 The kettle is hot"));
+    client.submit("a@sender.test", &["b@sink.test"], CONTENT);
+    server.wait_log(&["event=limit_lowered", "limit=connections_max", SAID]);
+    server.wait_log(&["event=deferred", "category=rate", "rule=reply:kettle"]);
+    mailbox.wait(2);
+    let shown = explain(&server);
+    assert!(shown.contains("now: connections_max") && shown.contains(SAID), "{shown}");
+    assert!(!shown.contains("now: message_rate"), "{shown}");
+    let tried = |domain: &str| {
+        output(
+            Command::new(binary("ringpost"))
+                .args(["classify", "--domain", domain, "450 kettle hot", "-c"])
+                .arg(server.config()),
+        )
+    };
+    assert!(tried("sink.test").contains("reply:kettle") && !tried("other.test").contains("reply:kettle"));
+}
+
+#[test]
 fn a_limit_that_a_reply_lowered_is_shown_with_the_reason_and_kept_over_restarts() {
     let mailbox = Mailbox::open();
     mailbox.fault("RCPT", Effect::Reply("450 4.7.1 Message rate limit exceeded, slow down"));

@@ -25,6 +25,35 @@ impl Action {
     }
 }
 
+/// What a reply says of the path to its host, and so of all that goes there: what a rule says of it, or its category.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathSignal {
+    /// Nothing.
+    None,
+    /// There are too many connections: fewer, and it rests for a while.
+    Connections,
+    /// There is too much: less, and it rests for a while.
+    Rate,
+    /// We are not trusted: much less.
+    Reputation,
+    /// We are on a block list: much less, and it rests for long.
+    Block,
+}
+
+impl PathSignal {
+    /// Its name in rules and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            PathSignal::None => "none",
+            PathSignal::Connections => "connections",
+            PathSignal::Rate => "rate",
+            PathSignal::Reputation => "reputation",
+            PathSignal::Block => "block",
+        }
+    }
+}
+
 /// Names of categories, and of their counterparts: one table for all of them.
 macro_rules! categories {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $action:expr, $powermta:literal, $kumomta:literal;)*) => {

@@ -1,10 +1,12 @@
 //! What a server's reply means: what to do, why, and what other systems call it. Pure.
 //!
-//! Owns: the rules, which are data (`rules.toml`, beside this file), and how they are applied.
+//! Owns: the rules, which are data (`rules.toml`, beside this file; a sender's own are `[[reply]]` of the configuration),
+//! and how they are applied.
 //! Never: decides about anything but the one reply: schedules and pauses are the queue's and the pool's matter.
 //!
 //! The first of these that applies decides:
 //!
+//! 0. a sender's own rule, where one is in force for the mail that was answered;
 //! 1. a provider's override: what certain words or codes mean at the hosts of a domain, also by whether they name our
 //!    address;
 //! 2. a rule of our own: words that mean the same everywhere;
@@ -21,6 +23,7 @@
 
 mod category;
 mod diagnostic;
+mod own;
 mod rules;
 
 #[cfg(test)]
@@ -29,10 +32,12 @@ mod tests;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-pub use category::{Action, Category};
+pub use category::{Action, Category, PathSignal};
 use diagnostic::Said;
 pub use diagnostic::names_address;
+pub use own::{InForce, PATTERNS_MAX, Patterns, check_phrases, check_status};
 use rules::Verdict;
+pub use rules::{Pattern, PatternAction};
 
 use crate::smtp::reply::{EnhancedCode, Reply};
 
@@ -43,10 +48,12 @@ pub struct Context<'a> {
     pub mx: Option<&'a str>,
     /// The address that it saw us come from. Without it, any address in a text is taken for ours.
     pub address: Option<IpAddr>,
+    /// The sender's own rules for what was answered.
+    pub own: Option<&'a InForce>,
 }
 
 /// What a reply means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classification {
     /// What to do.
     pub action: Action,
@@ -56,8 +63,10 @@ pub struct Classification {
     pub code: Option<u16>,
     /// The enhanced code: the server's, else that of the basic code's class.
     pub status: Option<EnhancedCode>,
-    /// Which rule decided: its `id` in `rules.toml`, `enhanced:…`, `basic:…` or `class`.
-    pub rule: &'static str,
+    /// What it says of the path, where a rule says so; `None`: what its category does.
+    pub signal: Option<PathSignal>,
+    /// Which rule decided: `reply:NAME` of the configuration, an `id` in `rules.toml`, `enhanced:…`, `basic:…` or `class`.
+    pub rule: Cow<'static, str>,
 }
 
 /// What an answer is about, and which rule says so: what is kept of a [`Classification`].
@@ -67,19 +76,26 @@ pub struct Reason {
     pub category: Category,
     /// Which rule decided.
     pub rule: Cow<'static, str>,
+    /// As of a [`Classification`]; it is heeded at once and not kept on disk.
+    pub signal: Option<PathSignal>,
 }
 
 impl Reason {
+    /// Of something about which `rule` says what it is.
+    pub fn by(rule: impl Into<Cow<'static, str>>, category: Category) -> Reason {
+        Reason { category, rule: rule.into(), signal: None }
+    }
+
     /// Of something that happened without any reply.
     pub fn without_reply(category: Category) -> Reason {
-        Reason { category, rule: "no-reply".into() }
+        Reason::by("no-reply", category)
     }
 }
 
 impl Classification {
     /// What is kept of it.
     pub fn reason(&self) -> Reason {
-        Reason { category: self.category, rule: self.rule.into() }
+        Reason { category: self.category, rule: self.rule.clone(), signal: self.signal }
     }
 
     /// The same in PowerMTA's vocabulary.
@@ -107,8 +123,13 @@ pub fn classify_text(text: &str, context: &Context<'_>) -> Option<Classification
     (is_known || diagnostic::names_its_kind(text)).then_some(verdict)
 }
 
+/// The rules that come along for the hosts of providers such as `host`: their names, and what they are about.
+pub fn known_of(host: &str) -> impl Iterator<Item = (&'static str, Category)> {
+    rules::rules().of_host(host)
+}
+
 /// Where no rule and no code tells anything.
-const UNKNOWN: Verdict<'static> = Verdict { category: Category::Other, action: None, rule: "class" };
+const UNKNOWN: Verdict<'static> = Verdict { category: Category::Other, action: None, signal: None, rule: "class" };
 
 fn judge(said: &Said<'_>, context: &Context<'_>) -> Classification {
     let class = said.code.map(|code| (code / 100) as u8).or(said.status.map(|status| status.0));
@@ -119,14 +140,21 @@ fn judge(said: &Said<'_>, context: &Context<'_>) -> Classification {
         None => None,
     };
     let status = said.status.or(class.filter(|class| [2, 4, 5].contains(class)).map(|class| EnhancedCode(class, 0, 0)));
-    let verdict = match by_class {
-        Some(Action::Deliver) => Verdict { category: Category::Accepted, action: by_class, rule: "class" },
-        _ => rules::rules().judge(said, context).unwrap_or(UNKNOWN),
+    let accepted = Verdict { category: Category::Accepted, action: by_class, ..UNKNOWN };
+    let is_accepted = by_class == Some(Action::Deliver);
+    let own = context.own.filter(|_| !is_accepted).and_then(|own| own.judge(said, context));
+    let (verdict, rule) = match own {
+        Some(verdict) => (verdict, Cow::Owned(verdict.rule.to_owned())),
+        None if is_accepted => (accepted, accepted.rule.into()),
+        None => {
+            let verdict = rules::rules().judge(said, context).unwrap_or(UNKNOWN);
+            (verdict, verdict.rule.into())
+        }
     };
-    let Verdict { category, rule, .. } = verdict;
+    let Verdict { category, signal, .. } = verdict;
     let action = verdict.action.or(by_class).unwrap_or_else(|| {
         // A report without any code tells of a failure, unless it tells nothing.
         if category.lasts() && diagnostic::tells_anything(said) { Action::Reject } else { Action::Defer }
     });
-    Classification { action, category, code: said.code, status, rule }
+    Classification { action, category, code: said.code, status, signal, rule }
 }

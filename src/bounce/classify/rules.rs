@@ -1,4 +1,4 @@
-//! The rules: `rules.toml` read once, and all phrases searched for in one pass over a text.
+//! Rules: `rules.toml` read once, or a configuration's own, and all phrases searched for in one pass over a text.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -7,12 +7,12 @@ use aho_corasick::AhoCorasick;
 use serde::Deserialize;
 
 use super::Context;
-use super::category::{Action, Category};
+use super::category::{Action, Category, PathSignal};
 use super::diagnostic::{Said, names_address, push_words, words};
 use crate::smtp::reply::EnhancedCode;
 
-/// Different phrases in all rules together.
-const PHRASES_MAX: usize = 64 * PHRASE_BLOCKS;
+/// Different phrases in all rules of one kind together.
+pub(super) const PHRASES_MAX: usize = 64 * PHRASE_BLOCKS;
 const PHRASE_BLOCKS: usize = 32;
 
 /// The rules that come with the program.
@@ -28,6 +28,8 @@ pub(super) fn rules() -> &'static Rules {
 pub(super) struct Verdict<'a> {
     pub category: Category,
     pub action: Option<Action>,
+    /// What it says of the path, where that is not by its category.
+    pub signal: Option<PathSignal>,
     pub rule: &'a str,
 }
 
@@ -36,21 +38,26 @@ pub(super) struct Rules {
     search: AhoCorasick,
     own: Vec<Rule>,
     providers: Vec<Rule>,
+    /// What of the replies about too much is about connections.
+    connections: Rule,
     /// By `subject.detail`, `subject.*` or either behind a class.
     enhanced: HashMap<Box<str>, Code>,
     basic: HashMap<u16, Code>,
 }
 
-struct Rule {
-    id: Box<str>,
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub id: Box<str>,
     category: Category,
     action: Option<Action>,
+    signal: Option<PathSignal>,
     /// One of these: all phrases of it.
     words: Vec<Vec<usize>>,
     unless: Vec<Vec<usize>>,
     address: Option<bool>,
     class: Option<u8>,
     mx: Vec<Box<str>>,
+    codes: Vec<u16>,
     status: Vec<(u16, u16)>,
 }
 
@@ -63,35 +70,63 @@ struct Code {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    rule: Vec<WrittenRule>,
-    provider: Vec<WrittenRule>,
+    rule: Vec<Pattern>,
+    provider: Vec<Pattern>,
+    connections: Connections,
     enhanced: BTreeMap<Box<str>, Category>,
     basic: BTreeMap<Box<str>, Category>,
 }
 
+/// By which words a reply about too much asks for fewer connections.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenRule {
-    id: Box<str>,
-    category: Category,
-    action: Option<WrittenAction>,
-    #[serde(default)]
+struct Connections {
     words: Vec<String>,
-    #[serde(default)]
     unless: Vec<String>,
-    address: Option<bool>,
-    class: Option<u8>,
-    #[serde(default)]
-    mx: Vec<Box<str>>,
-    #[serde(default)]
-    status: Vec<String>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// A rule as it is written; what the fields mean stands at the head of `rules.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    /// What events name.
+    pub id: Box<str>,
+    /// What the reply is about.
+    pub category: Category,
+    /// What is done about it; absent: what the category says.
+    pub action: Option<PatternAction>,
+    /// What it says of the path; absent: what the category says.
+    pub signal: Option<PathSignal>,
+    /// Phrases, one of which is there.
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// Phrases, none of which is.
+    #[serde(default)]
+    pub unless: Vec<String>,
+    /// Whether our address is named.
+    pub address: Option<bool>,
+    /// The first figure of the code.
+    pub class: Option<u8>,
+    /// Domains of hosts.
+    #[serde(default)]
+    pub mx: Vec<Box<str>>,
+    /// Basic codes.
+    #[serde(default)]
+    pub codes: Vec<u16>,
+    /// Enhanced codes, as `subject.detail`.
+    #[serde(default)]
+    pub status: Vec<String>,
+}
+
+/// What a rule has done instead of what its category says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum WrittenAction {
+pub enum PatternAction {
+    /// What the code's class says.
     Class,
+    /// Try again later.
     Defer,
+    /// Never try again.
     Reject,
 }
 
@@ -105,6 +140,19 @@ impl Rules {
         if let Some(rule) = providers.iter().find(|rule| rule.mx.is_empty()) {
             return Err(format!("`{}` is a provider's rule and names no mx", rule.id));
         }
+        let connections = phrases.rule(Pattern {
+            id: "connections".into(),
+            category: Category::Rate,
+            action: None,
+            signal: Some(PathSignal::Connections),
+            words: written.connections.words,
+            unless: written.connections.unless,
+            address: None,
+            class: None,
+            mx: Vec::new(),
+            codes: Vec::new(),
+            status: Vec::new(),
+        })?;
         let mut enhanced = HashMap::new();
         for (code, category) in written.enhanced {
             if !code.split('.').all(|part| part == "*" || part.parse::<u16>().is_ok()) {
@@ -119,23 +167,31 @@ impl Rules {
             let number = code.parse().map_err(|_| format!("`{code}` is no basic code"))?;
             basic.insert(number, Code { category, rule: format!("basic:{code}").into() });
         }
-        if phrases.list.len() > PHRASES_MAX {
-            return Err(format!("{} phrases, at most {PHRASES_MAX}", phrases.list.len()));
-        }
-        let search = AhoCorasick::new(&phrases.list).map_err(|error| error.to_string())?;
-        Ok(Rules { search, own, providers, enhanced, basic })
+        Ok(Rules { search: phrases.search()?, own, providers, connections, enhanced, basic })
     }
 
     /// The first that applies: a provider's override, a rule of our own, the enhanced code, the basic code.
     pub fn judge<'a>(&'a self, said: &Said<'_>, context: &Context<'_>) -> Option<Verdict<'a>> {
-        let found = self.find(&words(said));
+        let found = find(&self.search, &words(said));
         let applies = |rule: &&Rule| rule.applies(said, &found, context);
-        if let Some(rule) = self.providers.iter().find(applies).or_else(|| self.own.iter().find(applies)) {
-            return Some(Verdict { category: rule.category, action: rule.action, rule: &rule.id });
-        }
-        let code = said.status.and_then(|status| self.by_status(status));
-        let code = code.or_else(|| self.basic.get(&said.code?))?;
-        Some(Verdict { category: code.category, action: code.category.action(), rule: &code.rule })
+        let verdict = match self.providers.iter().find(applies).or_else(|| self.own.iter().find(applies)) {
+            Some(rule) => rule.verdict(),
+            None => {
+                let code = said.status.and_then(|status| self.by_status(status));
+                let code = code.or_else(|| self.basic.get(&said.code?))?;
+                let Code { category, rule } = code;
+                Verdict { category: *category, action: category.action(), signal: None, rule }
+            }
+        };
+        let is_of_connections = verdict.category == Category::Rate && applies(&&self.connections);
+        let signal = verdict.signal.or(self.connections.signal.filter(|_| is_of_connections));
+        Some(Verdict { signal, ..verdict })
+    }
+
+    /// Rules for the hosts of a provider: the name and category of those for `host`.
+    pub fn of_host(&self, host: &str) -> impl Iterator<Item = (&str, Category)> {
+        let of_host = move |rule: &&Rule| rule.mx.iter().any(|domain| is_within(host, domain));
+        self.providers.iter().filter(of_host).map(|rule| (&*rule.id, rule.category))
     }
 
     fn by_status(&self, EnhancedCode(class, subject, detail): EnhancedCode) -> Option<&Code> {
@@ -147,19 +203,20 @@ impl Rules {
         ];
         forms.iter().find_map(|form| self.enhanced.get(form.as_str()))
     }
+}
 
-    fn find(&self, words: &str) -> Found {
-        let mut found = Found([0; PHRASE_BLOCKS]);
-        for hit in self.search.find_overlapping_iter(words) {
-            let phrase = hit.pattern().as_usize();
-            found.0[phrase / 64] |= 1 << (phrase % 64);
-        }
-        found
+/// Looks for all phrases.
+pub(super) fn find(search: &AhoCorasick, words: &str) -> Found {
+    let mut found = Found([0; PHRASE_BLOCKS]);
+    for hit in search.find_overlapping_iter(words) {
+        let phrase = hit.pattern().as_usize();
+        found.0[phrase / 64] |= 1 << (phrase % 64);
     }
+    found
 }
 
 /// Which phrases a text has.
-struct Found([u64; PHRASE_BLOCKS]);
+pub(super) struct Found([u64; PHRASE_BLOCKS]);
 
 impl Found {
     /// Whether all phrases of one of the alternatives are there.
@@ -170,7 +227,13 @@ impl Found {
 }
 
 impl Rule {
-    fn applies(&self, said: &Said<'_>, found: &Found, context: &Context<'_>) -> bool {
+    /// What it says.
+    pub fn verdict(&self) -> Verdict<'_> {
+        Verdict { category: self.category, action: self.action, signal: self.signal, rule: &self.id }
+    }
+
+    /// Whether it is about this reply.
+    pub fn applies(&self, said: &Said<'_>, found: &Found, context: &Context<'_>) -> bool {
         let class = said.code.map(|code| code / 100).or(said.status.map(|status| u16::from(status.0)));
         let at_host = || context.mx.is_some_and(|host| self.mx.iter().any(|domain| is_within(host, domain)));
         let has_status = || said.status.is_some_and(|status| self.status.contains(&(status.1, status.2)));
@@ -178,6 +241,7 @@ impl Rule {
             && !found.any(&self.unless)
             && (self.mx.is_empty() || at_host())
             && (self.status.is_empty() || has_status())
+            && (self.codes.is_empty() || said.code.is_some_and(|code| self.codes.contains(&code)))
             && self.class.is_none_or(|wanted| class == Some(u16::from(wanted)))
             && self.address.is_none_or(|wanted| names_address(said.text, context.address) == wanted)
     }
@@ -194,34 +258,39 @@ fn is_within(host: &str, domain: &str) -> bool {
 
 /// The phrases of all rules, each once.
 #[derive(Default)]
-struct Phrases {
+pub(super) struct Phrases {
     list: Vec<String>,
     numbers: HashMap<String, usize>,
 }
 
 impl Phrases {
-    fn rule(&mut self, written: WrittenRule) -> Result<Rule, String> {
+    /// One rule, its phrases among the others.
+    pub fn rule(&mut self, written: Pattern) -> Result<Rule, String> {
         let id = written.id;
         let named = |mistake: String| format!("`{id}`: {mistake}");
-        if written.words.is_empty() && written.status.is_empty() {
-            return Err(named("neither words nor status".into()));
+        if written.words.is_empty() && written.status.is_empty() && written.codes.is_empty() {
+            return Err(named("neither words nor status nor codes".into()));
         }
         let words = self.alternatives(&written.words).map_err(named)?;
         let unless = self.alternatives(&written.unless).map_err(named)?;
-        let status = written.status.iter().map(|code| {
-            let figures =
-                code.split_once('.').and_then(|(subject, detail)| Some((subject.parse().ok()?, detail.parse().ok()?)));
-            figures.ok_or_else(|| named(format!("`{code}` is no subject.detail")))
-        });
+        let status = written.status.iter().map(|code| status_of(code).map_err(named));
         let status = status.collect::<Result<Vec<_>, _>>()?;
         let action = match written.action {
             None => written.category.action(),
-            Some(WrittenAction::Class) => None,
-            Some(WrittenAction::Defer) => Some(Action::Defer),
-            Some(WrittenAction::Reject) => Some(Action::Reject),
+            Some(PatternAction::Class) => None,
+            Some(PatternAction::Defer) => Some(Action::Defer),
+            Some(PatternAction::Reject) => Some(Action::Reject),
         };
-        let (address, class, mx) = (written.address, written.class, written.mx);
-        Ok(Rule { id, category: written.category, action, words, unless, address, class, mx, status })
+        let Pattern { category, signal, address, class, mx, codes, .. } = written;
+        Ok(Rule { id, category, action, signal, words, unless, address, class, mx, codes, status })
+    }
+
+    /// What looks for all of them in one pass.
+    pub fn search(&self) -> Result<AhoCorasick, String> {
+        if self.list.len() > PHRASES_MAX {
+            return Err(format!("{} phrases, at most {PHRASES_MAX}", self.list.len()));
+        }
+        AhoCorasick::new(&self.list).map_err(|error| error.to_string())
     }
 
     fn alternatives(&mut self, written: &[String]) -> Result<Vec<Vec<usize>>, String> {
@@ -238,6 +307,18 @@ impl Phrases {
         }
         Ok(number)
     }
+}
+
+/// `subject.detail` of an enhanced code.
+pub(super) fn status_of(code: &str) -> Result<(u16, u16), String> {
+    let figures =
+        code.split_once('.').and_then(|(subject, detail)| Some((subject.parse().ok()?, detail.parse().ok()?)));
+    figures.ok_or_else(|| format!("`{code}` is no subject.detail"))
+}
+
+/// Whether `text` is a phrase, or several that must all be there.
+pub(super) fn check_alternative(text: &str) -> Result<(), String> {
+    text.split(" + ").try_for_each(|phrase| pattern(phrase).map(drop))
 }
 
 /// What to look for among words: whole ones unless a `*` says otherwise.
@@ -259,7 +340,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Rules, String> {
-        Rules::parse(&format!("{text}\n[enhanced]\n[basic]\n"))
+        Rules::parse(&format!("{text}\n[connections]\nwords = [\"x\"]\nunless = []\n[enhanced]\n[basic]\n"))
     }
 
     #[test]

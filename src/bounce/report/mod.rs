@@ -153,7 +153,7 @@ fn finding(text: &str, status: Option<EnhancedCode>, reporter: Option<&str>) -> 
         let with_status = told.map_or_else(|| text.to_string(), |status| format!("{status} {text}"));
         classify_text(&with_status, &Context::default())
     });
-    let reason = classified.map_or_else(|| Reason::without_reply(Category::Other), |found| found.reason());
+    let reason = classified.as_ref().map_or_else(|| Reason::without_reply(Category::Other), |found| found.reason());
     let of_text = classified.and_then(|found| found.status);
     let status = told.or(of_text).or(status).unwrap_or(EnhancedCode(5, 0, 0));
     let reporter = reporter.map(one_line);

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Failure;
-use crate::bounce::classify::{Action, Classification, Context, classify_text};
+use super::{Failure, in_file};
+use crate::bounce::classify::{Action, Classification, Context, InForce, PathSignal, classify_text};
+use crate::config::Config;
+use crate::config::limit::Part;
 
 /// Bytes of a line of stdin that are looked at.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -31,10 +34,29 @@ pub(super) struct Arguments {
     /// The address that the host saw us come from
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
+    /// Also by the [[reply]] rules of this configuration
+    #[arg(short = 'c', long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For mail to this domain (for [[reply]] rules; so are --source and --tenant)
+    #[arg(long, requires = "config")]
+    domain: Option<String>,
+    /// For mail from this source
+    #[arg(long, requires = "config")]
+    source: Option<String>,
+    /// For mail of this tenant
+    #[arg(long, requires = "config")]
+    tenant: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let context = Context { mx: arguments.mx.as_deref(), address: arguments.address };
+    let own = match &arguments.config {
+        Some(file) => {
+            let config = Config::load(file).map_err(|mistakes| in_file(file, &mistakes))?;
+            own(&config, arguments)
+        }
+        None => None,
+    };
+    let context = Context { mx: arguments.mx.as_deref(), address: arguments.address, own: own.as_ref() };
     let mut out = std::io::stdout().lock();
     let in_words = arguments.text || (out.is_terminal() && !arguments.json);
     let say = |text: &[u8]| {
@@ -48,6 +70,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         writeln!(out, "{}", say(&words.join(&b' ')))
     };
     done.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// The rules of `config` that are in force for what the arguments name.
+fn own(config: &Config, arguments: &Arguments) -> Option<InForce> {
+    let host = arguments.mx.as_deref().map(|host| host.trim_end_matches('.').to_lowercase());
+    let provider = host.and_then(|host| config.providers.iter().find(|provider| provider.has(&host)));
+    let domain = arguments.domain.as_deref().unwrap_or_default().to_lowercase();
+    config.replies.in_force(&Part {
+        provider: provider.map(|provider| &*provider.name),
+        domain: &domain,
+        source: arguments.source.as_deref().unwrap_or_default(),
+        tenant: arguments.tenant.as_deref().unwrap_or_default(),
+    })
 }
 
 /// One verdict for each line, as a line.
@@ -70,7 +105,8 @@ fn json(verdict: Option<&Classification>) -> Value {
         "category": verdict.map(|verdict| verdict.category.name()),
         "code": verdict.and_then(|verdict| verdict.code),
         "status": verdict.and_then(|verdict| verdict.status).map(|status| status.to_string()),
-        "rule": verdict.map(|verdict| verdict.rule),
+        "rule": verdict.map(|verdict| &*verdict.rule),
+        "signal": verdict.and_then(|verdict| verdict.signal).map(PathSignal::name),
         "powermta": verdict.map(Classification::powermta),
         "kumomta": verdict.map(Classification::kumomta),
     })

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, table};
 use crate::assurance::Assurance;
+use crate::bounce::classify::{Category, PathSignal, known_of};
 use crate::config::Config;
+use crate::config::limit::Part;
 use crate::control::{client, resolver, socket};
 use crate::dns::{Answer, Question};
 use crate::route::{Effective, Missing, NextHop, Said, Site, effective, next_hop, site_of_exchangers};
@@ -141,8 +143,12 @@ fn explain(config: &Config, arguments: &Arguments, about: &About, domain: &str) 
         .map(|member| (&*member.source.name, effective(config, &member.source.name, &site)))
         .collect();
     let adjusted = adjusted(config, &site);
-    let words = in_words(domain, &site, &of_each, &adjusted);
-    Ok(Explained { words, json: in_json(domain, &site, &of_each, &adjusted) })
+    let sources: Vec<&str> = of_each.iter().map(|(source, _)| *source).collect();
+    let replies = replies(config, &site, (domain, tenant.unwrap_or_default()), &sources);
+    let words = in_words(domain, &site, &of_each, &adjusted) + &replies_in_words(&replies);
+    let mut json = in_json(domain, &site, &of_each, &adjusted);
+    json["replies"] = replies.iter().map(Known::json).collect();
+    Ok(Explained { words, json })
 }
 
 /// One domain as an object, several in `domains`; with what is said of all of them.
@@ -155,6 +161,48 @@ fn together(mut each: impl ExactSizeIterator<Item = Value>, rest: Value) -> Valu
         all.extend(rest);
     }
     all
+}
+
+/// A rule of what replies mean, and who says so.
+struct Known {
+    rule: Box<str>,
+    category: Category,
+    signal: Option<PathSignal>,
+    by: String,
+}
+
+impl Known {
+    fn json(&self) -> Value {
+        let signal = self.signal.map(PathSignal::name);
+        json!({ "rule": self.rule, "category": self.category.name(), "signal": signal, "from": self.by })
+    }
+}
+
+/// The rules for replies to mail for a domain, of a tenant, from any of `sources`, beside those for everybody: the first that
+/// applies counts.
+fn replies(config: &Config, site: &Site, (domain, tenant): (&str, &str), sources: &[&str]) -> Vec<Known> {
+    let provider = site.shape.provider.as_deref();
+    let part = |source| Part { provider, domain, source, tenant };
+    let own = config.replies.all().filter(|reply| sources.iter().any(|source| reply.covers(&part(source))));
+    let own = own.map(|reply| Known {
+        rule: reply.pattern.id.clone(),
+        category: reply.pattern.category,
+        signal: reply.pattern.signal,
+        by: format!("[[reply]] for {}", reply.scope),
+    });
+    let host = site.hosts.first().map_or("", |host| &*host.name);
+    let by = || "comes along for its hosts".to_owned();
+    let shipped = known_of(host).map(|(rule, category)| Known { rule: rule.into(), category, signal: None, by: by() });
+    own.chain(shipped).collect()
+}
+
+fn replies_in_words(replies: &[Known]) -> String {
+    let mut text = String::from(if replies.is_empty() { "" } else { "\nreplies that mean something here\n" });
+    for Known { rule, category, signal, by } in replies {
+        let signal = signal.map(|signal| format!(", signal {}", signal.name())).unwrap_or_default();
+        _ = writeln!(text, "  {rule:<28}  {:<12}  {by}", format!("{}{signal}", category.name()));
+    }
+    text
 }
 
 /// What the running server has made of the limits for each source; nothing if none is running.

@@ -27,7 +27,7 @@ fn answer(said: &str) -> Answer {
     Answer {
         phase: Phase::Content,
         status: EnhancedCode(5, 1, 1),
-        reason: Some(Reason { category: Category::ALL[0], rule: said.to_owned().into() }),
+        reason: Some(Reason::by(said.to_owned(), Category::ALL[0])),
         reply: None,
         text: said.into(),
         remote: Some(said.into()),
@@ -55,7 +55,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         remote: Some(said.into()),
         at_s: 1,
         replied: true,
-        reason: Some(Reason { category: Category::ALL[0], rule: said.to_owned().into() }),
+        reason: Some(Reason::by(said.to_owned(), Category::ALL[0])),
         tls: None,
     };
     let part = || Some(said.into());

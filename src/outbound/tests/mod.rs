@@ -154,6 +154,7 @@ pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
         content: Arc::new(CONTENT.as_bytes().to_vec()),
         return_path: None,
         insists: false,
+        replies: None,
     }
 }
 

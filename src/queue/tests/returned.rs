@@ -19,7 +19,7 @@ fn bounce(message: MessageId, index: u16) -> Return {
         remote: Some("mx.next.test".into()),
         at_s: 1_795_420_000,
         replied: true,
-        reason: Some(Reason { category: Category::RecipientUnknown, rule: "unknown".into() }),
+        reason: Some(Reason::by("unknown", Category::RecipientUnknown)),
         tls: None,
     };
     Return { message, index, what: What::Bounced, said }
