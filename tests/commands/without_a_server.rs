@@ -45,7 +45,7 @@ fn classify_tells_what_a_reply_means() {
         verdicts(&classify(&["552 5.2.2 Mailbox full"], b"")),
         [serde_json::json!({
             "action": "defer", "category": "mailbox-full", "code": 552, "status": "5.2.2", "rule": "mailbox-full",
-            "powermta": "quota-issues", "kumomta": "QuotaIssues",
+            "powermta": "quota-issues", "kumomta": "QuotaIssues", "signal": null,
         })]
     );
     // Words need no quotes; what is known of the conversation helps.
@@ -57,8 +57,10 @@ fn classify_tells_what_a_reply_means() {
     let lines = verdicts(&classify(&["-"], b"550 5.1.1 User unknown\n\nsmtp; 421 4.7.0 Too many connections\n"));
     let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap_or_default()).collect();
     assert_eq!(actions, ["reject", "unknown", "defer"]);
+    assert_eq!(lines[2]["signal"], "connections");
     let nothing = serde_json::json!({
         "action": "unknown", "category": null, "code": null, "status": null, "rule": null, "powermta": null, "kumomta": null,
+        "signal": null,
     });
     assert_eq!(verdicts(&classify(&["hello", "world"], b"")), [nothing]);
     let words = out(&classify(&["--text", "-"], b"552 5.2.2 Mailbox full\nhello world\nmailbox is busy\n"));
