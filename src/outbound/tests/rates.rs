@@ -141,7 +141,7 @@ fn a_source_of_one_family_spends_nothing_on_addresses_of_the_other() {
         let _place = budgets.begin_connection(begun);
         let opened = dialer.open(&Wanted { source: &source, site: &site, budgets: &budgets, domain: None }).await;
         let tried = opened.err().expect("nobody greets");
-        let outcome = of_no_connection(&tried);
+        let outcome = of_no_connection(&tried, None);
         let expected = format!(
             "no host took a connection: six.test: the source four has no IPv6 address; both.test[{}]:25: the greeting: \
              timed out",
