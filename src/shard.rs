@@ -5,6 +5,7 @@
 //! Start: recover the queue → open the listeners → say ready. Stop: take no new connection, let what runs come to its
 //! end within the given patience, answer the other shards until they have drained too, flush, write a last checkpoint.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,7 +29,7 @@ use crate::events::log::Channel;
 use crate::events::{Event, Log};
 use crate::inbound::{Inbound, Returns};
 use crate::outbound::{Dispatcher, Metrics, Pool, Timing, Tools};
-use crate::queue::orders::{Order, Report, Scope};
+use crate::queue::orders::{Lift, Lifted, Order, Reopen, Report, Scope};
 use crate::queue::{self, Queue};
 use crate::screening::Screening;
 use crate::spool::record::Return;
@@ -203,6 +204,16 @@ impl Shard {
             let _ = answer.send(Report::Adjusted(self.pool.adjusted(destination.as_deref())));
             return;
         }
+        if let Order::Lift(lift) = &order {
+            let _ = answer.send(Report::Lifted(self.lift(lift).await));
+            return;
+        }
+        if let Order::Reopen(reopen) = &order
+            && !self.dispatcher.reopen(reopen)
+        {
+            let _ = answer.send(Report::Count(0));
+            return;
+        }
         let counts_here = matches!(order, Order::Metrics);
         let mut report = self.queue.order(order).await;
         if let (true, Report::Metrics(metrics)) = (counts_here, &mut report) {
@@ -218,6 +229,23 @@ impl Shard {
         }
         // Whoever asked may have gone away.
         let _ = answer.send(report);
+    }
+
+    /// Lifts what keeps mail from a destination on the paths whose home this shard is.
+    async fn lift(&self, lift: &Lift) -> Lifted {
+        let (sources, site) = match self.dispatcher.paths_to(lift).await {
+            Ok(found) => found,
+            Err(refused) => return refused,
+        };
+        let mut reopen = Reopen { destinations: BTreeSet::from([site.key.clone()]), ..Reopen::default() };
+        let mut paths = Vec::new();
+        for source in sources {
+            if self.dispatcher.home(&source, &site) == self.port.shard() {
+                paths.extend(self.pool.lift(&source, &site, &lift.asked_by, &mut reopen.destinations).await);
+            }
+            reopen.sources.insert(source.name.clone());
+        }
+        Lifted::Done { destination: site.group(), paths, reopen }
     }
 
     /// Records what came back about a message of this shard's, and tells the shard that it came to.

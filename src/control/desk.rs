@@ -5,6 +5,8 @@
 //!
 //! What webhooks, suppressed recipients and TLS reports ask of the shards stands with them (`asked.rs`).
 
+mod lift;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use serde_json::Value;
 use shards::mesh::Inlet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::lift::Outcome;
 use crate::crossing::Crossing;
 use crate::queue::MessageId;
 use crate::queue::orders::{Domains, Order, Report, Scope, Selection, Suspended, Waiting};

@@ -269,6 +269,17 @@ pub enum Event<'a> {
         /// What was said, or how much went well.
         why: &'a str,
     },
+    /// `limit_lifted`: an operator wanted nothing to keep the mail of a source from a destination any longer.
+    LimitLifted {
+        /// The source; empty: the host as it is.
+        source: &'a str,
+        /// The provider, or the hosts.
+        destination: &'a str,
+        /// What was in the way, by name.
+        lifted: &'a str,
+        /// Who asked, as they said.
+        asked_by: &'a str,
+    },
     /// `tls_report_sent`: a domain was told how TLS with its hosts went (RFC 8460).
     TlsReportSent {
         /// Of what.
@@ -339,6 +350,7 @@ impl Event<'_> {
             Event::SourceBack(_) => "source_back",
             Event::LimitAdjusted { lowered: true, .. } => "limit_lowered",
             Event::LimitAdjusted { lowered: false, .. } => "limit_raised",
+            Event::LimitLifted { .. } => "limit_lifted",
             Event::TlsReportSent { .. } => "tls_report_sent",
             Event::TlsReportFailed { .. } => "tls_report_failed",
             Event::Trouble(_) => "trouble",
@@ -384,6 +396,7 @@ impl Event<'_> {
             | Event::WebhookBack { .. }
             | Event::SourceBack(_)
             | Event::LimitAdjusted { lowered: false, .. }
+            | Event::LimitLifted { .. }
             | Event::TlsReportSent { .. }
             | Event::Reloaded
             | Event::Ready { .. }

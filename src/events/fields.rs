@@ -102,6 +102,10 @@ impl Event<'_> {
                 put_number(line, "to", *to);
                 line.put("why", why);
             }
+            Event::LimitLifted { source, destination, lifted, asked_by } => {
+                line.put_some("source", Some(*source).filter(|source| !source.is_empty()));
+                line.put("destination", destination).put("lifted", lifted).put("asked_by", asked_by);
+            }
             Event::TlsReportSent { domain, to } => _ = line.put("domain", domain).put("to", to),
             Event::TlsReportFailed { domain, to, why } => {
                 line.put("domain", domain).put("to", to).put("why", why);

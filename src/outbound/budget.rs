@@ -154,6 +154,38 @@ impl Budget {
         changes
     }
 
+    /// An operator wants nothing of this to keep mail any longer: what replies have made of the limits is forgotten, and what
+    /// is used up for long is there once more. Gives what was in the way: its name, and how it stood.
+    pub fn lift(&mut self, (now, wall_s): (Instant, u64)) -> Vec<(&'static str, String)> {
+        let mut lifted = Vec::new();
+        if self.blocked_until_s > wall_s {
+            lifted.push(("block", format!("{} s more", self.blocked_until_s - wall_s)));
+        }
+        self.blocked_until_s = 0;
+        if let Some(Adjusted { throttle, .. }) = self.adjusted.take().as_deref() {
+            let said = throttle.heard().map(|(_, said, _)| format!(", since it said: {said}")).unwrap_or_default();
+            lifted.extend(throttle.rate().map(|rate| ("message_rate", format!("{rate:.2} a second{said}"))));
+            lifted.extend(throttle.connections().map(|number| ("connections_max", format!("{number}{said}"))));
+        }
+        let rates =
+            [("connection_rate_used_up", &mut self.new_connections), ("message_rate_used_up", &mut self.messages)];
+        for (what, limited) in rates {
+            if let Some(Limited { rate, by, tokens }) = limited
+                && long(tokens.wait(now)).is_some()
+            {
+                tokens.release(rate.number, now + rate.per);
+                lifted.push((what, format!("{rate} as {by} has it")));
+            }
+        }
+        if let Some(warming) = &mut self.warming
+            && let Some((_, why)) = warming.rest(&self.name, now)
+            && warming.lift()
+        {
+            lifted.push(("warm_up", why));
+        }
+        lifted
+    }
+
     fn bounds(&self, shaping: &Shaping) -> Bounds {
         Bounds {
             rate_max: self.messages.as_ref().map(|limited| limited.rate.per_s()),
@@ -199,7 +231,7 @@ impl Budget {
     }
 
     /// How long nothing goes, by each of what it is limited by, where that is longer than is waited for in place; and why.
-    fn rests(&self, with_connection: bool, now: Instant) -> Vec<(Duration, String)> {
+    pub fn rests(&self, with_connection: bool, now: Instant) -> Vec<(Duration, String)> {
         let of = |what: &str, limited: &Option<Limited>| {
             let Limited { rate, by, tokens } = limited.as_ref()?;
             let why = || format!("the {what} of {}, {rate} as {by} has it, is used up", self.name);

@@ -13,6 +13,8 @@
 //! each egress path; the mesh's credits for each home; `content_memory_bytes_max` of content under way (exceeded by one message
 //! at most). What is beyond waits in the queue on disk; nothing is asked for again before something has ended.
 
+mod lift;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;

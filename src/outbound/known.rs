@@ -45,8 +45,11 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_was_written_and_what_is_unknown_is_passed_over() {
-        let known = Known { spent: Some(Spent { day: 7, messages: 50 }), blocked_until_s: 9, throttle: None };
+        let known =
+            Known { spent: Some(Spent { day: 7, messages: 50, beside: 0 }), blocked_until_s: 9, throttle: None };
         assert_eq!(Known::decode(&known.encode().expect("something")), known);
+        let earlier = Known::decode(br#"{"spent":{"day":7,"messages":50}}"#).spent;
+        assert_eq!(earlier, Some(Spent { day: 7, messages: 50, beside: 0 }), "as earlier versions wrote it");
         assert_eq!(Known::decode(br#"{"blocked_until_s":9,"later":[1]}"#).blocked_until_s, 9);
         assert_eq!(Known::default().encode(), None);
         assert_eq!(Known::decode(b"\xff"), Known::default());

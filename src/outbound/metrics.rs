@@ -35,6 +35,8 @@ pub struct Metrics {
     pub limits_lowered: [Cell<u64>; 3],
     /// Limits that good replies raised.
     pub limits_raised: Cell<u64>,
+    /// Times that an operator lifted what kept the mail of a source from a destination.
+    pub limits_lifted: Cell<u64>,
     /// Searches for a connection that failed because none can be made from the source.
     pub source_failures: Cell<u64>,
     /// What sessions came to, for TLS reports.
@@ -76,6 +78,7 @@ impl Metrics {
             ("outbound_limits_lowered_total{signal=\"rate\"}", self.limits_lowered[1].get()),
             ("outbound_limits_lowered_total{signal=\"reputation\"}", self.limits_lowered[2].get()),
             ("outbound_limits_raised_total", self.limits_raised.get()),
+            ("outbound_limits_lifted_total", self.limits_lifted.get()),
         ]
     }
 }

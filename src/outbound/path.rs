@@ -117,6 +117,14 @@ impl Path {
         }
     }
 
+    /// As [`Path::reopen`], also where more connections than now were not wanted. Why it was left alone, and for how long still.
+    pub fn lift(&mut self, now: Instant) -> Option<Rest> {
+        let rest = self.rest(now);
+        self.reopen(now);
+        self.enough_until = None;
+        rest
+    }
+
     /// Whether it has nothing to do and nothing to do it with.
     pub fn is_unused(&self) -> bool {
         self.is_unconnected() && self.waiting.is_empty()

@@ -18,6 +18,7 @@
 //! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
 
 mod connection;
+mod lift;
 mod shaping;
 
 use std::cell::RefCell;

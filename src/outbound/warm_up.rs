@@ -19,12 +19,15 @@ const REST_MAX: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What counts as sent on a day, as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spent {
     /// UTC, counted from the epoch.
     pub day: u32,
     /// Messages.
     pub messages: u64,
+    /// … that an operator has allowed beside the plan.
+    #[serde(default)]
+    pub beside: u64,
 }
 
 /// Whether one more message may be sent today.
@@ -53,7 +56,7 @@ pub(super) struct Warming {
 impl Warming {
     /// By the `plan` of `source`, going on from what was `kept`.
     pub fn new(source: &str, plan: WarmUp, kept: Option<Spent>, wall: Timestamp, now: Instant) -> Self {
-        let sent = kept.unwrap_or(Spent { day: 0, messages: 0 });
+        let sent = kept.unwrap_or_default();
         let (granted, asked) = (sent.messages, sent.messages);
         let mut warming = Self { source: source.into(), plan, sent, granted, asked, day_ends: now };
         warming.look(wall, now);
@@ -70,7 +73,7 @@ impl Warming {
     fn look(&mut self, wall: Timestamp, now: Instant) {
         let day = day_of(wall);
         if !goes_on(self.sent.day, day) {
-            (self.sent, self.granted, self.asked) = (Spent { day, messages: 0 }, 0, 0);
+            (self.sent, self.granted, self.asked) = (Spent { day, ..Spent::default() }, 0, 0);
         }
         let midnight =
             Timestamp::from_millis(u64::try_from(DAY.as_millis()).unwrap_or(u64::MAX) * (u64::from(day) + 1));
@@ -120,9 +123,16 @@ impl Warming {
         (self.granted, self.asked) = (self.sent.messages, self.sent.messages);
     }
 
+    /// An operator allows the day's plan once more, where it is used up; `false`: there is none today.
+    pub fn lift(&mut self) -> bool {
+        let plan = self.plan.allowance(self.sent.day).map_or(0, u64::from);
+        self.sent.beside += plan;
+        plan > 0
+    }
+
     /// Messages of the day; `None`: as many as there are.
     pub fn allowance(&self) -> Option<u64> {
-        self.plan.allowance(self.sent.day).map(u64::from)
+        self.plan.allowance(self.sent.day).map(|plan| u64::from(plan) + self.sent.beside)
     }
 
     /// Which day of the plan it is, from 1.
@@ -211,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_that_is_lifted_is_there_once_more_today_and_over_a_crash() {
+        let mut kept = None;
+        let mut warming = Warming::new("s1", plan(), None, at(99, NOON), Instant::default());
+        assert_eq!((warming.ask(at(99, NOON), Instant::default()), warming.lift()), (Leave::UsedUp, false));
+        assert_eq!(send_all(&mut warming, &mut kept, at(100, NOON)), 50);
+        assert!(warming.lift());
+        kept = warming.to_keep();
+        assert_eq!((kept, warming.rest("gmail", Instant::default())), (Some(warming.sent()), None));
+        let mut again = Warming::new("s1", plan(), kept, at(100, NOON), Instant::default());
+        assert_eq!(send_all(&mut again, &mut kept, at(100, NOON)), 50);
+        let mut again = Warming::new("s1", plan(), kept, at(100, NOON), Instant::default());
+        assert_eq!(send_all(&mut again, &mut kept, at(100, NOON)), 0);
+        assert_eq!(send_all(&mut again, &mut kept, at(101, NOON)), 1000, "of the next day's nothing is different");
+    }
+
+    #[test]
     fn midnight_begins_a_new_day_and_a_clock_set_back_over_it_none() {
         let mut kept = None;
         let mut warming = Warming::new("s1", plan(), None, at(100, NOON), Instant::default());
@@ -219,7 +245,7 @@ mod tests {
         assert!(pause > WAIT_MAX, "{pause:?}");
         assert_eq!(send_all(&mut warming, &mut kept, at(101, 0)), 1000);
         assert_eq!(send_all(&mut warming, &mut kept, at(100, 2 * NOON - 1)), 0);
-        assert_eq!(warming.sent(), Spent { day: 101, messages: 1000 });
+        assert_eq!(warming.sent(), Spent { day: 101, messages: 1000, beside: 0 });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use shards::Instant;
 use super::Rest;
 use super::turns::{SharedTurns, SharedWay};
 use crate::config::{Pool, Source};
+use crate::queue;
 use crate::route::Site;
 
 /// Ways that are kept only because they rested once are looked for when there are so many, and whenever that has doubled.
@@ -46,12 +47,23 @@ impl Ways {
             way.borrow_mut().source = source.clone();
             return way.clone();
         }
-        // The sites whose limits are counted together have one home.
-        let counted = format!("{} {}", source.name, site.group());
-        let home = crc32fast::hash(counted.as_bytes()) as usize % self.homes;
-        let way = Rc::new(RefCell::new(Way::new(source.clone(), home)));
+        let way = Rc::new(RefCell::new(Way::new(source.clone(), home(source, site, self.homes))));
         self.ways.insert(key.into(), way.clone());
         way
+    }
+
+    /// The ways from `sources` to `destinations` (keys of sites) are open again. Whether any was not.
+    pub fn reopen(&self, sources: &BTreeSet<Box<str>>, destinations: &BTreeSet<Box<str>>) -> bool {
+        let mut any_rested = false;
+        for (key, way) in &self.ways {
+            let mut way = way.borrow_mut();
+            let source = &way.source.name;
+            let site = if source.is_empty() { Some(&**key) } else { key.strip_prefix(&**source).and_then(after_space) };
+            if sources.contains(source) && site.is_some_and(|site| destinations.contains(site)) {
+                any_rested |= way.parked.take().is_some();
+            }
+        }
+        any_rested
     }
 
     /// Forgets the ways of a pool to a site that are of no use: other pools may have the same ones, and what rests is to be
@@ -69,9 +81,19 @@ impl Ways {
     }
 }
 
+/// The shard that is the home of the way from `source` to `site`, of so many. The sites whose limits are counted together have
+/// one, and what was learned of them is kept there.
+pub(super) fn home(source: &Source, site: &Site, homes: usize) -> usize {
+    queue::home(&format!("{} {}", source.name, site.group()), homes)
+}
+
 /// What the way from `source` to `site` is called, by owners and homes alike: the site alone for the host as it is.
 pub(super) fn key<'a>(source: &Source, site: &'a Site) -> Cow<'a, str> {
     if source.name.is_empty() { Cow::Borrowed(&site.key) } else { format!("{} {}", source.name, site.key).into() }
+}
+
+fn after_space(text: &str) -> Option<&str> {
+    text.strip_prefix(' ')
 }
 
 /// One way.

@@ -2,6 +2,7 @@
 
 use shards::Timestamp;
 
+use super::lift::Reopen;
 use super::orders::Selection;
 use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row, seconds};
@@ -72,7 +73,7 @@ impl Queue {
     /// Makes the selected recipients due now, and has their domains tried even where a next hop is left alone. Counts
     /// those that waited for either.
     pub(super) async fn retry(&self, selection: &Selection) -> Result<u64, Error> {
-        let changed = self.choose_domains(selection).await? + self.alter_pages(Alter::Retry, selection).await?;
+        let changed = self.make_due(selection, true).await?;
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.core.state.borrow_mut().ready.insist_on_chosen(from, DOMAINS_PER_TURN);
@@ -83,10 +84,32 @@ impl Queue {
         Ok(changed)
     }
 
-    /// Chooses the domains of selected recipients that are due, now or later, to be tried. Gives how many of these are due
-    /// now but wait for the end of their domain's pause. Those get slices that are ready once what made them due is
-    /// flushed: an attempt that was put off left one for later.
-    async fn choose_domains(&self, selection: &Selection) -> Result<u64, Error> {
+    /// Lets what waits because of destinations go, as if their rest were over, and what waits for its next attempt at the
+    /// domain. Counts the recipients.
+    pub(super) async fn let_go(&self, Reopen { destinations, domain, .. }: Reopen) -> Result<u64, Error> {
+        let selection = Selection { destinations, ..Selection::default() };
+        let mut changed = self.make_due(&selection, false).await?;
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.core.state.borrow_mut().ready.unpark_at(&selection.destinations, from, DOMAINS_PER_TURN);
+            self.core.reactor.yield_now().await;
+        }
+        self.slices_changed();
+        if domain.is_some() {
+            changed += self.make_due(&Selection { domain, ..Selection::default() }, false).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Makes the selected recipients due now. Counts them, and those that are due but wait for the end of their domain's pause.
+    async fn make_due(&self, selection: &Selection, insists: bool) -> Result<u64, Error> {
+        Ok(self.look_for_domains(selection, insists).await? + self.alter_pages(Alter::Retry, selection).await?)
+    }
+
+    /// Looks at the domains of selected recipients that are due, now or later; where an operator `insists`, they are chosen to
+    /// be tried. Gives how many of these are due now but wait for the end of their domain's pause. Those get slices that are
+    /// ready once what made them due is flushed: an attempt that was put off left one for later.
+    async fn look_for_domains(&self, selection: &Selection, insists: bool) -> Result<u64, Error> {
         let mut held_up = 0;
         let mut pages = self.pages(selection.id, None);
         while let Some(page) = pages.next().await? {
@@ -105,7 +128,9 @@ impl Queue {
                         held_up += 1;
                         slices.extend(state.slice(*id, &domain, now_s));
                     }
-                    state.ready.choose(&domain);
+                    if insists {
+                        state.ready.choose(&domain);
+                    }
                 }
             }
             self.publish_when_durable(slices);

@@ -127,6 +127,11 @@ impl Learned {
     }
 }
 
+/// The shard, of `shards`, on which it is kept what was learned of a path.
+pub fn home(path: &str, shards: usize) -> usize {
+    crc32fast::hash(short(path).as_bytes()) as usize % shards.max(1)
+}
+
 fn is_of_use(at_s: u64, now_s: u64) -> bool {
     // What a clock that was far ahead has written would never grow old.
     now_s.abs_diff(at_s) < KEPT_FOR_S

@@ -47,6 +47,7 @@ mod judge;
 pub mod lane;
 mod learned;
 pub mod lease;
+pub mod lift;
 mod notice;
 mod open;
 pub mod orders;
@@ -86,6 +87,7 @@ use signal::Signal;
 use signing::Signing;
 use state::State;
 
+pub use learned::home;
 pub use lease::{Lease, Submitter};
 pub use open::Claim;
 

@@ -7,6 +7,7 @@ use super::alter::Alter;
 use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
 pub use super::lane::Scope;
+pub use super::lift::{Lift, Lifted, Reopen};
 use super::ready::SUSPENDED_MAX;
 use super::row::{Content, Entry, Row};
 use super::rows::Page;
@@ -72,6 +73,11 @@ pub enum Order {
     /// What replies and plans have made of the limits to a destination (a provider, or hosts), or to all: answered by the
     /// shard's outbound side.
     Adjusted(Option<Box<str>>),
+    /// Lift what keeps mail from a destination, as far as this shard is the home of paths there: answered by its outbound
+    /// side.
+    Lift(Lift),
+    /// Then: let go what waits here because of that.
+    Reopen(Reopen),
     /// What sessions came to since the last time.
     TlsSessions,
     /// Queue a message of our own, from the null reverse-path: its recipient and its content.
@@ -134,6 +140,8 @@ pub enum Report {
     Webhooks(Vec<Counts>),
     /// Adjusted: one JSON object for each source and destination.
     Adjusted(Vec<serde_json::Value>),
+    /// Lift.
+    Lifted(Lifted),
     /// TlsSessions.
     TlsSessions(Box<report::Counts>),
     /// Domains, by name.
@@ -182,6 +190,8 @@ impl Queue {
                 Ok(Report::Count(0))
             }
             Order::Adjusted(_) => Ok(Report::Adjusted(Vec::new())),
+            Order::Lift(_) => Ok(Report::Lifted(Lifted::default())),
+            Order::Reopen(reopen) => self.let_go(reopen).await.map(Report::Count),
             Order::Webhooks => Ok(Report::Webhooks(self.core.state.borrow().webhooks.counts())),
             Order::Domains { domains, after, limit } => {
                 Ok(Report::Domains(self.domains(&domains, after.as_deref(), limit).await))
@@ -256,7 +266,7 @@ impl Queue {
             id: None,
             sender: None,
             recipient: None,
-            destination: None,
+            destinations,
             tenant: None,
             campaign: None,
             domain,
@@ -265,6 +275,9 @@ impl Queue {
         else {
             return None;
         };
+        if !destinations.is_empty() {
+            return None;
+        }
         let state = self.core.state.borrow();
         match (domain.as_deref(), *wanted) {
             (None, None) => Some(state.tally.queued),
@@ -276,8 +289,8 @@ impl Queue {
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, Error> {
-        if let Some(destination) = &selection.destination
-            && *selection == (Selection { destination: Some(destination.clone()), ..Selection::default() })
+        if let Some(destination) = selection.destinations.first()
+            && *selection == Selection::behind(destination)
         {
             return Ok(self.queued_behind(destination).await);
         }

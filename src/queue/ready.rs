@@ -7,7 +7,7 @@
 //! A slice costs 16 bytes (and the spare capacity of what holds it).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -69,6 +69,12 @@ struct Domain {
     insists: bool,
     /// An order that is being carried out will want that.
     chosen: bool,
+}
+
+impl Domain {
+    fn rests_at(&self, destinations: &BTreeSet<Box<str>>) -> bool {
+        matches!(self.turn, Turn::Parked(_)) && destinations.contains(&*self.destination)
+    }
 }
 
 /// What is to be seen of a domain.
@@ -332,10 +338,21 @@ impl Ready {
         }
     }
 
-    /// Whether a domain is parked because of `destination`.
-    pub fn rests_at(&self, name: &str, destination: &str) -> bool {
-        let domain = self.find(name).map(|id| &self.domains[id.0 as usize]);
-        domain.is_some_and(|domain| matches!(domain.turn, Turn::Parked(_)) && *domain.destination == *destination)
+    /// Whether a domain is parked because of one of `destinations`.
+    pub fn rests_at(&self, name: &str, destinations: &BTreeSet<Box<str>>) -> bool {
+        self.find(name).is_some_and(|id| self.domains[id.0 as usize].rests_at(destinations))
+    }
+
+    /// Puts those of the next `domains_max` domains from number `from` on back into the rotation that are parked because of
+    /// `destinations`. Gives the number to go on from; `None`: that was all.
+    pub fn unpark_at(&mut self, destinations: &BTreeSet<Box<str>>, from: u32, domains_max: u32) -> Option<u32> {
+        let end = from.saturating_add(domains_max);
+        for number in from..end {
+            if self.domains.get(number as usize).is_some_and(|domain| domain.rests_at(destinations)) {
+                self.rejoin(DomainId(number));
+            }
+        }
+        ((end as usize) < self.domains.capacity()).then_some(end)
     }
 
     /// Shows the next `domains_max` domains from number `from` on. Gives the number to go on from; `None`: that was all.

@@ -1,5 +1,6 @@
 //! Which recipients an operator's order is about.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use shards::Timestamp;
@@ -28,8 +29,9 @@ pub struct Selection {
     pub campaign: Option<Box<str>>,
     /// In which state.
     pub state: Option<StateWanted>,
-    /// Because of which destination the recipient's domain rests now, as [`Waiting`](super::orders::Waiting) names it.
-    pub destination: Option<Box<str>>,
+    /// Because of which destinations the recipient's domain rests now, as [`Waiting`](super::orders::Waiting) names them; none:
+    /// whether it rests or not.
+    pub destinations: BTreeSet<Box<str>>,
 }
 
 /// States that can be selected. Leased recipients are due, too.
@@ -79,6 +81,8 @@ impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = self.id.map(|id| id.to_string());
         let sender = self.sender.as_deref().map(|sender| if sender.is_empty() { "<>" } else { sender });
+        let destinations: Vec<&str> = self.destinations.iter().map(|destination| &**destination).collect();
+        let destinations = destinations.join(" or ");
         let conditions = [
             ("id", id.as_deref()),
             ("domain", self.domain.as_deref()),
@@ -87,7 +91,7 @@ impl fmt::Display for Selection {
             ("tenant", self.tenant.as_deref()),
             ("campaign", self.campaign.as_deref()),
             ("state", self.state.map(StateWanted::name)),
-            ("destination", self.destination.as_deref()),
+            ("destination", Some(&*destinations).filter(|destinations| !destinations.is_empty())),
         ];
         let given: Vec<String> =
             conditions.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}"))).collect();
@@ -97,6 +101,11 @@ impl fmt::Display for Selection {
 }
 
 impl Selection {
+    /// Those at domains that rest because of `destination`.
+    pub fn behind(destination: &str) -> Selection {
+        Selection { destinations: BTreeSet::from([destination.into()]), ..Selection::default() }
+    }
+
     /// Whether a message can have selected recipients.
     pub(super) fn admits(&self, id: MessageId, row: &Row) -> bool {
         self.id.is_none_or(|wanted| wanted == id)
@@ -130,6 +139,6 @@ impl Selection {
             && self.state.is_none_or(is_in)
             && self.domain.as_deref().is_none_or(|wanted| wanted == domain_of(address))
             && self.recipient.as_deref().is_none_or(|wanted| address.eq_ignore_ascii_case(wanted))
-            && self.destination.as_deref().is_none_or(|wanted| shard.ready.rests_at(&row.lane_of(address), wanted))
+            && (self.destinations.is_empty() || shard.ready.rests_at(&row.lane_of(address), &self.destinations))
     }
 }

@@ -19,6 +19,7 @@ mod a_message_is_relayed;
 mod a_message_requires_tls;
 mod a_throttled_backlog_costs_nothing;
 mod accounts_are_throttled;
+mod an_operator_lifts_a_limit;
 mod bounces_come_back;
 mod bulk_mail_arrives_once;
 mod bulk_mail_follows_the_rules;

@@ -12,7 +12,7 @@ use ringpost::control::http::{Access, router};
 use ringpost::control::suppression::Keeper;
 use ringpost::crossing::Crossing;
 use ringpost::events::log::{Channel, Style};
-use ringpost::queue::orders::{Order, Report, Suspended};
+use ringpost::queue::orders::{Lifted, Order, Report, Suspended};
 use shards::mesh::{Port, mesh};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Runtime;
@@ -27,6 +27,8 @@ pub const WORDS: &[&str] = &[
     "GET /api/v1/messages?message_id=",
     "POST /api/v1/queue/hold HTTP/1.1\r\n",
     "POST /api/v1/queue/retry HTTP/1.1\r\n",
+    "POST /api/v1/paths/lift HTTP/1.1\r\n",
+    "{\"domain\":\"x\",\"source\":\"",
     "Host: x\r\n",
     "Content-Type: application/json\r\n",
     "Content-Length: ",
@@ -128,6 +130,8 @@ async fn play_shard(port: Port<Crossing>) {
             Order::Metrics => Report::Metrics(vec![("accepted_total", 3)]),
             Order::Webhooks => Report::Webhooks(Vec::new()),
             Order::Suspend(..) | Order::Suspensions => Report::Suspended(Suspended::default()),
+            Order::Lift(lift) if lift.source.is_some() => Report::Lifted(Lifted::NoSource(Vec::new())),
+            Order::Lift(_) => Report::Lifted(Lifted::default()),
             Order::Adjusted(_) => Report::Adjusted(Vec::new()),
             Order::TlsSessions => Report::TlsSessions(Box::default()),
             _ => Report::Count(0),

@@ -118,7 +118,7 @@ impl About {
 }
 
 /// Of an address, or itself.
-fn domain_of(recipient: &str) -> String {
+pub(super) fn domain_of(recipient: &str) -> String {
     recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain).to_lowercase()
 }
 
@@ -218,7 +218,7 @@ fn of_source<'a>(adjusted: &'a [Value], source: &str) -> Option<&'a Value> {
 }
 
 /// Prints; a reader that has seen enough (`| head`) is no error.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -8,6 +8,7 @@ mod classify;
 mod dkim;
 mod doctor;
 mod explain;
+mod lift;
 mod pages;
 mod preflight;
 mod queue;
@@ -51,6 +52,12 @@ enum Command {
     /// Show which limits hold for mail to a domain or an address, from each source, and where each comes from
     #[command(after_help = "Example:\n  ringpost explain gmail.com")]
     Explain(explain::Arguments),
+    /// End the rest of a destination now: what keeps mail from it is lifted once, limits that are configured stay
+    ///
+    /// Paths that are left alone are tried, limits that replies lowered are again as configured, and a rate or a warm-up's day
+    /// that is used up is there once more. The answer says what was lifted, or that nothing was in the way.
+    #[command(after_help = "Example:\n  ringpost lift gmail.com --source s1")]
+    Lift(lift::Arguments),
     /// Examine a message before it is sent, by the rules of large receivers: SPF, DKIM, DMARC, PTR, one-click unsubscribing
     #[command(after_help = "Example:\n  ringpost preflight newsletter.eml")]
     Preflight(preflight::Arguments),
@@ -168,6 +175,7 @@ impl CommandLine {
             Command::Check(config) => check::run(&config.file()?),
             Command::Doctor(config) => doctor::run(&config),
             Command::Explain(arguments) => explain::run(&arguments),
+            Command::Lift(arguments) => lift::run(&arguments),
             Command::Preflight(arguments) => preflight::run(&arguments),
             Command::Classify(arguments) => classify::run(&arguments),
             Command::Pages(arguments) => pages::run(&arguments),

@@ -10,6 +10,7 @@
 //! | `GET /api/v1/queue/domains?domain&destination&resting&after&limit` | what waits for each domain, and which rest, until when and why |
 //! | `GET /api/v1/listeners` | the addresses that the server listens on |
 //! | `GET /api/v1/paths?destination` | what replies and plans have made of the limits from each source to each destination |
+//! | `POST /api/v1/paths/lift` | lifts once what keeps mail from a domain's destination: `{"domain": "gmail.com", "source": "s1", "asked_by": "jo"}`, all but the domain optional |
 //! | `GET /api/v1/queue/ID` | everything about one message, also after its delivery, as long as its placeholder is kept |
 //! | `GET /api/v1/messages?message_id` | the same about each message of a Message-ID (percent-encoded) |
 //! | `GET /api/v1/suppressions?list&address&after&limit` | a page of suppressed recipients; `next` is the `after` of the next |
@@ -34,6 +35,7 @@ mod console;
 mod export;
 mod families;
 mod metrics;
+mod paths;
 mod queue;
 mod suppression;
 mod tls_reports;
@@ -53,6 +55,7 @@ use super::desk::{Desk, Trouble};
 use super::suppression::Keeper;
 use crate::events::log::Channel;
 pub use bounded::Bounded;
+pub use paths::{WantedLift, no_source};
 pub use queue::{Wanted, WantedDomains, WantedScope};
 pub use suppression::{Added, Listed, Removed};
 pub use tls_reports::Asking;
@@ -95,7 +98,8 @@ pub fn router(
         .route("/api/v1/queue/domains", get(queue::domains))
         .route("/api/v1/queue/suspensions", get(queue::suspensions))
         .route("/api/v1/queue/{id}", get(queue::show))
-        .route("/api/v1/paths", get(queue::paths))
+        .route("/api/v1/paths", get(paths::list))
+        .route("/api/v1/paths/lift", post(paths::lift))
         .route("/api/v1/listeners", get(async move || axum::Json(json!({ "listeners": listeners }))))
         .route("/api/v1/messages", get(queue::find))
         .route("/api/v1/queue/hold", post(queue::hold))

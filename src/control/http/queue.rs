@@ -80,7 +80,7 @@ impl Wanted {
             tenant: self.tenant.as_deref().map(Into::into),
             campaign: self.campaign.as_deref().map(Into::into),
             state: self.state.as_deref().map(state).transpose()?,
-            destination: self.destination.as_deref().map(Into::into),
+            destinations: self.destination.as_deref().map(Into::into).into_iter().collect(),
         })
     }
 }
@@ -124,7 +124,7 @@ fn message_id(text: &str) -> Result<MessageId, Refusal> {
     text.parse().map_err(|_| bad(format!("`{text}` is not the id of a message")))
 }
 
-fn bad(text: String) -> Refusal {
+pub(super) fn bad(text: String) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text)
 }
 
@@ -156,21 +156,6 @@ pub(super) async fn domains(
     let last = page.domains.last().filter(|_| page.more).map(|waiting| &waiting.domain);
     let domains: Vec<Value> = page.domains.iter().map(Waiting::json).collect();
     Ok(Json(json!({ "domains": domains, "next": last })))
-}
-
-/// Which egress paths.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WantedPaths {
-    destination: Option<String>,
-}
-
-pub(super) async fn paths(
-    State(desk): State<Desk>,
-    asked: Result<Query<WantedPaths>, QueryRejection>,
-) -> Result<Json<Value>, Refusal> {
-    let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
-    Ok(Json(json!({ "paths": desk.adjusted(wanted.destination.as_deref()).await? })))
 }
 
 fn page_limit(limit: Option<usize>) -> Result<usize, Refusal> {
@@ -227,8 +212,7 @@ async fn waits_beside(desk: &Desk, domain: &str) -> Result<Option<(Arc<str>, u64
     let this = Domains { domain: Some(domain.into()), resting: true, ..Domains::default() };
     let Some(own) = desk.domains(&this, None, 1).await?.domains.pop() else { return Ok(None) };
     let Some(rest) = own.rest.filter(|rest| !rest.destination.is_empty()) else { return Ok(None) };
-    let all = Selection { destination: Some((&*rest.destination).into()), ..Selection::default() };
-    let others = desk.count(&all).await?.saturating_sub(own.recipients);
+    let others = desk.count(&Selection::behind(&rest.destination)).await?.saturating_sub(own.recipients);
     Ok((others > 0).then_some((rest.destination, others)))
 }
 
@@ -258,7 +242,7 @@ async fn change(desk: &Desk, change: Change, ordered: Ordered) -> Result<Json<Va
 }
 
 /// What is suspended, and the commands that resume it.
-fn shown(suspended: &[Scope]) -> Value {
+pub(super) fn shown(suspended: &[Scope]) -> Value {
     suspended.iter().map(|scope| json!({ "suspension": scope.to_string(), "resume": scope.resumed_by() })).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::control::socket;
 use crate::crossing::Crossing;
 use crate::events::Style;
 use crate::queue::MessageId;
-use crate::queue::orders::{Order, Report, Resting, Suspended, Waiting};
+use crate::queue::orders::{Lifted, Order, Reopen, Report, Resting, Suspended, Waiting};
 use crate::queue::webhook::Counts;
 
 async fn play_shard(port: Port<Crossing>) {
@@ -69,6 +69,20 @@ async fn play_shard(port: Port<Crossing>) {
                 dropped: 0,
             }]),
             Order::Adjusted(destination) => Report::Adjusted(vec![json!({ "destination": destination })]),
+            Order::Lift(lift) if lift.source.as_deref() == Some("s9") => {
+                Report::Lifted(Lifted::NoSource(vec!["both".into(), "s1".into()]))
+            }
+            Order::Lift(lift) if &*lift.domain == "nowhere.test" => Report::Lifted(Lifted::Nowhere("no MX".into())),
+            Order::Lift(lift) => Report::Lifted(Lifted::Done {
+                destination: "mx.test".into(),
+                paths: vec![json!({ "source": port.shard().to_string(), "lifted": [&*lift.asked_by] })],
+                reopen: Reopen {
+                    sources: ["s1".into()].into(),
+                    destinations: [format!("{}.{}", port.shard(), lift.domain).into()].into(),
+                    domain: None,
+                },
+            }),
+            Order::Reopen(reopen) => Report::Count((reopen.destinations.len() + reopen.domain.iter().len()) as u64),
             Order::TlsSessions | Order::Submit(..) | Order::TakeEvents { .. } | Order::CountFailure(_) => {
                 Report::Failed("not asked here".into())
             }
@@ -241,6 +255,23 @@ fn what_stays_suspended_is_told_and_so_is_what_was_not() {
         assert_eq!(misspelt, json!({ "suspended": false, "changed": false, "recipients": 6, "suspensions": acme }));
         let last = post("resume", json!({ "tenant": "acme" }));
         assert_eq!(last, json!({ "suspended": false, "changed": true, "recipients": 6, "suspensions": [] }));
+    });
+}
+
+#[test]
+fn a_lift_asks_all_shards_twice_and_names_the_sources_that_there_are() {
+    with_socket(|socket| {
+        let lift = |body: Value| client::request(&socket, Method::POST, "/api/v1/paths/lift", Some(&body));
+        let by = |name: &str| json!([{ "source": "0", "lifted": [name] }, { "source": "1", "lifted": [name] }]);
+        let answer = lift(json!({ "domain": "A.test", "source": "s1", "asked_by": "jo" })).expect("done");
+        // Each shard lets go what the others have named, too.
+        assert_eq!(answer, json!({ "destination": "mx.test", "paths": by("jo"), "recipients": 6 }));
+        assert_eq!(lift(json!({ "domain": "a.test" })).expect("done")["paths"], by("the HTTP API"));
+        let misspelt = refused(lift(json!({ "domain": "a.test", "source": "s9" })));
+        assert_eq!(misspelt, "there is no [[source]] or [[pool]] named `s9`; there are: both, s1");
+        assert_eq!(refused(lift(json!({ "domain": "nowhere.test" }))), "no MX");
+        assert!(refused(lift(json!({ "domain": "a b" }))).contains("`a b` is not the domain of an address"));
+        assert!(refused(lift(json!({}))).contains("domain"));
     });
 }
 

@@ -110,6 +110,7 @@ fn each(said: &str, mut look: impl FnMut(&Event<'_>)) {
         Event::SourceBack("s1"),
         limit_adjusted(true, said),
         limit_adjusted(false, said),
+        Event::LimitLifted { source: "s1", destination: "gmail", lifted: "rest", asked_by: said },
         Event::TlsReportSent { domain: said, to: said },
         Event::TlsReportFailed { domain: said, to: said, why: said },
         Event::Trouble(&said),

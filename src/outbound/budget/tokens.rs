@@ -1,7 +1,7 @@
 //! Tokens of a rate: decides and counts; takes the time as an argument.
 //!
 //! A rate is kept in every stretch of its length if a token is used as soon as it is taken: who has to wait for something
-//! else in between gives it back.
+//! else in between gives it back. An operator may release the number of a rate once, beside what comes evenly.
 
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Tokens {
     pub full_at: Instant,
     /// When the last one was taken.
     taken_at: Instant,
+    /// Those that an operator has released, and until when they are of use.
+    released: Option<(u32, Instant)>,
 }
 
 impl Tokens {
@@ -34,14 +36,14 @@ impl Tokens {
         let evenly = if saved_max == 1 { rate.number } else { rate.number - saved_max };
         let interval = rate.per / evenly;
         let interval = interval + interval / MARGIN_SHARE;
-        Tokens { interval, saved_max, full_at: empty_at + interval * saved_max, taken_at: empty_at }
+        Tokens { interval, saved_max, full_at: empty_at + interval * saved_max, taken_at: empty_at, released: None }
     }
 
     /// Those of what replies allow, so many a second; one is there at first: the probe.
     pub fn adjusted(rate: f64, now: Instant) -> Tokens {
         let interval = Duration::from_secs_f64(1.0 / rate);
         let saved_max = (rate as u32 / BURST_SHARE).max(1);
-        Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1), taken_at: now }
+        Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1), taken_at: now, released: None }
     }
 
     /// With as many there as of those that came more slowly before, `old`.
@@ -49,19 +51,37 @@ impl Tokens {
         Tokens { full_at: self.full_at.min(old.full_at), ..self }
     }
 
+    /// So many are there at once, beside those that come evenly; what is not used before `until` is lost.
+    pub fn release(&mut self, number: u32, until: Instant) {
+        self.released = Some((number, until));
+    }
+
     /// How long until a token is there.
     pub fn wait(&self, now: Instant) -> Duration {
+        if self.released.is_some_and(|(left, until)| left > 0 && now < until) {
+            return Duration::ZERO;
+        }
         self.full_at.since(now + self.interval * (self.saved_max - 1))
     }
 
     /// Takes the next token, which is there after [`Tokens::wait`].
     pub fn take(&mut self, now: Instant) {
+        match &mut self.released {
+            Some((left, until)) if *left > 0 && now < *until => return *left -= 1,
+            Some((_, until)) if now < *until => {}
+            _ => self.released = None,
+        }
         self.full_at = self.full_at.max(now) + self.interval;
         self.taken_at = now;
     }
 
     /// Gives a token back that was not used.
     pub fn give_back(&mut self) {
+        // One is as good as another, and this way none is lost.
+        if let Some((left, _)) = &mut self.released {
+            *left += 1;
+            return;
+        }
         self.full_at = self.full_at - self.interval;
     }
 
@@ -148,6 +168,26 @@ mod tests {
         tokens.take(start);
         tokens.give_back();
         assert_eq!(tokens.wait(start), tokens.interval);
+    }
+
+    #[test]
+    fn what_is_released_comes_at_once_beside_what_comes_evenly_and_not_later() {
+        let (rate, start) = (Rate { number: 10, per: 3600 * SECOND }, Instant::default());
+        let at_once = |tokens: &mut Tokens, now: Instant| {
+            std::iter::from_fn(|| tokens.wait(now).is_zero().then(|| tokens.take(now))).count()
+        };
+        let mut tokens = Tokens::new(rate, start);
+        assert_eq!(at_once(&mut tokens, start), 0);
+        tokens.release(10, start + rate.per);
+        tokens.take(start);
+        tokens.give_back();
+        assert_eq!(at_once(&mut tokens, start), 10, "what was given back among them");
+        let times = taken(&mut tokens, start, start + 3 * rate.per);
+        assert!(times.len() <= 30, "then as before: {}", times.len());
+        tokens.release(10, start + 5 * rate.per);
+        assert_eq!(at_once(&mut tokens, start + 6 * rate.per), 1, "it has lapsed");
+        tokens.give_back();
+        assert_eq!(at_once(&mut tokens, start + 6 * rate.per), 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::outbound::warm_up::Warming;
 const SHOWN_MAX: usize = 1_000;
 
 impl Inner {
-    fn wall_s(&self) -> u64 {
+    pub(super) fn wall_s(&self) -> u64 {
         self.reactor.wall().as_secs()
     }
 

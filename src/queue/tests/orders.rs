@@ -490,7 +490,7 @@ fn domains_show_what_waits_and_why_they_rest() {
         let of_one = Domains { destination: Some("mx.test".into()), ..Domains::default() };
         assert_eq!(names(of_one, None, 9).await, ["one.test", "two.test"]);
 
-        let behind = || Selection { destination: Some("mx.test".into()), ..Selection::default() };
+        let behind = || Selection::behind("mx.test");
         assert_eq!(count(&queue, Order::Count(behind())).await, 4);
         let due = Selection { state: Some(StateWanted::Due), ..behind() };
         assert_eq!(count(&queue, Order::Count(due)).await, 4, "looking at every recipient gives the same");
