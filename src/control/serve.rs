@@ -112,7 +112,7 @@ pub fn run_with(options: Options, when_ready: impl FnOnce(Option<&Token>)) -> Re
     let (news, telling) = mpsc::unbounded_channel();
     let (dns, questions) = channel::channel(DNS_QUESTIONS);
     let (ports, inlet) = mesh(options.config.shards, CREDITS, INLET_SLOTS);
-    let quotas = Quotas::new(&options.config);
+    let quotas = Quotas::after(claim.elsewhere(), &options.config);
     let keeper = Keeper::open(&options.config, &log).map_err(|error| failed("the suppressions", &error))?;
     complain_of_unused(&passed, &options.config, &log);
     let start = Starting {

@@ -17,7 +17,7 @@ use shards::Timestamp;
 
 use super::guesses::Guesses;
 use crate::config::{Account, Config};
-use crate::queue::submitted::{day_of, goes_on};
+use crate::queue::submitted::{Elsewhere, day_of, goes_on};
 use crate::smtp::reply::{self, Reply};
 
 /// The counters of all accounts.
@@ -26,6 +26,8 @@ pub struct Quotas {
     /// By their names as they are configured.
     accounts: HashMap<Box<str>, Arc<Quota>>,
     guesses: Arc<Guesses>,
+    /// What shards have counted today that are not opened any more.
+    elsewhere: Arc<Elsewhere>,
 }
 
 /// What an account has used of its day, and uses now.
@@ -45,13 +47,23 @@ impl Quotas {
         Quotas::default().follow(config)
     }
 
+    /// The same, with what was counted `elsewhere`.
+    pub fn after(elsewhere: Arc<Elsewhere>, config: &Config) -> Arc<Quotas> {
+        Quotas { elsewhere, ..Quotas::default() }.follow(config)
+    }
+
     /// The same counters, and new ones for new accounts.
     pub fn follow(&self, config: &Config) -> Arc<Quotas> {
         let mut accounts = self.accounts.clone();
         for account in &config.accounts {
-            accounts.entry(account.name.clone()).or_insert_with(|| Arc::new(Quota::unheard_of(config.shards)));
+            let of_elsewhere = self.elsewhere.recipients.get(&account.name).map_or(0, |number| *number);
+            accounts.entry(account.name.clone()).or_insert_with(|| {
+                let quota = Quota::unheard_of(config.shards);
+                quota.reserve(of_elsewhere, (0, 0), None, self.elsewhere.day);
+                Arc::new(quota)
+            });
         }
-        Arc::new(Quotas { accounts, guesses: self.guesses.clone() })
+        Arc::new(Quotas { accounts, guesses: self.guesses.clone(), elsewhere: self.elsewhere.clone() })
     }
 
     /// Wrong credentials.
@@ -260,6 +272,22 @@ mod tests {
         }
         assert_eq!(grant.one_more(&quotas, &limited, at(7)), Ok(()));
         assert_eq!(grant.one_more(&quotas, &limited, at(7)), Err(reply::daily_limit(10)));
+    }
+
+    #[test]
+    fn what_shards_counted_that_are_no_longer_opened_counts_today() {
+        let more = "[tls]\ncertificate = \"c\"\nprivate_key = \"k\"\n[[account]]\nname = \"user@example.org\"\n\
+                    password = \"$argon2id$...\"\nsenders = [\"user@example.org\"]\n";
+        let config = Config::parse(&format!("{TEXT}{more}"), std::path::Path::new("/")).expect("good");
+        for (day, left) in [(7, 1), (8, 3)] {
+            let recipients = HashMap::from([("user@example.org".into(), 2)]);
+            let quotas = Quotas::after(Arc::new(Elsewhere { day: 7, recipients }), &config);
+            quotas.hear(&Quotas::default(), at(day), |_| 0);
+            let (mut grant, account) = (Grant::default(), account(Some(3)));
+            assert_eq!(grant.hold(left, &quotas, &account, at(day)), Ok(()), "day {day}");
+            assert_eq!(grant.one_more(&quotas, &account, at(day)), Err(reply::daily_limit(3)), "day {day}");
+            assert!(quotas.follow(&config).accounts.contains_key("user@example.org"));
+        }
     }
 
     #[test]

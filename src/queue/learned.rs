@@ -1,7 +1,7 @@
 //! What was learned of egress paths on their home shard, kept across restarts: what it is, outbound knows.
 //!
 //! A checkpoint commits what changed, so a crash costs the last second of it; who cannot afford that waits until it is on
-//! disk. What is forgotten: everything that a change of `[server] shards` gives another home.
+//! disk. What a change of `[server] shards` gives another home moves there at the start (`rehome`).
 //! Limits: [`ENTRIES_MAX`] entries. One that was not learned anew for [`KEPT_FOR_S`] tells nothing any more: it goes at the
 //! next start, or when there is no room.
 
@@ -13,7 +13,7 @@ use super::{Life, Queue};
 use crate::spool::encode::{Corrupt, Reader, put_number};
 
 /// Entries of a shard.
-const ENTRIES_MAX: usize = 65_536;
+pub(super) const ENTRIES_MAX: usize = 65_536;
 /// … of which so many are for what somebody waits for to be on disk.
 const AWAITED_MIN: usize = ENTRIES_MAX / 2;
 /// Seconds between two searches of a full table for what may go.
@@ -125,6 +125,11 @@ impl Learned {
         }
         Ok(())
     }
+}
+
+/// When a row of the index was learned, in seconds since the epoch; one that cannot be read: never.
+pub(super) fn learned_at_s(row: &[u8]) -> u64 {
+    Reader::new(row).number().unwrap_or(0)
 }
 
 /// The shard, of `shards`, on which it is kept what was learned of a path.

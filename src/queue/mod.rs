@@ -53,6 +53,7 @@ mod open;
 pub mod orders;
 pub mod outcome;
 mod ready;
+mod rehome;
 mod retention;
 pub mod returned;
 pub mod row;

@@ -14,11 +14,13 @@ use shards::{Reactor, Timestamp};
 
 use super::checkpoint::{META_KEY, Meta};
 use super::format;
+use super::rehome::rehome;
 use super::row;
 use super::rows::{LEARNED, META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
 use super::signing::Signing;
 use super::state::State;
+use super::submitted::Elsewhere;
 use super::{Core, Error, Life, MessageId, Queue};
 use crate::bounce::classify::{Category, Reason};
 use crate::config::{Config, Uncertain};
@@ -34,6 +36,9 @@ pub(super) const JOURNAL: Options =
 #[derive(Debug)]
 pub struct Claim {
     directory: PathBuf,
+    shards: usize,
+    /// What shards have counted that are not opened any more.
+    elsewhere: Arc<Elsewhere>,
     /// Lasts as long as the file is open.
     _lock: File,
 }
@@ -58,41 +63,55 @@ impl Claim {
             Err(std::fs::TryLockError::Error(why)) => return Err(io(why)),
         }
         format::of(directory)?;
+        let mut elsewhere = Elsewhere::default();
         for entry in std::fs::read_dir(directory).map_err(io)? {
             let name = entry.map_err(io)?.file_name();
             if let Some(shard) = name.to_str().and_then(shard_of)
                 && shard >= config.shards
-                && holds_mail(directory.join(name), config.clone())?
+                && holds_mail(directory.join(name), config.clone(), &mut elsewhere)?
             {
                 return Err(Error::Leftover { directory: directory.to_path_buf(), shards: shard + 1 });
             }
         }
-        Ok(Claim { directory: directory.to_path_buf(), _lock: lock })
+        let directory = directory.to_path_buf();
+        Ok(Claim { directory, shards: config.shards, elsewhere: Arc::new(elsewhere), _lock: lock })
     }
 
-    /// Makes the directory this version's, before the first shard starts and after all that may refuse a start: a version
-    /// that could not start leaves the way back open.
+    /// What accounts have submitted today to shards that are not opened any more.
+    pub fn elsewhere(&self) -> Arc<Elsewhere> {
+        self.elsewhere.clone()
+    }
+
+    /// Makes the directory this version's and this number of shards', before the first shard starts and after all that may
+    /// refuse a start: a version that could not start leaves the way back open.
     pub fn begin(&self) -> Result<(), Error> {
-        format::claim(&self.directory)
+        format::claim(&self.directory)?;
+        let (directory, shards) = (self.directory.clone(), self.shards);
+        let moved = shards::launch::run(move |reactor| async move { rehome(&reactor, &directory, shards).await });
+        moved.map_err(|why| Error::Io(self.directory.clone(), why))?.map(drop)
     }
 }
 
-/// Whether a partition that no shard will open has queued mail, or events that a webhook is to be told.
-fn holds_mail(partition: PathBuf, config: Arc<Config>) -> Result<bool, Error> {
+/// Whether a partition that no shard will open has queued mail, or events that a webhook is to be told. What accounts have
+/// submitted to it today is added to `elsewhere`.
+fn holds_mail(partition: PathBuf, config: Arc<Config>, elsewhere: &mut Elsewhere) -> Result<bool, Error> {
     let name = partition.clone();
     let opened = shards::launch::run(move |reactor| async move {
         let (state, ..) = recover(&reactor, &partition, &config).await?;
-        Ok::<_, Error>(state.tally.queued > 0 || state.webhooks.any_waiting())
+        let holds = state.tally.queued > 0 || state.webhooks.any_waiting();
+        Ok::<_, Error>((holds, state.submitted, reactor.wall()))
     });
-    opened.map_err(|why| Error::Io(name, why))?
+    let (holds, submitted, now) = opened.map_err(|why| Error::Io(name, why))??;
+    elsewhere.add(&submitted, now);
+    Ok(holds)
 }
 
 /// The directory of a shard's partition.
-fn directory_name(shard: usize) -> String {
+pub(super) fn directory_name(shard: usize) -> String {
     format!("shard-{shard:02}")
 }
 
-fn shard_of(name: &str) -> Option<usize> {
+pub(super) fn shard_of(name: &str) -> Option<usize> {
     let shard = name.strip_prefix("shard-")?.parse().ok()?;
     (directory_name(shard) == name).then_some(shard)
 }

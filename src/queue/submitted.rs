@@ -2,8 +2,8 @@
 //!
 //! A checkpoint commits what changed together with the journal's position, and the messages behind that position are
 //! counted again when they are replayed: so the numbers after a crash are exactly those of the messages that survived
-//! it, whatever retention has left of them. What is forgotten: the day's numbers of shards that a lower
-//! `[server] shards` no longer opens.
+//! it, whatever retention has left of them. The numbers of shards that a lower `[server] shards` no longer opens stay there,
+//! and each start adds them up ([`Elsewhere`]).
 //! Limits: one number per account that submitted today; the numbers of a day before go when the next one's first comes.
 
 use std::collections::{HashMap, HashSet};
@@ -35,6 +35,25 @@ pub struct Submitted {
     recipients: HashMap<Box<str>, u64>,
     /// Accounts that the index does not have like this.
     changed: HashSet<Box<str>>,
+}
+
+/// What shards have counted that are not opened any more.
+#[derive(Debug, Default)]
+pub struct Elsewhere {
+    /// The UTC day, counted from the epoch.
+    pub day: u32,
+    /// Recipients, by account.
+    pub recipients: HashMap<Box<str>, u64>,
+}
+
+impl Elsewhere {
+    /// Adds what one of them has counted today.
+    pub fn add(&mut self, submitted: &Submitted, now: Timestamp) {
+        self.day = day_of(now);
+        for account in submitted.recipients.keys() {
+            *self.recipients.entry(account.clone()).or_default() += submitted.today(account, now);
+        }
+    }
 }
 
 impl Submitted {

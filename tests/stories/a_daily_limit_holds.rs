@@ -70,6 +70,11 @@ fn across_shards_sessions_kills_and_reloads() {
         server.launch();
     }
     assert_eq!(report(submit(&server, SESSIONS, 1))["accepted"], 0);
+    server.wait_empty(PATIENCE);
+    server.stop();
+    server.change("shards = 2\n", "shards = 1\n");
+    server.launch();
+    assert_eq!(report(submit(&server, SESSIONS, 1))["accepted"], 0, "what the shard counted that is gone");
 }
 
 /// Every session was refused in the end, with the limit and when it starts anew.

@@ -132,6 +132,7 @@ fn a_day_of_a_warm_up_is_there_once_more_over_a_kill() {
     wait_resting(&server, 3);
     assert_eq!(mailbox.received().len(), 6, "a kill gives no third one");
     server.kill();
+    server.change("shards = 2\n", "shards = 3\n");
     server.launch();
     let json: Value = serde_json::from_str(&lifted(&server, &["sink.test", "--json"])).expect("JSON");
     assert_eq!(

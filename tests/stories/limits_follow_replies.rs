@@ -110,6 +110,12 @@ fn a_limit_that_a_reply_lowered_is_shown_with_the_reason_and_kept_over_restarts(
     server.stop();
     server.launch();
     assert_eq!(explain(&server), shown, "the same after a restart");
+    for (before, after) in [(2, 3), (3, 1)] {
+        server.stop();
+        server.change(&format!("shards = {before}\n"), &format!("shards = {after}\n"));
+        server.launch();
+        assert_eq!(explain(&server), shown, "the same with {after} shards");
+    }
     let json: serde_json::Value = serde_json::from_str(&output(
         Command::new(binary("ringpost")).args(["explain", "sink.test", "--json", "-c"]).arg(server.config()),
     ))

@@ -72,18 +72,18 @@ impl World {
     }
 
     /// The same for another shard than the first.
-    fn run_shard<F: Future<Output = ()> + 'static>(
+    fn run_shard<F: Future + 'static>(
         &self,
         shard: usize,
         story: impl FnOnce(Reactor, Queue) -> F + 'static,
-    ) {
+    ) -> F::Output {
         let config = Arc::new(self.config.clone());
         let run = shards::launch::run(|reactor| async move {
             let log = Log::new(&reactor, shard, Channel::new(Style::Logfmt));
             let queue = Queue::open(&reactor, config, shard, log).await.expect("the queue opens");
-            story(reactor, queue).await;
+            story(reactor, queue).await
         });
-        run.expect("an executor");
+        run.expect("an executor")
     }
 }
 

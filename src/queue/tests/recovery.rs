@@ -291,6 +291,70 @@ fn a_data_directory_has_one_owner() {
     Claim::new(&config).expect("it is free again");
 }
 
+/// What `shard` has learned of paths to `path0`, `path1`…; they are all of which it is the home, and nothing else.
+fn learned_at_home(world: &World, shard: usize, shards: usize) -> Vec<(String, Vec<u8>)> {
+    let learned = world.run_shard(shard, |_, queue| async move {
+        let learned = queue.all_learned(usize::MAX, |_| true);
+        queue.close().await.expect("it closes");
+        learned
+    });
+    assert!(learned.iter().all(|(path, _)| crate::queue::home(path, shards) == shard), "{learned:?}");
+    learned.into_iter().map(|(path, value)| (path.into(), value.into())).collect()
+}
+
+#[test]
+fn what_was_learned_follows_its_paths_through_every_number_of_shards() {
+    const PATHS: usize = 100;
+    let mut world = World::new();
+    let all: Vec<(String, Vec<u8>)> = (0..PATHS).map(|n| (format!("s1 path{n:03}"), vec![n as u8])).collect();
+    for shard in 0..2 {
+        let mine: Vec<_> = all.iter().filter(|(path, _)| crate::queue::home(path, 2) == shard).cloned().collect();
+        world.run_shard(shard, |_, queue| async move {
+            for (path, value) in mine {
+                assert!(queue.learn(&path, Some(&value)));
+            }
+            queue.close().await.expect("it closes");
+        });
+    }
+    for shards in [2, 3, 1, 3] {
+        world.config.shards = shards;
+        let claim = Claim::new(&Arc::new(world.config.clone())).expect("a claim");
+        claim.begin().expect("it begins");
+        let mut found: Vec<_> = (0..shards).flat_map(|shard| learned_at_home(&world, shard, shards)).collect();
+        found.sort();
+        assert_eq!(found, all, "with {shards} shards");
+    }
+    let gone = learned_at_home(&world, 0, 3).into_iter().next().expect("some");
+    world.run_shard(0, |_, queue| async move {
+        assert!(queue.learn_for_good(&gone.0, None).await);
+        queue.close().await.expect("it closes");
+    });
+    world.config.shards = 1;
+    Claim::new(&Arc::new(world.config.clone())).expect("a claim").begin().expect("it begins");
+    assert_eq!(learned_at_home(&world, 0, 1).len(), PATHS - 1, "nothing that was forgotten comes back");
+}
+
+#[test]
+fn what_accounts_submitted_to_shards_that_are_gone_counts_today() {
+    let mut world = World::new();
+    world.config.shards = 1;
+    for (shard, recipients) in [(1, 2), (2, 3)] {
+        world.run_shard(shard, move |reactor, queue| async move {
+            for _ in 0..recipients {
+                let mut message = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+                message.account = Some("user@example.org".into());
+                queue.accept(message, "<1@test>").await.expect("it is accepted");
+                settle(&queue, &lease(&queue).await, &delivered()).await;
+            }
+            queue.close().await.expect("it closes");
+        });
+    }
+    for _ in 0..2 {
+        let elsewhere = Claim::new(&Arc::new(world.config.clone())).expect("a claim").elsewhere();
+        assert_eq!(elsewhere.recipients.get("user@example.org"), Some(&5));
+    }
+}
+
 #[test]
 fn fewer_shards_are_refused_while_the_others_have_mail() {
     let mut world = World::new();

@@ -110,6 +110,13 @@ impl Server {
         self.folder.path().join("ringpost.toml")
     }
 
+    /// Changes the configuration for the next start.
+    pub fn change(&self, before: &str, after: &str) {
+        let toml = fs::read_to_string(self.config()).expect("read");
+        assert!(toml.contains(before), "{toml}");
+        fs::write(self.config(), toml.replacen(before, after, 1)).expect("written");
+    }
+
     fn toml(&self, setup: &Setup) -> String {
         let data = setup.data.clone().unwrap_or_else(|| "data".into());
         let mut toml = format!(
