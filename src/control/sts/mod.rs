@@ -16,6 +16,8 @@
 
 #![expect(clippy::disallowed_types, reason = "the control thread's tasks share the policies; no shard does")]
 
+#[cfg(test)]
+mod changes;
 mod fetch;
 
 use std::collections::HashMap;
@@ -123,8 +125,11 @@ impl Store {
 
     /// The policy of `domain`, fetched where that is due.
     pub async fn policy(&self, resolver: &TokioResolver, access: &Access, domain: &str) -> Answer {
+        self.policy_at(now_s(), resolver, access, domain).await
+    }
+
+    async fn policy_at(&self, now_s: u64, resolver: &TokioResolver, access: &Access, domain: &str) -> Answer {
         let Some(domain) = as_in_dns(domain) else { return Answer::NoData(RECORD_TTL_MAX) };
-        let now_s = now_s();
         let kept = self.known().policies.get(&domain).filter(|kept| kept.left_s(now_s) > 0).cloned();
         let (id, ttl) = match resolver::texts(resolver, &format!("_mta-sts.{domain}")).await {
             Ok((records, ttl)) => (sts::id(&records), ttl),
