@@ -137,6 +137,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     // Too much.
     ("550 Connection frequency limited", "defer", "rate"),
     ("421 4.7.28 Mail from your address range has been rate limited", "defer", "rate"),
+    ("421 4.7.28 Unusual rate of mail from your address, slow down", "defer", "rate"),
     ("554 5.7.0 Too many connections from 192.0.2.1, slow down", "defer", "rate"),
     ("550 5.1.1 192.0.2.1 has sent to too many recipients this hour. IB607", "defer", "rate"),
     ("550 Domain a.test has exceeded the max emails per hour (120/100) allowed. Message discarded", "defer", "rate"),
