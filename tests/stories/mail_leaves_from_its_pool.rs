@@ -97,6 +97,30 @@ fn an_account_sends_from_its_own() {
 }
 
 #[test]
+fn a_message_of_an_account_chooses_where_the_account_may_and_never_shows_it() {
+    let mailbox = Mailbox::open();
+    let account = |name: &str, more: &str| {
+        format!("[[account]]\nname = \"{name}\"\npassword = \"{}\"\nsenders = [\"{name}\"]\n{more}\n", password_hash())
+    };
+    let accounts = [account("may@pool.test", "routing_headers = true"), account("not@pool.test", "")].concat();
+    let server = start(&mailbox, &[source(2), source(3), "[delivery]\npool = \"s2\"\n".into(), accounts].concat());
+    let headers = "X-Virtual-MTA: s3\r\nX-Tenant: acme\r\nX-Campaign: spring\r\n";
+    for (count, (name, number)) in (1..).zip([("may@pool.test", 3), ("not@pool.test", 2)]) {
+        server.submit(name, &["a@sink.test"], &format!("From: {name}\r\n{headers}{CONTENT}"));
+        let received = mailbox.wait(count).pop().expect("it arrived");
+        assert_eq!(received.client, from(number), "{name}");
+        let text = received.text().to_lowercase();
+        assert!(!["x-virtual-mta", "x-tenant", "x-campaign"].iter().any(|name| text.contains(name)), "{text}");
+    }
+    server.wait_log(&["event=delivered", "tenant=acme", "campaign=spring"]);
+    server.wait_empty(PATIENCE);
+    assert_eq!(
+        server.log().lines().filter(|line| line.contains("event=delivered") && line.contains("acme")).count(),
+        1
+    );
+}
+
+#[test]
 fn from_the_address_of_the_destinations_family() {
     let (four, six) = (Mailbox::open(), Mailbox::open_at("[::1]:0".parse().expect("an address")));
     let routes = vec![("four.test".into(), four.address.to_string()), ("six.test".into(), six.address.to_string())];
