@@ -14,6 +14,15 @@ use crate::harness::smtp::{Client, queue_id};
 use crate::harness::{PATIENCE, binary, free_address, output, wait_for};
 
 const OTHER: &str = "other@other.test";
+/// An account whose mail has return paths, in this domain.
+const NEWS: &str = "news@news.test";
+const RETURN_DOMAIN: &str = "bounces.story.test";
+
+const BOUNCE: &str = "From: mailer-daemon@isp.test\r\nSubject: failed\r\nMIME-Version: 1.0\r\n\
+    Content-Type: multipart/report; report-type=delivery-status; boundary=f\r\n\r\n--f\r\n\r\nno\r\n--f\r\n\
+    Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; isp.test\r\n\r\n\
+    Final-Recipient: rfc822; jo@sink.test\r\nAction: failed\r\nStatus: 5.1.1\r\n\
+    Diagnostic-Code: smtp; 550 5.1.1 unknown\r\n\r\n--f--\r\n";
 
 /// A server whose mail goes to `next_hop`, with a second account and `[suppression]` with these keys.
 fn setup(next_hop: SocketAddr, keys: &str) -> Setup {
@@ -22,6 +31,22 @@ fn setup(next_hop: SocketAddr, keys: &str) -> Setup {
         "[[account]]\nname = \"{OTHER}\"\npassword = \"{hash}\"\nsenders = [\"{OTHER}\"]\n\n[suppression]\n{keys}\n"
     );
     Setup { more, ..Setup::relay_to(next_hop) }
+}
+
+/// The account [`NEWS`], and the listener to which its bounces come back.
+fn return_path(bounces: SocketAddr) -> String {
+    format!(
+        "[[account]]\nname = \"{NEWS}\"\npassword = \"{}\"\nsenders = [\"{NEWS}\"]\nreturn_path = true\n\
+         [[listener]]\nkind = \"bounce\"\naddress = \"{bounces}\"\ntls = \"off\"\n\
+         [return_path]\ndomain = \"{RETURN_DOMAIN}\"\nfeedback = [\"fbl\"]\n",
+        password_hash()
+    )
+}
+
+/// Where the first message that arrived says that bounces go.
+fn reverse_path(hop: &Mailbox) -> String {
+    let mail = hop.wait(1).remove(0).mail;
+    mail.split_once('<').and_then(|(_, rest)| rest.split_once('>')).expect("an address").0.to_owned()
 }
 
 /// Submits a message by curl; gives what the server said.
@@ -129,18 +154,11 @@ fn where_it_is_to_be_reported_the_sender_gets_a_notice_and_nothing_is_sent() {
 #[test]
 fn a_complaint_suppresses_and_what_is_forged_does_not() {
     let (hop, bounces) = (Mailbox::open(), free_address());
-    let domain = "bounces.story.test";
     let mut setup = setup(hop.address, "");
-    setup.more += &format!(
-        "[[account]]\nname = \"news@news.test\"\npassword = \"{}\"\nsenders = [\"news@news.test\"]\nreturn_path = true\n\
-         [[listener]]\nkind = \"bounce\"\naddress = \"{bounces}\"\ntls = \"off\"\n\
-         [return_path]\ndomain = \"{domain}\"\nfeedback = [\"fbl\"]\n",
-        password_hash()
-    );
+    setup.more += &return_path(bounces);
     let server = Server::start(&setup);
-    is_taken(&server, "news@news.test", "jo@sink.test");
-    let mail = hop.wait(1).remove(0).mail;
-    let path = mail.split_once('<').and_then(|(_, rest)| rest.split_once('>')).expect("an address").0.to_owned();
+    is_taken(&server, NEWS, "jo@sink.test");
+    let path = reverse_path(&hop);
     server.wait_empty(PATIENCE);
 
     let complaint = |path: &str| {
@@ -151,11 +169,6 @@ fn a_complaint_suppresses_and_what_is_forged_does_not() {
              --f\r\nContent-Type: message/rfc822\r\n\r\nReturn-Path: <{path}>\r\nSubject: news\r\n\r\nbody\r\n--f--\r\n"
         )
     };
-    let bounce = "From: mailer-daemon@isp.test\r\nSubject: failed\r\nMIME-Version: 1.0\r\n\
-        Content-Type: multipart/report; report-type=delivery-status; boundary=f\r\n\r\n--f\r\n\r\nno\r\n--f\r\n\
-        Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; isp.test\r\n\r\n\
-        Final-Recipient: rfc822; jo@sink.test\r\nAction: failed\r\nStatus: 5.1.1\r\n\
-        Diagnostic-Code: smtp; 550 5.1.1 unknown\r\n\r\n--f--\r\n";
     let mut forged = path.clone().into_bytes();
     forged[10] = if forged[10] == b'a' { b'b' } else { b'a' };
     let forged = String::from_utf8(forged).expect("ASCII");
@@ -163,19 +176,50 @@ fn a_complaint_suppresses_and_what_is_forged_does_not() {
     stranger.expect("MAIL FROM:<>", "250");
     stranger.expect(&format!("RCPT TO:<{forged}>"), "550 5.1.1");
     stranger.expect("RSET", "250");
-    for forged in [complaint(&forged), bounce.to_owned()] {
-        assert!(stranger.submit("", &[&format!("fbl@{domain}")], &forged).starts_with("250 "));
+    for forged in [complaint(&forged), BOUNCE.to_owned()] {
+        assert!(stranger.submit("", &[&format!("fbl@{RETURN_DOMAIN}")], &forged).starts_with("250 "));
     }
     wait_for("both to be ignored", PATIENCE, || {
         (server.log().matches("event=return_ignored").count() == 2).then_some(())
     });
-    is_taken(&server, "news@news.test", "jo@sink.test");
+    is_taken(&server, NEWS, "jo@sink.test");
     assert!(!server.log().contains("event=recipient_suppressed"));
 
-    assert!(stranger.submit("", &[&format!("fbl@{domain}")], &complaint(&path)).starts_with("250 "));
+    assert!(stranger.submit("", &[&format!("fbl@{RETURN_DOMAIN}")], &complaint(&path)).starts_with("250 "));
     server.wait_log(&["event=recipient_suppressed", "recipient=<jo@sink.test>", "cause=complaint"]);
-    is_refused(&server, "news@news.test", "jo@sink.test", "complaint");
+    is_refused(&server, NEWS, "jo@sink.test", "complaint");
     is_taken(&server, USER, "jo@sink.test");
+}
+
+/// What was taken and comes back later counts like what is refused at once: for its account, or for all where that is
+/// configured.
+#[test]
+fn what_bounces_later_suppresses_its_recipient_for_its_account_or_for_all() {
+    for (keys, reaches_all) in [("", false), ("scope = \"global\"", true)] {
+        let (hop, bounces) = (Mailbox::open(), free_address());
+        let mut setup = setup(hop.address, keys);
+        setup.more += &return_path(bounces);
+        let server = Server::start(&setup);
+        is_taken(&server, NEWS, "jo@sink.test");
+        let path = reverse_path(&hop);
+        server.wait_log(&["event=delivered", "recipient=<jo@sink.test>"]);
+        assert!(!server.log().contains("event=recipient_suppressed"));
+
+        assert!(Client::greet(bounces).submit("", &[&path], BOUNCE).starts_with("250 "));
+        server.wait_log(&["event=bounced", "recipient=<jo@sink.test>", "status=5.1.1"]);
+        server.wait_log(&["event=recipient_suppressed", "recipient=<jo@sink.test>", "cause=recipient-unknown"]);
+        is_refused(&server, NEWS, "jo@sink.test", "recipient-unknown");
+        for account in [USER, OTHER] {
+            match reaches_all {
+                true => is_refused(&server, account, "jo@sink.test", "recipient-unknown"),
+                false => is_taken(&server, account, "jo@sink.test"),
+            }
+        }
+        let listed: Value = serde_json::from_str(&suppression(&server, &["list", "--json"])).expect("JSON");
+        let list = if reaches_all { "global".to_owned() } else { format!("account:{NEWS}") };
+        assert_eq!(listed["suppressions"][0]["list"], list, "{listed:#}");
+        assert!(listed["suppressions"][1].is_null(), "{listed:#}");
+    }
 }
 
 #[test]
