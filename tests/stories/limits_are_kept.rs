@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -122,13 +122,15 @@ fn most(times: &[Instant]) -> usize {
 fn by_two_shards_and_over_a_kill() {
     let provider = Provider::open();
     let mut server = Server::start(&Setup { more: LIMITS.into(), ..Setup::relay_to(provider.address) });
-    // Each client comes from a port of its own, so both shards have some of it.
+    // An address always meets the same shard: these two meet both.
+    let from = |n: usize| Client::greet_from(Ipv4Addr::new(127, 0, 0, 1 + (n % 2) as u8).into(), server.relay);
     for n in 0..MESSAGES {
-        Client::greet(server.relay).submit("a@sender.test", &[&format!("{n}@fast.test")], "Subject: x\r\n\r\nx\r\n");
+        from(n).submit("a@sender.test", &[&format!("{n}@fast.test")], "Subject: x\r\n\r\nx\r\n");
     }
     for n in 0..SLOW {
-        Client::greet(server.relay).submit("a@sender.test", &[&format!("{n}@slow.test")], "Subject: x\r\n\r\nx\r\n");
+        from(n).submit("a@sender.test", &[&format!("{n}@slow.test")], "Subject: x\r\n\r\nx\r\n");
     }
+    assert!(["shard=0", "shard=1"].iter().all(|shard| server.log().contains(&format!("event=accepted {shard} "))));
     let patience = Duration::from_secs(120);
     wait_for("a good part of it", patience, || (provider.arrived() >= MESSAGES / 3).then_some(()));
     server.kill();

@@ -1,7 +1,9 @@
 //! A client that says exactly what a story tells it to.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -13,8 +15,12 @@ pub struct Client {
 impl Client {
     /// Connects and reads the greeting.
     pub fn connect(server: SocketAddr) -> Self {
-        let stream = TcpStream::connect(server).expect("connected");
+        Self::over(TcpStream::connect(server).expect("connected"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_nodelay(true).expect("set");
         let mut client = Self { reader: BufReader::new(stream) };
         let greeting = client.reply();
         assert!(greeting.starts_with("220"), "{greeting}");
@@ -24,6 +30,16 @@ impl Client {
     /// Connects and says EHLO.
     pub fn greet(server: SocketAddr) -> Self {
         let mut client = Self::connect(server);
+        client.expect("EHLO story.test", "250");
+        client
+    }
+
+    /// The same from an address of the host; which shard a client meets depends on its address.
+    pub fn greet_from(address: IpAddr, server: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(address, 0).into()).expect("bound");
+        socket.connect(&server.into()).expect("connected");
+        let mut client = Self::over(socket.into());
         client.expect("EHLO story.test", "250");
         client
     }
