@@ -77,8 +77,6 @@ struct Resolvers {
     /// `None`: nothing is asked whose answer must be secure.
     validating: Option<Result<TokioResolver, String>>,
     policies: sts::Access,
-    /// Who is asked, for people.
-    asked: String,
 }
 
 impl Resolvers {
@@ -88,7 +86,6 @@ impl Resolvers {
             plain: build(&settings.servers, PATIENCE),
             validating: validating.map(|anchors| build_validating(&settings.servers, PATIENCE, anchors)),
             policies: settings.policies.clone(),
-            asked: names_of(&settings.servers),
         })
     }
 }
@@ -135,7 +132,7 @@ async fn answer_one(resolvers: Arc<Resolvers>, policies: Arc<sts::Store>, query:
         match (resolver, &query.question) {
             (Err(why), _) => Answer::Trouble(why.as_str().into()),
             (Ok(resolver), Question::Policy(domain)) => policies.policy(resolver, &resolvers.policies, domain).await,
-            (Ok(resolver), question) => naming(&resolvers.asked, look_up(resolver, question).await),
+            (Ok(resolver), question) => look_up(resolver, question).await,
         }
     };
     // What a stranger's DNS server can do harms its own domain only, also where it meets a defect.
@@ -155,7 +152,8 @@ pub(super) fn names_of(servers: &[SocketAddr]) -> String {
     format!("{} of /etc/resolv.conf", if system.is_empty() { "no server".into() } else { system.join(", ") })
 }
 
-/// An answer; where it tells of trouble, it also tells who was asked.
+/// An answer; where it tells of trouble, it also tells who was asked. For the operator's eyes: what is said to senders and
+/// to the domains names no server of ours.
 pub(super) fn naming(asked: &str, answer: Answer) -> Answer {
     match answer {
         Answer::Trouble(why) => Answer::Trouble(format!("{why} (asked: {asked})").into()),
@@ -348,7 +346,7 @@ fn refusal(error: &NetError) -> Answer {
                 _ => Answer::NoData(NEGATIVE_TTL_UNKNOWN),
             };
         }
-        NetError::NoConnections | NetError::Timeout | NetError::Io(_) => {
+        NetError::NoConnections | NetError::Timeout => {
             return Answer::Trouble(format!("no DNS server answers: {error}").into());
         }
         _ => return Answer::Trouble(error.to_string().into()),

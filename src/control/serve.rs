@@ -229,8 +229,11 @@ impl Plane {
         let http = match &config.http {
             Some(http) => {
                 let wrong = |text| Failure::Wrong(vec![in_file(&Mistake { line: http.token_file.line, text }, file)]);
-                let token = Token::read_or_make(&http.token_file.path)
-                    .map_err(|error| wrong(format!("http.token_file: {error}")))?;
+                let token = Token::read_or_make(&http.token_file.path).map_err(|error| {
+                    let text = format!("http.token_file: {error}");
+                    // A full disk passes: a service that ends so is started again.
+                    if error.is_of_the_file() { wrong(text) } else { Failure::Failed(text) }
+                })?;
                 let listener = runtime
                     .block_on(TcpListener::bind(http.address))
                     .map_err(|error| failed(&format!("http.address {}", http.address), &error))?;

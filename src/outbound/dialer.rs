@@ -218,7 +218,10 @@ impl Dialer {
             }
             Err(obstacle) => obstacle,
         };
-        match obstacle {
+        match &obstacle {
+            // "Not now" may be over at the next connection, and a handshake has a memory of its own.
+            Obstacle::Refused(_, reply) if !reply.is_permanent() => {}
+            Obstacle::Lost(Phase::StartTls, _) => {}
             Obstacle::Lost(..) | Obstacle::Refused(..) => {
                 self.unusable.remember(candidate.key(search.source), (), self.reactor.now());
             }

@@ -87,7 +87,12 @@ pub(super) enum Parking {
 impl Parking {
     /// What an outcome says about the path to a peer that sees us as `ours`.
     pub fn of(outcome: &Outcome, ours: Option<IpAddr>) -> Option<Parking> {
-        let Outcome::Deferred(answer) = outcome else { return None };
+        let answer = match outcome {
+            Outcome::Deferred(answer) => answer,
+            // What is refused for good is of the message, unless a rule says otherwise.
+            Outcome::Failed(answer) if answer.reason.as_ref().is_some_and(|reason| reason.signal.is_some()) => answer,
+            _ => return None,
+        };
         match of_path(answer, ours) {
             PathSignal::Block => Some(Parking::Block),
             PathSignal::Rate | PathSignal::Connections => Some(Parking::Rate),

@@ -312,7 +312,8 @@ impl Inner {
                 self.log.emit(&Event::SourceFailed { source: &source, why });
             }
         }
-        self.close(path, &outcome);
+        // The path is shared, but each message's own rules say what a reply means for it.
+        self.close(path, &outcome, |task| of_no_connection(tried, task.replies.as_ref()));
     }
 
     /// A connection was made from the path's source.
@@ -324,9 +325,14 @@ impl Inner {
         }
     }
 
-    /// Leaves the path alone for a while and answers all that waits with `outcome`; unless others of its connections
-    /// stand, which then are enough.
-    fn close(&self, path: &SharedPath, outcome: &Outcome) {
+    /// The peer ended a connection before it had done anything for us.
+    fn useless(&self, path: &SharedPath) {
+        self.close(path, &Outcome::Untried(0), |_| Outcome::Untried(0));
+    }
+
+    /// Leaves the path alone for a while, for what `outcome` says of it, and answers each that waits with its own; unless
+    /// others of its connections stand, which then are enough.
+    fn close(&self, path: &SharedPath, outcome: &Outcome, own: impl Fn(&Task) -> Outcome) {
         let now = self.reactor.now();
         if !path.borrow().is_unconnected() {
             let pause = self.dialer.timing().opening_pause;
@@ -341,12 +347,14 @@ impl Inner {
         };
         self.hear(path, heard(outcome, None), pause);
         let rest = path.borrow_mut().rests(pause, told(outcome).unwrap_or(USELESS));
-        let outcome = match outcome {
-            Outcome::Untried(_) => untried(pause),
-            other => parked(other.clone(), None, whole_seconds(pause)),
-        };
         let waiting = path.borrow_mut().take_waiting();
-        waiting.into_iter().for_each(|waiting| waiting.answer_all(&outcome, Some(rest.clone())));
+        for waiting in waiting {
+            let outcome = match own(&waiting.task) {
+                Outcome::Untried(_) => untried(pause),
+                other => parked(other, None, whole_seconds(pause)),
+            };
+            waiting.answer_all(&outcome, Some(rest.clone()));
+        }
     }
 
     /// Leaves the path alone if an outcome at a peer that sees us as `ours` says so: its rest, which the outcomes then

@@ -340,13 +340,12 @@ fn change(change: Change, arguments: &ChangeArguments) -> Result<(), Failure> {
     let answer = ask(&arguments.common, Method::POST, &format!("/api/v1/queue/{verb}"), Some(&json!(wanted)))?;
     let recipients = answer["recipients"].as_u64().unwrap_or(0);
     // A script with a mistyped id is to fail, and a person to learn why nothing changed.
-    let unchanged = if recipients == 0 { Some(why_unchanged(change, &wanted, &arguments.common)?) } else { None };
     if arguments.common.json {
         return print_json(&answer);
     }
     print(&format!("{} {done}\n", counted(recipients)));
-    if let Some(why) = unchanged {
-        eprintln!("{why}");
+    if recipients == 0 {
+        eprintln!("{}", why_unchanged(change, &wanted, &arguments.common)?);
     }
     if change == Change::Release && recipients == 0 {
         eprintln!("What waits for a destination that rests is not held: `ringpost queue retry` tries it.");

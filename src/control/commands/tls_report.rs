@@ -52,7 +52,7 @@ fn unsent(answer: &Value) -> Option<String> {
         )),
         (_, 0) => None,
         (all, failed) => Some(format!(
-            "{failed} of {all} reports of {day} could not be sent: `why` of each is above; it is tried again each hour"
+            "{failed} of {all} reports of {day} could not be sent: `why` of each is above; what none of a domain's addresses took is tried again each hour"
         )),
     }
 }

@@ -1,6 +1,7 @@
 //! The bearer token of the TCP side.
 
 use std::hint::black_box;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,6 +40,18 @@ pub enum TokenError {
         "{0}: must hold one line of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} printable characters; remove the file to get a new token"
     )]
     Bad(std::path::PathBuf),
+}
+
+impl TokenError {
+    /// Whether it is for the operator to mend, and not for the machine to overcome.
+    pub fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::Io(_, error) => {
+                matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidData)
+            }
+            Self::Bad(_) => true,
+        }
+    }
 }
 
 impl Token {

@@ -25,7 +25,7 @@ pub(super) async fn run(pool: Rc<Inner>, path: SharedPath, number: u64, place: P
     match AssertUnwindSafe(live(&pool, &path, number, place)).catch_unwind().await {
         Ok(End::NoConnection(tried)) => pool.no_connection(&path, &tried),
         // Nor is the peer that met the defect spoken to again at once.
-        Ok(End::Useless) | Err(_) => pool.close(&path, &Outcome::Untried(0)),
+        Ok(End::Useless) | Err(_) => pool.useless(&path),
         Ok(End::Enough) => {}
     }
     pool.serve_line(&budgets);

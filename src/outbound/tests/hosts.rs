@@ -27,9 +27,9 @@ fn a_host_at_which_no_session_comes_about_comes_last_for_a_while() {
     for (beginning, act) in [
         ("", Act::Silence),
         ("", Act::Reset),
-        ("", Act::SayAndClose("421 4.3.2 later")),
+        ("", Act::SayAndClose("554 5.3.2 no mail here")),
         ("EHLO", Act::Silence),
-        ("EHLO", Act::SayAndClose("421 4.3.2 later")),
+        ("EHLO", Act::SayAndClose("554 5.3.2 no mail here")),
     ] {
         let names = [("a.next.test", at(&["127.0.0.1"])), ("b.next.test", at(&["127.0.0.2"]))];
         story("messages_per_connection_max = 1", &names, async move |mut world| {
@@ -48,4 +48,18 @@ fn a_host_at_which_no_session_comes_about_comes_last_for_a_while() {
             assert_eq!(first.record.connections.get(), 2, "{beginning:?} {act:?}");
         });
     }
+}
+
+#[test]
+fn a_host_that_says_not_now_is_asked_again() {
+    let names = [("a.next.test", at(&["127.0.0.1"])), ("b.next.test", at(&["127.0.0.2"]))];
+    story("messages_per_connection_max = 1", &names, async move |mut world| {
+        let first = world.peer(except("", Act::SayAndClose("421 4.3.2 too many connections")));
+        let second = Peer::start_at(&world.reactor, (ip("127.0.0.2"), first.address.port()).into(), |_| Act::Usual);
+        let site = site(&["a.next.test", "b.next.test"], first.address.port());
+        for _ in 0..3 {
+            assert_eq!(shapes(&world.deliver(&site, 1).await), ["delivered 2.0.0 Dot"]);
+        }
+        assert_eq!((first.record.connections.get(), second.record.connections.get()), (3, 3));
+    });
 }

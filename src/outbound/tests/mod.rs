@@ -5,6 +5,7 @@ mod dispatching;
 mod hosts;
 mod offers;
 mod outcomes;
+mod own_rules;
 mod peer;
 mod rates;
 mod reporting;
