@@ -17,6 +17,7 @@ mod a_kill_loses_nothing;
 mod a_message_is_examined_before_it_leaves;
 mod a_message_is_relayed;
 mod a_message_requires_tls;
+mod a_provider_enforces;
 mod a_throttled_backlog_costs_nothing;
 mod accounts_are_throttled;
 mod an_operator_lifts_a_limit;
