@@ -1,15 +1,12 @@
-//! A message whose bodies are made 7-bit: for next hops without 8BITMIME (RFC 6152 §3).
+//! A message whose bodies are made 7-bit: for next hops without 8BITMIME (RFC 6152 §3), and before it is signed.
 //!
 //! Bodies with eight-bit octets become quoted-printable (RFC 2045 §6.7), multipart and message bodies part by part, and
 //! say so; everything else stays as it is, octet for octet. Header fields are not 8BITMIME's matter (RFC 6531 is for them).
-//! A signature over such a body does not survive.
+//! A signature over such a body does not survive; one that is made afterwards does, as nothing is left to convert.
 
 use std::borrow::Cow;
 
-use super::scan::{Field, fields};
-
-/// Parts within parts that are looked into; deeper ones stay as they are.
-const DEPTH_MAX: usize = 20;
+use super::mime::{Body, DEPTH_MAX, Entity, Piece, Pieces};
 
 /// Characters of a line, without its end (RFC 2045 §6.7 (5)).
 const LINE_MAX: usize = 76;
@@ -21,225 +18,181 @@ pub fn seven_bit(content: &[u8]) -> Cow<'_, [u8]> {
     if content.is_ascii() {
         return Cow::Borrowed(content);
     }
-    let mut out = Vec::with_capacity(content.len() + content.len() / 4);
-    push_entity(content, true, 0, &mut out);
-    Cow::Owned(out)
-}
-
-/// What a body is, to whoever encodes it.
-enum Body<'a> {
-    /// Parts between lines of this boundary.
-    Multipart(Vec<u8>),
-    /// A message.
-    Message,
-    /// Octets in this encoding, in lower case.
-    Leaf(&'a [u8]),
-}
-
-/// A header, and what it says of its body.
-struct Entity<'a> {
-    header: Vec<Field<'a>>,
-    body_start: usize,
-    encoding: &'a [u8],
-    kind: Option<&'a [u8]>,
-    has_version: bool,
-}
-
-impl<'a> Entity<'a> {
-    fn read(content: &'a [u8]) -> Self {
-        let header: Vec<Field<'a>> = fields(content).collect();
-        let end = header.last().map_or(0, |field| field.end);
-        let body_start = if content[end..].starts_with(b"\r\n") { end + 2 } else { end };
-        let value = |name| header.iter().find(|field| field.is(name)).map(|field| field.value.trim_ascii());
-        let encoding = value("Content-Transfer-Encoding").unwrap_or(b"7bit");
-        let (kind, has_version) = (value("Content-Type"), value("MIME-Version").is_some());
-        Self { header, body_start, encoding, kind, has_version }
-    }
-
-    fn body(&self) -> Body<'a> {
-        let Some(kind) = self.kind else { return Body::Leaf(self.encoding) };
-        let media = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        match (media.starts_with(b"multipart/"), boundary(kind)) {
-            (true, Some(boundary)) => Body::Multipart(boundary),
-            _ if media == b"message/rfc822" || media == b"message/global" => Body::Message,
-            _ => Body::Leaf(self.encoding),
-        }
-    }
-
-    /// Writes the header, with `encoding` for what it has.
-    fn push_header(&self, content: &[u8], encoding: &[u8], out: &mut Vec<u8>) {
-        let mut is_said = false;
-        for field in &self.header {
-            if !field.is("Content-Transfer-Encoding") {
-                out.extend_from_slice(&content[field.start..field.end]);
-            } else if !std::mem::replace(&mut is_said, true) {
-                push_field(b"Content-Transfer-Encoding", encoding, out);
-            }
-        }
-        if !is_said && encoding != b"7bit" {
-            push_field(b"Content-Transfer-Encoding", encoding, out);
-        }
-        // The empty line, also where a header that was cut off has none.
-        out.extend_from_slice(b"\r\n");
-    }
-
-    /// What a message must say so that anybody looks at its encoding (RFC 2045 §4 and §5.2, RFC 1428).
-    fn push_missing(&self, body: &[u8], out: &mut Vec<u8>) {
-        if !self.has_version {
-            push_field(b"MIME-Version", b"1.0", out);
-        }
-        if self.kind.is_none() {
-            let utf8 = std::str::from_utf8(body).is_ok();
-            let kind: &[u8] = if utf8 { b"text/plain; charset=utf-8" } else { b"text/plain; charset=unknown-8bit" };
-            push_field(b"Content-Type", kind, out);
-        }
+    let mut out = Out { bytes: Vec::with_capacity(content.len() + content.len() / 4), bytes_max: usize::MAX };
+    match out.push_entity(content, true, 0) {
+        Ok(()) => Cow::Owned(out.bytes),
+        Err(TooLarge) => Cow::Borrowed(content),
     }
 }
 
-fn push_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    for part in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
+/// The same for a message that is about to be signed (RFC 6376 §5.3). `None` where it stays as it is: because it has no
+/// eight-bit octets, because it came with a signature that the conversion would break, or because the result would be larger
+/// than `bytes_max`.
+pub fn seven_bit_to_be_signed(content: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    if content.is_ascii() || content.len() > bytes_max || is_signed(content, true, 0) {
+        return None;
     }
+    let mut out = Out { bytes: Vec::with_capacity(content.len() + content.len() / 4), bytes_max };
+    out.push_entity(content, true, 0).ok().map(|()| out.bytes)
 }
 
-/// Appends a message or a part. `is_message`: it has a header of its own, so that it must say that it is MIME.
-fn push_entity(content: &[u8], is_message: bool, depth: usize, out: &mut Vec<u8>) {
+/// Whether a body that would be converted is signed: by a field of its message (RFC 6376, RFC 8617 §4.1.2), or as the first
+/// part of a multipart/signed (RFC 1847 §2.1).
+fn is_signed(content: &[u8], is_message: bool, depth: usize) -> bool {
     let entity = Entity::read(content);
     let body = &content[entity.body_start..];
     if body.is_ascii() || depth > DEPTH_MAX {
-        return out.extend_from_slice(content);
+        return false;
     }
-    if is_message {
-        entity.push_missing(body, out);
+    let signs = |name| entity.header.iter().any(|field| field.is(name));
+    if is_message && (signs("DKIM-Signature") || signs("ARC-Message-Signature")) {
+        return true;
     }
     match entity.body() {
-        Body::Multipart(boundary) => {
-            entity.push_header(content, b"7bit", out);
-            push_parts(body, &boundary, depth, out);
-        }
-        Body::Message => {
-            entity.push_header(content, b"7bit", out);
-            push_entity(body, true, depth + 1, out);
-        }
-        Body::Leaf(encoding) if encoding.eq_ignore_ascii_case(b"base64") => {
-            entity.push_header(content, b"base64", out);
-            // What is no letter of base64 means nothing (RFC 2045 §6.8).
-            out.extend(body.iter().filter(|byte| byte.is_ascii()));
-        }
-        Body::Leaf(encoding) => {
-            let is_encoded = encoding.eq_ignore_ascii_case(b"quoted-printable");
-            entity.push_header(content, b"quoted-printable", out);
-            push_quoted_printable(body, is_encoded, out);
-        }
+        Body::Multipart(_) if entity.media_type() == b"multipart/signed" => true,
+        Body::Multipart(boundary) => Pieces::of(body, boundary)
+            .any(|piece| matches!(piece, Piece::Part(part) if is_signed(part, false, depth + 1))),
+        Body::Message => is_signed(body, true, depth + 1),
+        Body::Leaf(_) => false,
     }
 }
 
-/// Appends the parts of a multipart body with what stands between them.
-fn push_parts(body: &[u8], boundary: &[u8], depth: usize, out: &mut Vec<u8>) {
-    let mut part: Option<usize> = None;
-    let mut at = 0;
-    while at < body.len() {
-        let end = memchr::memchr(b'\n', &body[at..]).map_or(body.len(), |line_end| at + line_end + 1);
-        let delimiter = body[at..end].trim_ascii_end().strip_prefix(b"--").and_then(|rest| rest.strip_prefix(boundary));
-        if let Some(rest @ (b"" | b"--")) = delimiter {
-            // The line end before a delimiter belongs to it (RFC 2046 §5.1.1).
-            if let Some(start) = part {
-                let part_end = at.saturating_sub(2).max(start);
-                push_entity(&body[start..part_end], false, depth + 1, out);
-                out.extend_from_slice(&body[part_end..at]);
+/// What was written is larger than it may be.
+struct TooLarge;
+
+/// The converted message, as far as it is written.
+struct Out {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Out {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+        if bytes.len() > self.bytes_max - self.bytes.len() {
+            return Err(TooLarge);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn push_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), TooLarge> {
+        [name, b": ", value, b"\r\n"].into_iter().try_for_each(|part| self.push(part))
+    }
+
+    /// Writes the header, with `encoding` for what it has.
+    fn push_header(
+        &mut self,
+        entity: &Entity<'_>,
+        content: &[u8],
+        encoding: &[u8],
+        is_message: bool,
+    ) -> Result<(), TooLarge> {
+        let mut is_said = false;
+        for field in &entity.header {
+            if !field.is("Content-Transfer-Encoding") {
+                self.push(&content[field.start..field.end])?;
+            } else if !std::mem::replace(&mut is_said, true) {
+                self.push_field(b"Content-Transfer-Encoding", encoding)?;
             }
-            out.extend_from_slice(&body[at..end]);
-            part = rest.is_empty().then_some(end);
-        } else if part.is_none() {
-            push_remark(&body[at..end], out);
         }
-        at = end;
+        if is_message {
+            self.push_missing(entity, &content[entity.body_start..])?;
+        }
+        if !is_said && encoding != b"7bit" {
+            self.push_field(b"Content-Transfer-Encoding", encoding)?;
+        }
+        // The empty line, also where a header that was cut off has none.
+        self.push(b"\r\n")
     }
-    if let Some(start) = part {
-        push_entity(&body[start..], false, depth + 1, out);
+
+    /// What a message must say so that anybody looks at its encoding (RFC 2045 §4 and §5.2, RFC 1428). Behind its other
+    /// fields, as what hosts on the way have put before them stays first.
+    fn push_missing(&mut self, entity: &Entity<'_>, body: &[u8]) -> Result<(), TooLarge> {
+        if !entity.has_version {
+            self.push_field(b"MIME-Version", b"1.0")?;
+        }
+        if entity.kind.is_none() {
+            let utf8 = std::str::from_utf8(body).is_ok();
+            let kind: &[u8] = if utf8 { b"text/plain; charset=utf-8" } else { b"text/plain; charset=unknown-8bit" };
+            self.push_field(b"Content-Type", kind)?;
+        }
+        Ok(())
     }
-}
 
-/// What stands before the first part and after the last one nobody shows.
-fn push_remark(line: &[u8], out: &mut Vec<u8>) {
-    out.extend(line.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }));
-}
-
-/// Appends `body` as quoted-printable; where it `is_encoded`, only what is not ASCII is.
-fn push_quoted_printable(body: &[u8], is_encoded: bool, out: &mut Vec<u8>) {
-    let mut column = 0;
-    let mut at = 0;
-    while at < body.len() {
-        let rest = &body[at..];
-        if rest.starts_with(b"\r\n") {
-            out.extend_from_slice(b"\r\n");
-            (column, at) = (0, at + 2);
-            continue;
+    /// Appends a message or a part. `is_message`: it has a header of its own, so that it must say that it is MIME.
+    fn push_entity(&mut self, content: &[u8], is_message: bool, depth: usize) -> Result<(), TooLarge> {
+        let entity = Entity::read(content);
+        let body = &content[entity.body_start..];
+        if body.is_ascii() || depth > DEPTH_MAX {
+            return self.push(content);
         }
-        let byte = rest[0];
-        let is_last = rest.len() == 1 || rest[1..].starts_with(b"\r\n");
-        let is_plain = match byte {
-            b' ' | b'\t' => is_encoded || !is_last,
-            b'=' => is_encoded,
-            _ => (33..=126).contains(&byte) || (is_encoded && byte.is_ascii()),
-        };
-        let width = if is_plain { 1 } else { 3 };
-        // One column is left for the soft line break, except at a line's end. Lines that are encoded have their own breaks.
-        let room = if is_last { LINE_MAX } else { LINE_MAX - 1 };
-        if column + width > room && !(is_encoded && is_plain) {
-            out.extend_from_slice(b"=\r\n");
-            column = 0;
-        }
-        if is_plain {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'=', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
-        (column, at) = (column + width, at + 1);
-    }
-}
-
-/// The boundary parameter of a Content-Type (RFC 2046 §5.1.1).
-fn boundary(kind: &[u8]) -> Option<Vec<u8>> {
-    const NAME: &[u8] = b"boundary";
-    let mut rest = &kind[memchr::memchr(b';', kind)? + 1..];
-    loop {
-        rest = rest.trim_ascii_start();
-        let name_end = rest.iter().position(|byte| matches!(byte, b'=' | b';'))?;
-        let is_boundary = rest[..name_end].trim_ascii_end().eq_ignore_ascii_case(NAME);
-        let (value, after) = match rest[name_end] {
-            b';' => (Vec::new(), &rest[name_end..]),
-            _ => parameter_value(rest[name_end + 1..].trim_ascii_start()),
-        };
-        if is_boundary && !value.is_empty() {
-            return Some(value);
-        }
-        rest = &after[memchr::memchr(b';', after)? + 1..];
-    }
-}
-
-/// A token or a quoted string, and what follows it.
-fn parameter_value(text: &[u8]) -> (Vec<u8>, &[u8]) {
-    let Some(quoted) = text.strip_prefix(b"\"") else {
-        let end = text.iter().position(|byte| *byte == b';' || byte.is_ascii_whitespace()).unwrap_or(text.len());
-        return (text[..end].to_vec(), &text[end..]);
-    };
-    let mut value = Vec::new();
-    let mut at = 0;
-    while let Some(byte) = quoted.get(at) {
-        match byte {
-            b'"' => return (value, &quoted[at + 1..]),
-            b'\\' => {
-                value.extend(quoted.get(at + 1));
-                at += 2;
+        match entity.body() {
+            Body::Multipart(boundary) => {
+                self.push_header(&entity, content, b"7bit", is_message)?;
+                self.push_parts(body, boundary, depth)
             }
-            _ => {
-                value.push(*byte);
-                at += 1;
+            Body::Message => {
+                self.push_header(&entity, content, b"7bit", is_message)?;
+                self.push_entity(body, true, depth + 1)
+            }
+            Body::Leaf(encoding) if encoding.eq_ignore_ascii_case(b"base64") => {
+                self.push_header(&entity, content, b"base64", is_message)?;
+                // What is no letter of base64 means nothing (RFC 2045 §6.8).
+                body.split(|byte| !byte.is_ascii()).try_for_each(|letters| self.push(letters))
+            }
+            Body::Leaf(encoding) => {
+                let is_encoded = encoding.eq_ignore_ascii_case(b"quoted-printable");
+                self.push_header(&entity, content, b"quoted-printable", is_message)?;
+                self.push_quoted_printable(body, is_encoded)
             }
         }
     }
-    (value, &[])
+
+    /// Appends the parts of a multipart body with what stands between them.
+    fn push_parts(&mut self, body: &[u8], boundary: Vec<u8>, depth: usize) -> Result<(), TooLarge> {
+        Pieces::of(body, boundary).try_for_each(|piece| match piece {
+            Piece::Part(part) => self.push_entity(part, false, depth + 1),
+            Piece::Delimiter(delimiter) => self.push(delimiter),
+            Piece::Remark(line) => {
+                let line: Vec<u8> = line.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }).collect();
+                self.push(&line)
+            }
+        })
+    }
+
+    /// Appends `body` as quoted-printable; where it `is_encoded`, only what is not ASCII is.
+    fn push_quoted_printable(&mut self, body: &[u8], is_encoded: bool) -> Result<(), TooLarge> {
+        let mut column = 0;
+        let mut at = 0;
+        while at < body.len() {
+            let rest = &body[at..];
+            if rest.starts_with(b"\r\n") {
+                self.push(b"\r\n")?;
+                (column, at) = (0, at + 2);
+                continue;
+            }
+            let byte = rest[0];
+            let is_last = rest.len() == 1 || rest[1..].starts_with(b"\r\n");
+            let is_plain = match byte {
+                b' ' | b'\t' => is_encoded || !is_last,
+                b'=' => is_encoded,
+                _ => (33..=126).contains(&byte) || (is_encoded && byte.is_ascii()),
+            };
+            let width = if is_plain { 1 } else { 3 };
+            // One column is left for the soft line break, except at a line's end. Lines that are encoded have their own breaks.
+            let room = if is_last { LINE_MAX } else { LINE_MAX - 1 };
+            if column + width > room && !(is_encoded && is_plain) {
+                self.push(b"=\r\n")?;
+                column = 0;
+            }
+            match is_plain {
+                true => self.push(&[byte])?,
+                false => self.push(&[b'=', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])?,
+            }
+            (column, at) = (column + width, at + 1);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -279,7 +232,7 @@ mod tests {
     fn what_a_message_must_say_is_added_where_it_is_missing() {
         assert_eq!(
             converted("Subject: x\r\n\r\nü\r\n"),
-            "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nSubject: x\r\nContent-Transfer-Encoding: \
+            "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: \
              quoted-printable\r\n\r\n=C3=BC\r\n"
         );
         let odd = seven_bit(b"\r\n\xff\r\n").into_owned();
@@ -328,6 +281,51 @@ mod tests {
     }
 
     #[test]
+    fn before_signing_only_what_breaks_no_other_signature_is_converted() {
+        const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+        let with = |fields: &str, text: &str| format!("Subject: x\r\nMIME-Version: 1.0\r\n{fields}\r\n{text}\r\n");
+        let parts = |kind: &str, first: &str, second: &str| {
+            with(
+                &format!("Content-Type: multipart/{kind}; boundary=b\r\n"),
+                &format!("--b\r\n{first}\r\n--b\r\n{second}\r\n--b--"),
+            )
+        };
+        let (plain, seven) = (format!("{TEXT}\r\nGr\u{fc}\u{df}e"), format!("{TEXT}\r\nhello"));
+        let signed = |first: &str| {
+            format!("Content-Type: multipart/signed; boundary=i\r\n\r\n--i\r\n{first}\r\n--i\r\n\r\nsignature\r\n--i--")
+        };
+        let forwarded =
+            |text: &str| format!("Content-Type: message/rfc822\r\n\r\nDKIM-Signature: v=1\r\n{TEXT}\r\n{text}");
+        for (content, is_converted) in [
+            (with(TEXT, "Gr\u{fc}\u{df}e"), true),
+            (with(TEXT, "hello"), false),
+            (with(&format!("dkim-signature: v=1\r\n{TEXT}"), "Gr\u{fc}\u{df}e"), false),
+            (with(&format!("ARC-Message-Signature: i=1\r\n{TEXT}"), "Gr\u{fc}\u{df}e"), false),
+            (parts("mixed", &plain, &seven), true),
+            (parts("signed; protocol=x", &plain, &seven), false),
+            (parts("mixed", &signed(&plain), &seven), false),
+            (parts("mixed", &signed(&seven), &plain), true),
+            (parts("mixed", &forwarded("Gr\u{fc}\u{df}e"), &seven), false),
+            (parts("mixed", &forwarded("hello"), &plain), true),
+        ] {
+            let converted = seven_bit_to_be_signed(content.as_bytes(), 4096);
+            assert_eq!(converted.is_some(), is_converted, "{content}");
+            let Some(converted) = converted else { continue };
+            assert_eq!(*seven_bit(content.as_bytes()), converted, "it is the same that a next hop would be given");
+            assert!(matches!(seven_bit(&converted), Cow::Borrowed(_)), "nothing is left to convert");
+        }
+    }
+
+    #[test]
+    fn before_signing_nothing_becomes_larger_than_it_may() {
+        let content = "Subject: x\r\n\r\n".to_owned() + &"\u{fc}".repeat(1000) + "\r\n";
+        let bytes = seven_bit(content.as_bytes()).len();
+        assert_eq!(seven_bit_to_be_signed(content.as_bytes(), bytes).map(|converted| converted.len()), Some(bytes));
+        assert_eq!(seven_bit_to_be_signed(content.as_bytes(), bytes - 1), None);
+        assert_eq!(seven_bit_to_be_signed(content.as_bytes(), 10), None);
+    }
+
+    #[test]
     fn nothing_panics_whatever_stands_there() {
         let mut random = fastrand::Rng::with_seed(7);
         let pieces: [&[u8]; 12] = [
@@ -347,7 +345,7 @@ mod tests {
         for _ in 0..20_000 {
             let content: Vec<u8> =
                 (0..random.usize(..20)).flat_map(|_| pieces[random.usize(..pieces.len())].to_vec()).collect();
-            let _ = seven_bit(&content);
+            let _ = (seven_bit(&content), seven_bit_to_be_signed(&content, 200));
         }
     }
 }

@@ -15,9 +15,10 @@ use super::outcome::of_result;
 use super::protection::Protection;
 use super::timing::Timing;
 use crate::assurance::{Channel, Security};
-use crate::message::seven_bit;
+use crate::message::{has_international_header, seven_bit};
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
+use crate::smtp::envelope::Sender;
 use crate::smtp::reply::EnhancedCode;
 
 /// A session's exchange (all replies of one transaction, or the whole greeting) may take this long, however slowly the
@@ -56,6 +57,13 @@ pub(super) enum Pause {
     Failed(Phase, Failure),
     /// The session has ended.
     Closed,
+}
+
+/// What the peer is given of a task's content.
+struct Fitting {
+    content: Arc<Vec<u8>>,
+    /// Only hosts with SMTPUTF8 can take its header.
+    needs_smtputf8: bool,
 }
 
 /// How a task went on one connection.
@@ -178,7 +186,7 @@ impl Conversation {
     pub async fn deliver(&mut self, task: &Task, budgets: &Budgets, fresh_if_left: bool) -> Delivery {
         let reused = self.transactions > 0;
         self.note_domain(task.domain());
-        let content = self.content(task).await;
+        let fitting = self.fitting(task).await;
         let mut outcomes = Vec::with_capacity(task.recipients.len());
         let mut left: Vec<usize> = (0..task.recipients.len()).collect();
         while !left.is_empty() {
@@ -187,8 +195,8 @@ impl Conversation {
                 outcomes.extend(left.drain(..).map(|at| (task.recipients[at].0, Outcome::Untried(0))));
                 break;
             }
-            let batch = self.batch(&mut left, task.recipients_max());
-            let results = self.transact(task, &content, batch).await;
+            let batch = self.batch(task, &mut left);
+            let results = self.transact(task, &fitting, batch).await;
             if reused && fresh_if_left && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result)) {
                 return Delivery::NotBegun;
             }
@@ -210,31 +218,46 @@ impl Conversation {
         Delivery::Outcomes(outcomes)
     }
 
-    /// The content as the peer takes it: without 8BITMIME, as seven bits (RFC 6152 §3).
-    async fn content(&self, task: &Task) -> Arc<Vec<u8>> {
+    /// The content as the peer takes it: without 8BITMIME, as seven bits (RFC 6152 §3); and whether it needs SMTPUTF8. Many
+    /// programs say that of every message, so what counts is what the header holds (RFC 6531 §3.4).
+    async fn fitting(&self, task: &Task) -> Fitting {
         let content = task.content.clone();
-        if self.session.capabilities().eight_bit_mime || content.is_ascii() {
-            return content;
+        let is_to_be_converted = !self.session.capabilities().eight_bit_mime;
+        let is_called_international = task.sender.smtputf8;
+        if !(is_to_be_converted || is_called_international) || content.is_ascii() {
+            return Fitting { content, needs_smtputf8: false };
         }
-        let convert = move || Arc::new(seven_bit(&content).into_owned());
-        self.reactor.blocking(convert).await
+        let fit = move || {
+            let needs_smtputf8 = is_called_international && has_international_header(&content);
+            let content = if is_to_be_converted { Arc::new(seven_bit(&content).into_owned()) } else { content };
+            Fitting { content, needs_smtputf8 }
+        };
+        self.reactor.blocking(fit).await
     }
 
-    /// Takes the recipients of the next transaction.
-    fn batch(&self, left: &mut Vec<usize>, recipients_max: usize) -> Vec<usize> {
+    /// Takes the recipients of the next transaction. What a peer without SMTPUTF8 cannot be told of comes last and by itself,
+    /// so that it fails alone.
+    fn batch(&self, task: &Task, left: &mut Vec<usize>) -> Vec<usize> {
         let peer_max = self.session.recipients_max().unwrap_or(usize::MAX).max(1);
-        let size = left.len().min(peer_max).min(recipients_max);
+        let mut size = left.len().min(peer_max).min(task.recipients_max());
+        if !self.session.capabilities().smtputf8 {
+            let is_ascii = |at: usize| task.recipients[at].1.path.as_str().is_ascii();
+            left.sort_by_key(|&at| !is_ascii(at));
+            let ascii = left.iter().take(size).take_while(|&&at| is_ascii(at)).count();
+            size = if ascii > 0 { ascii } else { size };
+        }
         left.drain(..size).collect()
     }
 
     /// One transaction with the recipients at `batch`.
-    async fn transact(&mut self, task: &Task, content: &Arc<Vec<u8>>, batch: Vec<usize>) -> Vec<(usize, Result)> {
+    async fn transact(&mut self, task: &Task, fitting: &Fitting, batch: Vec<usize>) -> Vec<(usize, Result)> {
         self.transactions += 1;
-        let content_s = content.len() as u64 / CONTENT_BYTES_PER_S_MIN;
+        let content_s = fitting.content.len() as u64 / CONTENT_BYTES_PER_S_MIN;
+        let sender = task.sender_for(batch.first().map_or(0, |&at| task.recipients[at].0));
         self.session.transact(Transaction {
-            sender: task.sender_for(batch.first().map_or(0, |&at| task.recipients[at].0)),
+            sender: Sender { smtputf8: fitting.needs_smtputf8, ..sender },
             recipients: batch.iter().map(|&at| task.recipients[at].1.clone()).collect(),
-            content: content.clone(),
+            content: fitting.content.clone(),
         });
         let deadline = self.reactor.now() + EXCHANGE_MAX + Duration::from_secs(content_s);
         let results = match self.advance(deadline).await {

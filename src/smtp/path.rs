@@ -90,6 +90,16 @@ pub enum ReversePath {
     Mailbox(Mailbox),
 }
 
+impl ReversePath {
+    /// Whether it holds nothing outside ASCII.
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            ReversePath::Null => true,
+            ReversePath::Mailbox(mailbox) => mailbox.as_str().is_ascii(),
+        }
+    }
+}
+
 impl fmt::Display for ReversePath {
     /// Without the angle brackets; the null path is empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

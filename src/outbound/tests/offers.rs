@@ -49,3 +49,61 @@ fn eight_bits_become_seven_for_a_peer_that_does_not_take_them() {
         });
     }
 }
+
+#[test]
+fn smtputf8_is_asked_for_only_where_something_needs_it() {
+    const WITHOUT: &str = "250-peer.test\r\n250 8BITMIME";
+    const WITH: &str = "250-peer.test\r\n250-8BITMIME\r\n250 SMTPUTF8";
+    let parts = |name: &str| {
+        format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Disposition: attachment; filename=\"{name}\"\r\n\
+             \r\n\u{fc}\r\n--b--\r\n"
+        )
+    };
+    let cases = [
+        (CONTENT.to_owned(), false),
+        ("Subject: x\r\n\r\n\u{fc}\r\n".to_owned(), false),
+        ("Subject: \u{fc}\r\n\r\nx\r\n".to_owned(), true),
+        (parts("u.txt"), false),
+        (parts("\u{fc}.txt"), true),
+    ];
+    for (content, needs_it) in cases {
+        for offer in [WITHOUT, WITH] {
+            let content = content.clone();
+            story("", &[], async move |mut world| {
+                let peer = offering(&world, offer);
+                let mut task = task(&site_of(&peer), 1, 1);
+                task.sender.smtputf8 = true;
+                task.content = Arc::new(content.clone().into_bytes());
+                world.pool.take(3, task);
+                let is_impossible = needs_it && offer == WITHOUT;
+                let expected = if is_impossible { "failed 5.6.7 Mail" } else { "delivered 2.0.0 Dot" };
+                assert_eq!(shapes(&world.done().await), [expected], "{content}");
+                let asked = peer.record.count("MAIL FROM:<sender@here.test> SMTPUTF8");
+                assert_eq!(asked, usize::from(needs_it && offer == WITH), "{content}");
+            });
+        }
+    }
+}
+
+#[test]
+fn an_address_outside_ascii_fails_alone_where_the_peer_does_not_take_it() {
+    for (offer, expected) in
+        [("250 peer.test", "failed 5.6.7 Mail"), ("250-peer.test\r\n250 SMTPUTF8", "delivered 2.0.0 Dot")]
+    {
+        story("", &[], async move |mut world| {
+            let peer = offering(&world, offer);
+            let mut task = task(&site_of(&peer), 1, 4);
+            task.sender.smtputf8 = true;
+            for index in [0, 2] {
+                let international = format!("\u{fc}{index}@next.test");
+                task.recipients[index].1.path = Mailbox::parse(&international, true).expect("a mailbox");
+            }
+            world.pool.take(3, task);
+            let (ascii, international) = ("delivered 2.0.0 Dot", expected);
+            assert_eq!(shapes(&world.done().await), [international, ascii, international, ascii]);
+            assert_eq!(peer.record.messages.borrow().len(), 1, "those who can have it have one transaction");
+            assert_eq!(peer.record.count("MAIL"), 1);
+        });
+    }
+}

@@ -117,7 +117,7 @@ pub enum Phase {
 /// What a transaction transfers.
 #[derive(Clone)]
 pub struct Transaction {
-    /// MAIL.
+    /// MAIL. SMTPUTF8 is set where the content's header needs it; that somebody said so before is no reason.
     pub sender: Sender,
     /// RCPTs, at least one.
     pub recipients: Vec<Recipient>,
@@ -126,9 +126,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Whether only a peer that offers SMTPUTF8 can take it (RFC 6531 §3.5).
+    /// Whether only a peer that offers SMTPUTF8 can take it (RFC 6531 §3.4): for its header, its reverse-path or one of its
+    /// recipients.
     pub fn needs_smtputf8(&self) -> bool {
-        self.sender.smtputf8 || self.recipients.iter().any(|recipient| !recipient.path.as_str().is_ascii())
+        let is_of_ascii = |recipient: &Recipient| recipient.path.as_str().is_ascii();
+        self.sender.smtputf8 || !self.sender.path.is_ascii() || !self.recipients.iter().all(is_of_ascii)
     }
 }
 

@@ -126,22 +126,26 @@ fn the_null_reverse_path_is_two_brackets() {
 
 #[test]
 fn international_mail_needs_a_peer_that_offers_it() {
-    let mut international = transaction(1, CONTENT);
-    international.sender.smtputf8 = true;
-    let mut session = ready(settings(), &["8BITMIME"]);
-    let [Result::Impossible(reply)] = &transact(&mut session, international.clone(), &[])[..] else {
-        panic!("not impossible")
-    };
-    assert_eq!((reply.code, reply.enhanced), (550, Some(EnhancedCode(5, 6, 7))));
-    assert!(session.can_transact(), "nothing was said to the peer");
+    let [mut header, mut sender, mut recipient] = [(); 3].map(|()| transaction(1, CONTENT));
+    header.sender.smtputf8 = true;
+    sender.sender.path = ReversePath::Mailbox(mailbox("\u{fc}@a.test"));
+    recipient.recipients[0].path = mailbox("\u{fc}@b.test");
+    for (international, mail, rcpt) in [
+        (header, "MAIL FROM:<s@a.test> SMTPUTF8\r\n", "RCPT TO:<r0@b.test>\r\n"),
+        (sender, "MAIL FROM:<\u{fc}@a.test> SMTPUTF8\r\n", "RCPT TO:<r0@b.test>\r\n"),
+        (recipient, "MAIL FROM:<s@a.test> SMTPUTF8\r\n", "RCPT TO:<\u{fc}@b.test>\r\n"),
+    ] {
+        let mut session = ready(settings(), &["8BITMIME"]);
+        let [Result::Impossible(reply)] = &transact(&mut session, international.clone(), &[])[..] else {
+            panic!("not impossible")
+        };
+        assert_eq!((reply.code, reply.enhanced), (550, Some(EnhancedCode(5, 6, 7))));
+        assert!(session.can_transact(), "nothing was said to the peer");
 
-    let mut address = transaction(1, CONTENT);
-    address.recipients[0].path = mailbox("\u{fc}@b.test");
-    assert!(matches!(transact(&mut session, address, &[])[..], [Result::Impossible(_)]));
-
-    let mut session = ready(settings(), &["SMTPUTF8"]);
-    let script = [("MAIL FROM:<s@a.test> SMTPUTF8\r\n", "250 ok\r\n"), ("RCPT TO:<r0@b.test>\r\n", "450 later\r\n")];
-    assert_eq!(transact(&mut session, international, &script), [refused(Phase::Rcpt, 450, "later")]);
+        let mut session = ready(settings(), &["SMTPUTF8"]);
+        let script = [(mail, "250 ok\r\n"), (rcpt, "450 later\r\n")];
+        assert_eq!(transact(&mut session, international, &script), [refused(Phase::Rcpt, 450, "later")]);
+    }
 }
 
 #[test]
