@@ -1,7 +1,7 @@
 //! Authentication of what we send: DKIM signatures (RFC 6376) by the key of the domain in From. Pure.
 //!
 //! Owns: which keys sign a message ([`Signers`]), the canonical form of its header and body ([`canonical`]), the
-//! `DKIM-Signature` field ([`signature`]), keys with the record that publishes them ([`key`]).
+//! `DKIM-Signature` field ([`signature`]), what is made seven-bit for it, keys with the record that publishes them ([`key`]).
 //! Never: reads a key's file (`control::signing`), decides when to sign or on which thread (`inbound::sign`), asks DNS.
 //! RFC: 6376, 8301 (RSA of 2048 bits and more, SHA-256), 8463 (Ed25519). Content comes from `smtp::server`: every line
 //! ends in CRLF, there is no bare CR or LF.
@@ -12,7 +12,7 @@ pub mod key;
 pub mod signature;
 
 pub use key::{Algorithm, Key};
-pub use signature::{Signer, SigningError, sign};
+pub use signature::{Signer, SigningError, sign, sign_seven_bit};
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use shards::Timestamp;
 use super::canonical;
 use super::key::{Algorithm, Key};
 use crate::message::scan::{Field, fields};
+use crate::message::seven_bit_to_be_signed;
 
 /// What every signature covers, also where it is missing: each is named once more than it occurs, so that nobody can add
 /// one without breaking the signature (RFC 6376 §8.15).
@@ -56,6 +57,7 @@ pub struct Signer {
     domain: Box<str>,
     selector: Box<str>,
     key: Arc<Key>,
+    keeps_8bit: bool,
 }
 
 /// The cryptographic library failed; nothing that a message causes.
@@ -72,7 +74,12 @@ impl From<aws_lc_rs::error::Unspecified> for SigningError {
 impl Signer {
     /// A key that is published at `SELECTOR._domainkey.DOMAIN`, both as DNS has them: in ASCII and lower case.
     pub fn new(domain: &str, selector: &str, key: Key) -> Signer {
-        Signer { domain: domain.into(), selector: selector.into(), key: Arc::new(key) }
+        Signer { domain: domain.into(), selector: selector.into(), key: Arc::new(key), keeps_8bit: false }
+    }
+
+    /// Signs eight-bit bodies as they are.
+    pub fn keeping_8bit(self) -> Signer {
+        Signer { keeps_8bit: true, ..self }
     }
 
     /// `d=`.
@@ -114,6 +121,28 @@ impl Signer {
         field.push_str("\r\n");
         Ok(field)
     }
+}
+
+/// As [`sign`]; but a next hop without 8BITMIME makes eight-bit bodies seven-bit, and no signature over them survives. So they
+/// are made so before (RFC 6376 §5.3), unless a signer keeps them, the message came with a signature that this would break, or
+/// it would be larger than `bytes_max` then. Gives whether all of `content` is seven-bit now.
+///
+/// # Errors
+/// [`SigningError`]; then `content` has no signature of ours.
+pub fn sign_seven_bit(
+    signers: &[Signer],
+    time: Timestamp,
+    content: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<bool, SigningError> {
+    if !signers.iter().any(|signer| signer.keeps_8bit)
+        && let Some(converted) = seven_bit_to_be_signed(content, bytes_max)
+    {
+        *content = converted;
+    }
+    let is_seven_bit = content.is_ascii();
+    sign(signers, time, content)?;
+    Ok(is_seven_bit)
 }
 
 /// Puts a signature of each signer before `content`, which is a whole message. `time` is that of signing.

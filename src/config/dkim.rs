@@ -24,6 +24,8 @@ pub struct Dkim {
     pub private_key: PathBuf,
     /// `subdomains`: it also signs what comes from subdomains that have no keys.
     pub subdomains: bool,
+    /// `convert_8bit`: eight-bit bodies are made seven-bit before they are signed.
+    pub convert_8bit: bool,
 }
 
 /// Reads every `[[dkim]]`.
@@ -53,6 +55,7 @@ fn key(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> Opti
     let selector = section.required("selector", reading, text(selector));
     let private_key = section.required("private_key", reading, machine::secret(base_dir));
     let subdomains = section.optional("subdomains", reading, truth);
+    let convert_8bit = section.optional("convert_8bit", reading, truth);
     section.end(reading);
     let (selector, private_key) = (selector?, private_key?);
     let value = Dkim {
@@ -61,6 +64,7 @@ fn key(mut section: Section<'_>, base_dir: &Path, reading: &mut Reading) -> Opti
         selector: selector.value,
         private_key: private_key.value,
         subdomains: subdomains.is_some_and(|subdomains| subdomains.value),
+        convert_8bit: convert_8bit.is_none_or(|converts| converts.value),
     };
     Some(Placed { line: selector.line, value })
 }

@@ -37,7 +37,8 @@ pub fn of(config: &Config) -> Result<Arc<Signers>, Vec<Mistake>> {
 pub fn load(section: &Dkim) -> Result<Signer, String> {
     let text = read(&section.private_key)?;
     let key = Key::from_pem(&text).map_err(|error| error.to_string())?;
-    Ok(Signer::new(&section.domain, &section.selector, key))
+    let signer = Signer::new(&section.domain, &section.selector, key);
+    Ok(if section.convert_8bit { signer } else { signer.keeping_8bit() })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::policy::{Authorized, Verdict};
 use crate::queue::{AcceptError, MessageId};
-use crate::smtp::envelope::{Envelope, Recipient, Sender};
+use crate::smtp::envelope::{Body, Envelope, Recipient, Sender};
 use crate::smtp::path::ReversePath;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Answer, OwnRefusal, Question};
@@ -143,7 +143,7 @@ impl Conversation {
         let _ = self.memory.hold(0);
     }
 
-    async fn accept(&mut self, envelope: Envelope, mut content: Vec<u8>) -> Result<(), Refusal> {
+    async fn accept(&mut self, mut envelope: Envelope, mut content: Vec<u8>) -> Result<(), Refusal> {
         let facts = scan(&content);
         let rights = self.rights.clone().ok_or_else(|| reply::AUTH_REQUIRED.reply())?;
         accepted(rights.content(&content, &facts))?;
@@ -174,7 +174,7 @@ impl Conversation {
             self.preflight(id, &rights, &envelope, &content, signers.as_deref(), origin.pool.as_deref()).await?;
         let signed = signers.as_ref().map(|signers| signers[0].domain().to_owned());
         if let Some(signers) = signers {
-            content = self.sign(signers, content, arrival).await?;
+            content = self.sign(signers, content, &mut envelope.sender.body, arrival).await?;
         }
         let (sender, recipients, bytes) = (envelope.sender.path.clone(), envelope.recipients.len(), content.len());
         let account = rights.account().map(|account| account.name.clone());
@@ -225,18 +225,30 @@ impl Conversation {
         self.return_path || rights.account().is_some_and(|account| account.return_path)
     }
 
-    /// Puts our signatures before the content, which must not change any more.
-    async fn sign(&self, signers: Together, content: Vec<u8>, time: shards::Timestamp) -> Result<Vec<u8>, Reply> {
+    /// Puts our signatures before the content, which must not change any more; `body` is what it is then.
+    async fn sign(
+        &self,
+        signers: Together,
+        content: Vec<u8>,
+        body: &mut Body,
+        time: shards::Timestamp,
+    ) -> Result<Vec<u8>, Reply> {
         let inner = &self.inbound.0;
-        let signed = inner.signing.sign(&inner.reactor, signers, content, time).await;
+        let bytes_max = inner.current.borrow().config.limits.message_bytes_max;
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let signed = inner.signing.sign(&inner.reactor, signers, content, time, bytes_max).await;
         inner.counts.note(|counts| match signed {
             Ok(_) => counts.signed += 1,
             Err(_) => counts.not_signed += 1,
         });
-        signed.map_err(|unsigned| match unsigned {
+        let signed = signed.map_err(|unsigned| match unsigned {
             Unsigned::Busy => reply::SIGNING_BUSY.reply(),
             Unsigned::Failed => reply::LOCAL_ERROR.reply(),
-        })
+        })?;
+        if signed.is_seven_bit {
+            *body = Body::SevenBit;
+        }
+        Ok(signed.content)
     }
 
     /// Puts our fields before the content; gives its Message-ID.

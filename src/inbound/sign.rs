@@ -2,14 +2,14 @@
 //!
 //! An RSA signature takes a third of a millisecond of a core. The threads that make them also flush the journal, so
 //! [`AT_ONCE`] of them at most sign; the next messages wait in line with their content, and when [`WAITING_MAX`] wait, further
-//! ones are put off.
+//! ones are put off. So at most [`AT_ONCE`] contents are there twice, as they came and as seven bits.
 
 use std::cell::Cell;
 
 use shards::gate::Gate;
 use shards::{Reactor, Timestamp};
 
-use crate::authentication::{SigningError, Together, sign};
+use crate::authentication::{SigningError, Together, sign_seven_bit};
 
 /// Messages that a shard signs at a time.
 const AT_ONCE: usize = 2;
@@ -20,6 +20,15 @@ pub(super) const WAITING_MAX: usize = 512;
 pub(super) struct Signing {
     gate: Gate,
     waiting: Cell<usize>,
+}
+
+/// A content with its signatures.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    /// It, whole.
+    pub(super) content: Vec<u8>,
+    /// There are no eight-bit octets in it, whatever there were before.
+    pub(super) is_seven_bit: bool,
 }
 
 /// Why a message was not signed.
@@ -38,20 +47,25 @@ impl Default for Signing {
 }
 
 impl Signing {
-    /// Puts a signature of each signer before the content.
+    /// Puts a signature of each signer before the content, which is made seven-bit where that is to be done and takes at
+    /// most `bytes_max`.
     pub(super) async fn sign(
         &self,
         reactor: &Reactor,
         signers: Together,
         mut content: Vec<u8>,
         time: Timestamp,
-    ) -> Result<Vec<u8>, Unsigned> {
+        bytes_max: usize,
+    ) -> Result<Signed, Unsigned> {
         if self.waiting.get() >= WAITING_MAX {
             return Err(Unsigned::Busy);
         }
         let waiting = Waiting::new(&self.waiting);
         let pass = self.gate.enter().await;
-        let work = move || sign(&signers, time, &mut content).map(|()| content);
+        let work = move || {
+            let is_seven_bit = sign_seven_bit(&signers, time, &mut content, bytes_max)?;
+            Ok::<_, SigningError>(Signed { content, is_seven_bit })
+        };
         let signed = reactor.blocking(work).await;
         drop((pass, waiting));
         signed.map_err(|SigningError| Unsigned::Failed)

@@ -10,12 +10,17 @@ use std::sync::Arc;
 use shards::gate::Gate;
 
 use super::Queue;
-use crate::authentication::{Signers, sign};
+use crate::authentication::{Signers, sign_seven_bit};
+use crate::bounce::RETURNED_BYTES_MAX;
 use crate::events::Event;
+use crate::smtp::envelope::Body;
 use crate::spool::Message;
 
 /// Notices that a shard signs at a time: its threads also flush the journal and sign what is submitted.
 const AT_ONCE: usize = 1;
+
+/// A notice that is larger as seven bits stays as it is.
+const SEVEN_BIT_BYTES_MAX: usize = 2 * RETURNED_BYTES_MAX;
 
 /// The keys, and the way to them.
 pub(super) struct Signing {
@@ -47,12 +52,14 @@ impl Queue {
         let (time, mut content) = (self.now(), std::mem::take(&mut notice.content));
         let _pass = self.core.signing.gate.enter().await;
         let work = move || {
-            let result = sign(&signers, time, &mut content);
+            let result = sign_seven_bit(&signers, time, &mut content, SEVEN_BIT_BYTES_MAX);
             (content, result)
         };
         let (content, result) = self.core.reactor.blocking(work).await;
-        if let Err(why) = result {
-            self.core.log.emit(&Event::Trouble(&format!("the notice {} goes unsigned: {why}", notice.id)));
+        match result {
+            Ok(true) => notice.envelope.sender.body = Body::SevenBit,
+            Ok(false) => {}
+            Err(why) => self.core.log.emit(&Event::Trouble(&format!("the notice {} goes unsigned: {why}", notice.id))),
         }
         notice.envelope.sender.size = Some(content.len() as u64);
         notice.content = content;

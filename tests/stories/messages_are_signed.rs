@@ -16,7 +16,7 @@ use crate::harness::{binary, dkim_key, full, output};
 /// How large a huge message is; in the long form as large as one may be.
 const HUGE_BYTES: [usize; 2] = [3 << 20, 49 << 20];
 
-/// The section that names a key; it also signs for subdomains.
+/// The section that names a key; it also signs for subdomains. What comes last can have more.
 fn section(folder: &Path, domain: &str, selector: &str) -> String {
     let file = folder.join(format!("{selector}.{domain}.pem"));
     format!(
@@ -42,6 +42,11 @@ fn odd_messages() -> Vec<(&'static str, Vec<u8>)> {
     let mut latin =
         format!("{header}X-Name: M\u{fc}ller\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\r\n").into_bytes();
     latin.extend_from_slice(b"Gr\xfc\xdfe  aus  K\xf6ln \xff\x80\r\n");
+    let parts = format!(
+        "{header}MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n\
+         \r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGr\u{fc}\u{df}e = x \r\n--b\r\nContent-Type: text/html; \
+         charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n<p title='a=b'>Gr\u{fc}\u{df}e</p>\r\n--b--\r\n"
+    );
     let mut huge = with("");
     while huge.len() < HUGE_BYTES[usize::from(full())] {
         huge.extend_from_slice(b"All work  and no play makes\tJack a dull boy. \r\n\r\n");
@@ -57,9 +62,11 @@ fn odd_messages() -> Vec<(&'static str, Vec<u8>)> {
         ("dots", with(".\r\n..\r\n.x\r\n")),
         ("UTF-8", with("Gr\u{fc}\u{df}e  \u{2709}\r\n").into_iter().chain(*b"\r\n").collect()),
         ("8-bit", latin),
+        ("8-bit parts", parts.into_bytes()),
         ("no final line end", with("first\r\nlast")),
         ("long lines", with(&format!("{}\r\n{} \r\n", "x".repeat(990), "y ".repeat(490)))),
         ("huge", huge),
+        ("8-bit and large", with(&"Gr\u{fc}\u{df}e  = \u{2709} \r\n".repeat(100_000))),
     ]
 }
 
@@ -118,20 +125,22 @@ fn verdicts(dns: &Dns, message: &[u8]) -> Vec<Verdict> {
     verdicts
 }
 
-#[test]
-fn and_three_verifiers_agree_on_odd_messages() {
+/// The odd messages arrive at a next hop that has this offer and takes them so, signed by keys of which the last one's section
+/// also says `more`; all verifiers agree. What arrived, with the names.
+fn odd_messages_are_verified(offer: &[&'static str], more: &str) -> Vec<(&'static str, Vec<u8>)> {
     let keys = tempfile::tempdir().expect("a folder");
     let records =
         dkim_key(keys.path(), "accept.test", "r1", "rsa") + &dkim_key(keys.path(), "accept.test", "e1", "ed25519");
     let dns = Dns::start_for_the_system(&records);
     let mailbox = Mailbox::open();
-    mailbox.offer(&["8BITMIME", "SIZE 52428800"]);
-    let more = section(keys.path(), "accept.test", "r1") + &section(keys.path(), "accept.test", "e1");
+    mailbox.offer(offer);
+    let more = section(keys.path(), "accept.test", "r1") + &section(keys.path(), "accept.test", "e1") + more;
     let server = Server::start(&Setup { more, ..Setup::relay_to(mailbox.address) });
     let shown = output(Command::new(binary("ringpost")).args(["dkim", "show", "-c"]).arg(server.config()));
     assert_eq!(shown, records, "what is shown is what was printed when the keys were made");
 
     let mut client = Client::greet(server.relay);
+    let mut all = Vec::new();
     for (number, (name, content)) in odd_messages().into_iter().enumerate() {
         submit(&mut client, &content);
         let arrived = mailbox.wait(number + 1).pop().expect("it arrived").content;
@@ -142,6 +151,55 @@ fn and_three_verifiers_agree_on_odd_messages() {
                 String::from_utf8_lossy(&arrived[..arrived.len().min(4096)])
             );
         }
+        all.push((name, arrived));
+    }
+    all
+}
+
+/// A body's beginning, behind the header.
+fn body(content: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(content, b"\r\n\r\n").expect("a body");
+    &content[end + 4..]
+}
+
+#[test]
+fn and_three_verifiers_agree_on_odd_messages() {
+    let arrived = odd_messages_are_verified(&["8BITMIME", "SIZE 52428800"], "convert_8bit = false\n");
+    for ((name, sent), (_, arrived)) in odd_messages().iter().zip(&arrived) {
+        // A line end that is missing at the end the last server adds.
+        assert!(body(arrived).starts_with(body(sent)), "{name}: eight bits are kept");
+    }
+}
+
+#[test]
+fn and_also_where_the_next_hop_takes_seven_bits_only() {
+    for (name, arrived) in odd_messages_are_verified(&["SIZE 78643200"], "") {
+        assert!(body(&arrived).is_ascii(), "{name}");
+    }
+}
+
+#[test]
+fn and_signatures_of_others_are_kept() {
+    let keys = tempfile::tempdir().expect("a folder");
+    dkim_key(keys.path(), "accept.test", "e1", "ed25519");
+    let mailbox = Mailbox::open();
+    mailbox.offer(&["8BITMIME"]);
+    let more = section(keys.path(), "accept.test", "e1");
+    let server = Server::start(&Setup { more, ..Setup::relay_to(mailbox.address) });
+    let mut client = Client::greet(server.relay);
+    let signed_parts = "Content-Type: multipart/signed; boundary=b; protocol=\"application/pgp-signature\"";
+    let part =
+        "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGr\u{fc}\u{df}e\r\n--b\r\n\r\nsignature\r\n--b--\r\n";
+    for (number, (field, is_kept)) in
+        [("DKIM-Signature: v=1; d=other.test", true), (signed_parts, true), ("X-Signature: 1", false)]
+            .iter()
+            .enumerate()
+    {
+        submit(&mut client, format!("From: user@accept.test\r\nMIME-Version: 1.0\r\n{field}\r\n\r\n{part}").as_bytes());
+        let received = mailbox.wait(number + 1).pop().expect("it arrived");
+        assert!(received.text().contains("DKIM-Signature: v=1; a=ed25519-sha256"), "it is signed by us, too");
+        assert_eq!(body(&received.content) == part.as_bytes(), *is_kept, "{}", received.text());
+        assert_eq!(received.mail.contains("BODY=8BITMIME"), *is_kept, "{}", received.mail);
     }
 }
 

@@ -54,6 +54,33 @@ fn trusted_programs_have_their_mail_signed_too_and_who_has_no_key_has_not() {
 }
 
 #[test]
+fn eight_bits_become_seven_before_a_signature_unless_the_key_keeps_them() {
+    story(
+        |_| (),
+        |world| async move {
+            let mut client = world.authenticated().await;
+            for (number, is_kept) in [false, true].into_iter().enumerate() {
+                let signer = Signer::new("accept.test", "s1", Key::generate(Algorithm::Ed25519).expect("a key").1);
+                let signer = if is_kept { signer.keeping_8bit() } else { signer };
+                world.sign_with(Signers::new([(signer, false)]));
+                client.says("MAIL FROM:<user@accept.test> BODY=8BITMIME", "250").await;
+                client.says(&format!("RCPT TO:<b@next{number}.test>"), "250").await;
+                client.says("DATA", "354").await;
+                client.says("From: user@accept.test\r\n\r\nGr\u{fc}\u{df}e\r\n.", "250 2.6.0").await;
+                let content = world.queued().await;
+                assert!(content.starts_with("DKIM-Signature: "), "{content}");
+                let text = if is_kept { "\r\n\r\nGr\u{fc}\u{df}e\r\n" } else { "\r\n\r\nGr=C3=BC=C3=9Fe\r\n" };
+                assert!(content.ends_with(text), "{content}");
+                // What hosts put before a message stays before what was added to it.
+                let version = content.find("\r\nMIME-Version: 1.0\r\n");
+                assert!(version.is_none_or(|version| content.find("Received: ").is_some_and(|trace| trace < version)));
+                assert_eq!(version.is_none(), is_kept);
+            }
+        },
+    );
+}
+
+#[test]
 fn keys_change_between_two_messages_of_a_session() {
     story(
         |_| (),
@@ -81,7 +108,7 @@ fn messages_that_wait_for_a_signature_are_bounded() {
             let together = signers("accept.test", &["s1"]).of(MESSAGE.as_bytes()).expect("a key");
             let one = || {
                 let content = MESSAGE.as_bytes().to_vec();
-                inner.signing.sign(&inner.reactor, together.clone(), content, inner.reactor.wall())
+                inner.signing.sign(&inner.reactor, together.clone(), content, inner.reactor.wall(), 1 << 20)
             };
             let results = join_all((0..WAITING_MAX + 3).map(|_| one())).await;
             assert_eq!(results.iter().filter(|result| **result == Err(Unsigned::Busy)).count(), 3);
