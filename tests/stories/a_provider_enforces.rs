@@ -228,11 +228,11 @@ fn and_it_gets_what_it_allows_and_hardly_more() {
         told(&server, "limit_lowered"),
         "each is told of and counted"
     );
-    let learned = explain(&server);
-    assert!(learned.contains("now: message_rate") && learned.contains("slow down"), "{learned}");
     server.kill();
     server.launch();
-    assert_eq!(explain(&server), learned, "what was learned outlives the kill");
+    // The last step may be younger than the last checkpoint; the lowering is not.
+    let learned = explain(&server);
+    assert!(learned.contains("now: message_rate") && learned.contains("slow down"), "it outlives the kill: {learned}");
     let silent = silent_since.elapsed();
     provider.speaks_again();
     wait_for("all of it", PATIENCE, || (provider.counts().arrived.len() >= SENT).then_some(()));
