@@ -31,6 +31,7 @@ pub fn mesh<T: Send + 'static>(shards: usize, credits: usize, inlet_slots: usize
     let present = Arc::new(AtomicUsize::new(shards));
     let port = |shard| Port {
         shard,
+        credits,
         mailboxes: mailboxes.clone(),
         present: present.clone(),
         departed: Cell::new(false),
@@ -78,6 +79,7 @@ impl<T> Mailbox<T> {
 /// One shard's place in the mesh. Moves to its shard's thread once.
 pub struct Port<T> {
     shard: usize,
+    credits: usize,
     mailboxes: Arc<[Mailbox<T>]>,
     /// Shards that have not departed.
     present: Arc<AtomicUsize>,
@@ -97,6 +99,11 @@ impl<T: Send + 'static> Port<T> {
     /// How many shards there are.
     pub fn shards(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// How many credits there are for requests to each shard.
+    pub fn credits(&self) -> usize {
+        self.credits
     }
 
     /// A credit for a request to `to` (which may be this shard itself); `None` while all are out.

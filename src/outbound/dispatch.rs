@@ -10,8 +10,9 @@
 //! After a crash: every lease is uncertain, so due again or held.
 //! RFC: 5321 §5.1. A domain that leads nowhere is settled here: for good, or once for each pause while DNS is in trouble.
 //! Limits: [`RESOLVING_MAX`] lanes being resolved; [`WINDOW_PER_CONNECTION`] × `connections_max` tasks outstanding for
-//! each egress path; the mesh's credits for each home; `content_memory_bytes_max` of content under way (exceeded by one message
-//! at most). What is beyond waits in the queue on disk; nothing is asked for again before something has ended.
+//! each egress path that has shown that it works; the mesh's credits for each home; `content_memory_bytes_max` of content under
+//! way (exceeded by one message at most); of these each path has so much that the others find room ([`super::room`]). What
+//! is beyond waits in the queue on disk; nothing is asked for again before something has ended.
 
 mod lift;
 
@@ -32,9 +33,10 @@ use shards::mesh::{Credit, Port};
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
 use super::resolve::resolve;
+use super::room::{Load, Room};
 use super::suppressed::take_suppressed;
 use super::turns::{Choice, SharedTurns, SharedWay, Turn, Turns};
-use super::way::Ways;
+use super::way::{Way, Ways};
 use super::{Done, Rest, Returning, Task, Tools};
 use crate::bounce::return_path::ReturnPath;
 use crate::config::limit::Part;
@@ -80,11 +82,11 @@ struct Inner {
     sites: RefCell<HashMap<Box<str>, SharedTurns>>,
     ways: RefCell<Ways>,
     out: RefCell<HashMap<u64, Out>>,
-    /// For each home, the sites that found no credit or no memory, in order.
-    lines: RefCell<Vec<VecDeque<SharedTurns>>>,
-    /// Leases that are not settled, and the octets of their content.
+    room: RefCell<Room>,
+    /// For each home, the sites that found no credit or no memory, in order: on a way that works, and on one on trial.
+    lines: RefCell<Vec<[VecDeque<SharedTurns>; 2]>>,
+    /// Leases that are not settled.
     leases: Cell<usize>,
-    content_bytes: Cell<usize>,
     draining: Shared<oneshot::Receiver<()>>,
     begin_draining: RefCell<Option<oneshot::Sender<()>>>,
     /// Whoever waits for the last lease to be settled.
@@ -97,7 +99,7 @@ struct Out {
     credit: Credit,
     turns: SharedTurns,
     way: SharedWay,
-    content_bytes: usize,
+    load: Load,
     /// What became of recipients that were not tried.
     suppressed: Vec<(u16, Outcome)>,
 }
@@ -115,7 +117,8 @@ impl Dispatcher {
         let Tools { reactor, dns, metrics, .. } = tools;
         let (begin_draining, draining) = oneshot::channel();
         let homes = port.shards();
-        let lines = (0..homes).map(|_| VecDeque::new()).collect();
+        let lines = (0..homes).map(|_| Default::default()).collect();
+        let room = Room::new(homes, port.credits());
         Dispatcher(Rc::new(Inner {
             reactor,
             queue,
@@ -128,9 +131,9 @@ impl Dispatcher {
             sites: RefCell::default(),
             ways: RefCell::new(Ways::new(homes)),
             out: RefCell::default(),
+            room: RefCell::new(room),
             lines: RefCell::new(lines),
             leases: Cell::new(0),
-            content_bytes: Cell::new(0),
             draining: draining.shared(),
             begin_draining: RefCell::new(Some(begin_draining)),
             drained: RefCell::default(),
@@ -157,6 +160,7 @@ impl Dispatcher {
     pub fn take(&self, mut done: Done) {
         let inner = self.0.clone();
         let Some(mut out) = inner.out.borrow_mut().remove(&done.lease) else { return };
+        out.way.borrow_mut().learn(&done, inner.window_max());
         if let Some(rest) = done.park {
             inner.park(&out, &rest, &mut done.outcomes);
         }
@@ -273,10 +277,9 @@ impl Inner {
                 Turn::ResolveAgain(lane) => self.queue.hand_back(&lane),
                 Turn::Lease(lane) => match self.choose(turns, &lane) {
                     Choice::Way(way) => {
-                        let home = way.borrow().home;
-                        let Some(credit) = self.room(home) else {
+                        let Some(credit) = self.credit(&way.borrow(), &lane) else {
                             turns.borrow_mut().undo();
-                            return self.stand_in_line(turns, home);
+                            return self.stand_in_line(turns, &way.borrow());
                         };
                         match self.queue.lease(&lane) {
                             Some(lease) => self.begin(lease, credit, turns, way),
@@ -302,12 +305,23 @@ impl Inner {
 
     /// The way of the next message of a lane.
     fn choose(&self, turns: &SharedTurns, lane: &str) -> Choice {
-        let window = self.config.borrow().delivery.connections_max.max(1).saturating_mul(WINDOW_PER_CONNECTION);
+        let (window_max, memory_max) = (self.window_max(), self.memory_max());
+        let may_have_more = |way: &Way| way.has_room(window_max) && self.room.borrow().has_portion_for(way, memory_max);
         let turns = turns.borrow();
         // With one source there is nothing to prefer.
         let several = turns.pool.members.len() > 1;
         let message = if several { self.queue.next_message(lane) } else { None };
-        turns.choose(message.map_or(0, |message| message.number()), window, self.reactor.now())
+        turns.choose(message.map_or(0, |message| message.number()), may_have_more, self.reactor.now())
+    }
+
+    /// Tasks outstanding on a way, at most.
+    fn window_max(&self) -> u32 {
+        self.config.borrow().delivery.connections_max.max(1).saturating_mul(WINDOW_PER_CONNECTION)
+    }
+
+    /// Octets of content under way, at most.
+    fn memory_max(&self) -> usize {
+        self.config.borrow().limits.content_memory_bytes_max
     }
 
     /// All lanes of a site whose every way rests do so, too.
@@ -319,15 +333,16 @@ impl Inner {
         Some(rest)
     }
 
-    /// A credit for `home`, if there is memory for one more content too.
-    fn room(&self, home: usize) -> Option<Credit> {
-        let content_bytes_max = self.config.borrow().limits.content_memory_bytes_max;
-        if self.content_bytes.get() >= content_bytes_max { None } else { self.port.credit(home) }
+    /// A credit for the next message of a lane to go a way, if there is memory for its content too.
+    fn credit(&self, way: &Way, lane: &str) -> Option<Credit> {
+        let content_bytes = || self.queue.next_content_bytes(lane);
+        let is_left = self.room.borrow().is_left_for(way, self.memory_max(), content_bytes);
+        if is_left { self.port.credit(way.home) } else { None }
     }
 
-    fn stand_in_line(&self, turns: &SharedTurns, home: usize) {
+    fn stand_in_line(&self, turns: &SharedTurns, way: &Way) {
         if !std::mem::replace(&mut turns.borrow_mut().in_line, true) {
-            self.lines.borrow_mut()[home].push_back(turns.clone());
+            self.lines.borrow_mut()[way.home][usize::from(way.is_on_trial())].push_back(turns.clone());
         }
     }
 
@@ -344,14 +359,15 @@ impl Inner {
 
     /// A lease is out from now on, and on its way to the home.
     fn begin(self: &Rc<Self>, lease: Lease, credit: Credit, turns: &SharedTurns, way: SharedWay) {
+        let (home, on_trial) = (way.borrow().home, way.borrow().is_on_trial());
+        let load = Load { home, content_bytes: lease.content_bytes, on_trial };
         turns.borrow_mut().begin();
-        way.borrow_mut().begin();
+        way.borrow_mut().begin(load.content_bytes);
+        self.room.borrow_mut().take(load);
         self.queue.goes_from(lease.number, &way.borrow().source);
         self.leases.set(self.leases.get() + 1);
-        self.content_bytes.set(self.content_bytes.get() + lease.content_bytes);
-        let (domain, content_bytes) = (lease.domain.clone(), lease.content_bytes);
-        let suppressed = Vec::new();
-        let out = Out { domain, credit, turns: turns.clone(), way, content_bytes, suppressed };
+        let (domain, suppressed) = (lease.domain.clone(), Vec::new());
+        let out = Out { domain, credit, turns: turns.clone(), way, load, suppressed };
         self.reactor.spawn(self.clone().send(lease, out)).detach();
     }
 
@@ -405,11 +421,11 @@ impl Inner {
 
     /// A lease is settled: its credit, its memory and its place in the window are for the next.
     fn finish(self: &Rc<Self>, out: Out) {
-        let Out { credit, turns, way, content_bytes, .. } = out;
+        let Out { credit, turns, way, load, .. } = out;
         drop(credit);
         turns.borrow_mut().end();
-        way.borrow_mut().end();
-        self.content_bytes.set(self.content_bytes.get() - content_bytes);
+        way.borrow_mut().end(load.content_bytes);
+        self.room.borrow_mut().give_back(load);
         self.is_settled();
         self.serve_lines();
         let blocked = std::mem::take(&mut way.borrow_mut().blocked);
@@ -430,11 +446,12 @@ impl Inner {
         }
     }
 
-    /// Lets the sites that stand in line go on, each home's until one finds no room again.
+    /// Lets the sites that stand in line go on, those of each line until one finds no room again.
     fn serve_lines(self: &Rc<Self>) {
-        for home in 0..self.port.shards() {
+        let lines = (0..self.port.shards()).flat_map(|home| [(home, 0), (home, 1)]);
+        for (home, line) in lines {
             loop {
-                let Some(first) = self.lines.borrow_mut()[home].pop_front() else { break };
+                let Some(first) = self.lines.borrow_mut()[home][line].pop_front() else { break };
                 first.borrow_mut().in_line = false;
                 self.pump(&first);
                 if first.borrow().in_line {

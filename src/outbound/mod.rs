@@ -21,6 +21,7 @@ mod proxy;
 mod remembered;
 mod reporting;
 mod resolve;
+mod room;
 mod suppressed;
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,7 @@ pub(super) enum Turn {
 pub(super) enum Choice {
     /// This one.
     Way(SharedWay),
-    /// Those that are open have no room.
+    /// Those that are open have enough.
     Full,
     /// None is open.
     Resting,
@@ -113,12 +113,11 @@ impl Turns {
         }
     }
 
-    /// The way of message `number`, where `window` tasks may be outstanding on each. One that rests, or has no room, leaves
-    /// its messages to the others.
-    pub fn choose(&self, number: u64, window: u32, now: Instant) -> Choice {
+    /// The way of message `number`. One that rests, or may have no more, leaves its messages to the others.
+    pub fn choose(&self, number: u64, may_have_more: impl Fn(&Way) -> bool, now: Instant) -> Choice {
         let is_open = |way: usize| self.ways[way].borrow().rest(now).is_none();
-        let has_room = |way: usize| self.ways[way].borrow().has_room(window);
-        match self.pool.prefers(number, |way| is_open(way) && has_room(way)) {
+        let may_have_more = |way: usize| may_have_more(&self.ways[way].borrow());
+        match self.pool.prefers(number, |way| is_open(way) && may_have_more(way)) {
             Some(way) => Choice::Way(self.ways[way].clone()),
             None if (0..self.ways.len()).any(is_open) => Choice::Full,
             None => Choice::Resting,
@@ -191,7 +190,7 @@ mod tests {
 
     /// The name of the source that message `number` goes from.
     fn chosen(turns: &Turns, number: u64, now: Instant) -> String {
-        match turns.choose(number, WINDOW, now) {
+        match turns.choose(number, |way| way.has_room(WINDOW), now) {
             Choice::Way(way) => way.borrow().source.name.to_string(),
             Choice::Full => "full".into(),
             Choice::Resting => "resting".into(),
@@ -232,12 +231,12 @@ mod tests {
         let preferred = chosen(&turns, 7, now);
         for _ in 0..WINDOW {
             assert_eq!(chosen(&turns, 7, now), preferred, "a message keeps to its source");
-            let Choice::Way(way) = turns.choose(7, WINDOW, now) else { panic!("no way") };
-            way.borrow_mut().begin();
+            let Choice::Way(way) = turns.choose(7, |way| way.has_room(WINDOW), now) else { panic!("no way") };
+            way.borrow_mut().begin(0);
         }
         let other = chosen(&turns, 7, now);
         assert!(other != preferred && other != "full", "{other}");
-        turns.ways.iter().for_each(|way| (0..WINDOW).for_each(|_| way.borrow_mut().begin()));
+        turns.ways.iter().for_each(|way| (0..WINDOW).for_each(|_| way.borrow_mut().begin(0)));
         assert_eq!(chosen(&turns, 7, now), "full");
     }
 

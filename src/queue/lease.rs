@@ -144,6 +144,14 @@ impl Queue {
         state.ready.front(state.ready.find(domain)?)
     }
 
+    /// The octets of its content; 0 if it is not known.
+    pub fn next_content_bytes(&self, domain: &str) -> usize {
+        let state = self.core.state.borrow();
+        let message = state.ready.find(domain).and_then(|id| state.ready.front(id));
+        let read = message.map(|message| state.rows.read(message, |row| row.content_bytes as usize));
+        read.and_then(Result::ok).flatten().unwrap_or_default()
+    }
+
     /// Who handed in a queued message; `None`: it is queued no more, or cannot be read.
     pub fn submitter(&self, message: MessageId) -> Option<Submitter> {
         let state = self.core.state.borrow();

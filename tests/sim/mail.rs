@@ -30,6 +30,9 @@ const EXCESS_SHARE: u32 = 100;
 /// The local part of those who do not exist begins so.
 pub const NOBODY: &str = "nobody";
 
+/// Of the lines that make a message larger.
+const LINE_BYTES: usize = 128;
+
 /// For one connection to the server.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -154,6 +157,18 @@ pub async fn submit(
     recipients: Vec<String>,
     accepted: Rc<RefCell<Vec<Instant>>>,
 ) {
+    submit_sized(reactor, server, recipients, |_| 0, accepted).await;
+}
+
+/// The same, where the message of each number has so many more octets.
+pub async fn submit_sized(
+    reactor: Reactor,
+    server: SocketAddr,
+    recipients: Vec<String>,
+    more_bytes: impl Fn(usize) -> usize,
+    accepted: Rc<RefCell<Vec<Instant>>>,
+) {
+    let message = |number: usize| message(&recipients[number], more_bytes(number));
     let mut submitted = 0;
     while submitted < recipients.len() {
         reactor.sleep(Duration::from_secs(1)).await;
@@ -179,7 +194,7 @@ pub async fn submit(
                     Ok(chunk) => session.receive(&chunk),
                     Err(error) => session.lost(&error.to_string()),
                 },
-                Step::Ready if submitted < recipients.len() => session.transact(message(&recipients[submitted])),
+                Step::Ready if submitted < recipients.len() => session.transact(message(submitted)),
                 Step::Ready => session.quit(),
                 Step::Done(outcomes) => {
                     let is_accepted = matches!(outcomes[..], [client::Result::Accepted(_)]);
@@ -188,7 +203,7 @@ pub async fn submit(
                         accepted.borrow_mut().push(reactor.now());
                     }
                     match session.can_transact() && submitted < recipients.len() {
-                        true => session.transact(message(&recipients[submitted])),
+                        true => session.transact(message(submitted)),
                         false if session.can_transact() => session.quit(),
                         false => {}
                     }
@@ -200,8 +215,9 @@ pub async fn submit(
     }
 }
 
-fn message(recipient: &str) -> Transaction {
-    let content = format!("From: <{SENDER}>\r\nSubject: {recipient}\r\n\r\nhello\r\n");
+fn message(recipient: &str, more_bytes: usize) -> Transaction {
+    let more = format!("{}\r\n", "x".repeat(LINE_BYTES - 2)).repeat(more_bytes / LINE_BYTES);
+    let content = format!("From: <{SENDER}>\r\nSubject: {recipient}\r\n\r\nhello\r\n{more}");
     Transaction {
         sender: sender(),
         recipients: vec![Recipient { path: mailbox(recipient), notify: Notify::default(), orcpt: None }],

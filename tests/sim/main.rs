@@ -14,5 +14,6 @@ mod queue;
 mod resolver;
 mod seeds;
 mod server;
+mod still_destinations;
 mod storm;
 mod throttling;
