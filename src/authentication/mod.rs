@@ -61,10 +61,12 @@ impl Signers {
         }
         let mailboxes = from_mailboxes(header)?;
         let (_, domain) = mailboxes.first()?.rsplit_once('@')?;
-        self.of_domain(&idna::domain_to_ascii(domain).ok()?)
+        self.of_domain(domain)
     }
 
-    fn of_domain(&self, domain: &str) -> Option<Together> {
+    /// The keys for mail from `domain`.
+    pub fn of_domain(&self, domain: &str) -> Option<Together> {
+        let domain = &*idna::domain_to_ascii(domain).ok()?;
         if let Some(found) = self.0.get(domain) {
             return Some(found.own.clone());
         }

@@ -14,6 +14,7 @@ use shards::Timestamp;
 
 use super::notice::{self, About, Told};
 use super::row::{Entry, Row, seconds, timestamp};
+use super::signing::Line;
 use super::{MessageId, Queue};
 use crate::bounce::Action;
 use crate::config::Config;
@@ -29,7 +30,7 @@ const MESSAGES_PER_ROUND: usize = 500;
 enum Round {
     /// All is told that is to be told before then.
     Until(Timestamp),
-    /// There are more messages.
+    /// There are more messages; a checkpoint comes first.
     More,
     /// The disk has no room for notices; the message at hand is told of later.
     NoRoom,
@@ -53,8 +54,8 @@ impl Queue {
     async fn tell_some_delays(&self, now: Timestamp) -> Round {
         let config = self.config();
         let after = config.retry.delay_notice_after;
-        if !self.tell_scheduled_delays(now, &config).await {
-            return Round::NoRoom;
+        if let Some(end) = self.tell_scheduled_delays(now, &config).await {
+            return end;
         }
         let mut looked_at = self.core.looked_at_for_delay.get();
         let page = self.core.state.borrow().rows.page(looked_at, MESSAGES_PER_ROUND);
@@ -63,13 +64,17 @@ impl Queue {
         let until =
             |time: Timestamp| Round::Until(self.next_scheduled_delay(after).map_or(time, |next| next.min(time)));
         for (message, row) in page.rows {
+            let mut must_leave = false;
             if row.begin() + after > now {
                 if row.tagged.scheduled.is_none() {
                     return until(row.arrival + after);
                 }
                 self.core.scheduled.borrow_mut().insert((seconds(row.begin()), message));
-            } else if self.wants_any(&row, &config) && !self.tell_delay(message, &config).await {
-                return Round::NoRoom;
+            } else if self.wants_any(&row, &config) {
+                if !self.tell_delay(message, &config).await {
+                    return Round::NoRoom;
+                }
+                must_leave = self.checkpoint_is_urgent();
             }
             // An older message may have been accepted in the meantime: then the walk goes on there.
             if self.core.looked_at_for_delay.get() != looked_at {
@@ -77,6 +82,9 @@ impl Queue {
             }
             looked_at = Some(message);
             self.core.looked_at_for_delay.set(looked_at);
+            if must_leave {
+                return Round::More;
+            }
         }
         if page.more { Round::More } else { until(now + after) }
     }
@@ -86,8 +94,9 @@ impl Queue {
         self.core.scheduled.borrow().first().map(|(begin_s, _)| timestamp(*begin_s) + after)
     }
 
-    /// Tells of those scheduled messages that are delayed by now, at most a round's worth. False: there is no room.
-    async fn tell_scheduled_delays(&self, now: Timestamp, config: &Config) -> bool {
+    /// Tells of those scheduled messages that are delayed by now, at most a round's worth. Gives back how the round ends,
+    /// if it ends with them.
+    async fn tell_scheduled_delays(&self, now: Timestamp, config: &Config) -> Option<Round> {
         for _ in 0..MESSAGES_PER_ROUND {
             let first = self.core.scheduled.borrow().first().copied();
             let Some((begin_s, message)) = first else { break };
@@ -96,12 +105,16 @@ impl Queue {
             }
             let row = self.core.state.borrow().rows.read(message, Row::clone);
             let Some(row) = self.sound(row) else { break };
-            if row.is_some_and(|row| self.wants_any(&row, config)) && !self.tell_delay(message, config).await {
-                return false;
+            let wanted = row.is_some_and(|row| self.wants_any(&row, config));
+            if wanted && !self.tell_delay(message, config).await {
+                return Some(Round::NoRoom);
             }
             self.core.scheduled.borrow_mut().remove(&(begin_s, message));
+            if wanted && self.checkpoint_is_urgent() {
+                return Some(Round::More);
+            }
         }
-        true
+        None
     }
 
     /// A message is accepted: if the walk is past its place already, it goes back there.
@@ -129,8 +142,9 @@ impl Queue {
             }
         };
         let Some(mut late) = self.late(message, &header, config) else { return true };
-        while let Some(notice) = late.notice.take_if(|notice| self.signs(notice)) {
-            let signed = self.signed(notice).await;
+        let pen = if late.notice.is_some() { self.pen(Line::Others).await } else { None };
+        while let Some((notice, pen)) = pen.as_ref().and_then(|pen| Some((late.notice.take()?, pen))) {
+            let signed = self.signed(notice, pen).await;
             let Some(now) = self.late(message, &header, config).filter(|_| self.is_open()) else { return true };
             let before = std::mem::replace(&mut late, now);
             // Otherwise it tells of others than are late by now.

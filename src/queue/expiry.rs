@@ -90,7 +90,7 @@ impl Queue {
         };
         if !free.is_empty() {
             let outcomes: Vec<_> = free.into_iter().map(|index| (index, Outcome::Untried(0))).collect();
-            if self.try_to_conclude(message, &outcomes).await.is_err() {
+            if self.try_to_conclude(message, None, &outcomes).await.is_err() {
                 return Ended::NoRoom;
             }
         }

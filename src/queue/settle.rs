@@ -11,6 +11,7 @@ use super::judge::{Judged, judge};
 use super::notice::{self, About, Told};
 use super::outcome::{Answer, Outcome};
 use super::row::{Entry, Row, seconds};
+use super::signing::{Line, Pen};
 use super::state::State;
 use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
 use crate::bounce::{self, Action};
@@ -85,10 +86,8 @@ impl Queue {
         lease: Option<u64>,
         outcomes: Vec<(u16, Outcome)>,
     ) -> usize {
-        let original = self.original_for_notice(message, &outcomes).await;
         while self.is_open() {
-            let original = original.as_deref().map_or(&[][..], |content| content);
-            match self.conclude_if_room(message, lease, &outcomes, original).await {
+            match self.try_to_conclude(message, lease, &outcomes).await {
                 Ok(changed) => return changed,
                 Err(NoRoom(bytes)) => self.wait_for_room(bytes).await,
             }
@@ -96,25 +95,21 @@ impl Queue {
         0
     }
 
-    /// As [`Queue::conclude`] for recipients that are not leased, but waits for nothing: an error where the disk has no
-    /// room now.
+    /// As [`Queue::conclude`], but does not wait for room: an error where the disk has none now.
     pub(super) async fn try_to_conclude(
-        &self,
-        message: MessageId,
-        outcomes: &[(u16, Outcome)],
-    ) -> Result<usize, NoRoom> {
-        let original = self.original_for_notice(message, outcomes).await;
-        self.conclude_if_room(message, None, outcomes, original.as_deref().map_or(&[], |content| content)).await
-    }
-
-    async fn conclude_if_room(
         &self,
         message: MessageId,
         lease: Option<u64>,
         outcomes: &[(u16, Outcome)],
-        original: &[u8],
     ) -> Result<usize, NoRoom> {
-        let plan = self.plan_with_signed_notices(message, lease, outcomes, original).await;
+        // Contents are read, and notices composed, only by those whose turn it is: any number may wait for it.
+        let pen = match self.bytes_for_notice(message, outcomes) {
+            0 => None,
+            _ => self.pen(line_of(outcomes)).await,
+        };
+        let original = self.original_for_notice(message, outcomes).await;
+        let original = original.as_deref().map_or(&[][..], |content| content);
+        let plan = self.plan_with_signed_notices(message, lease, outcomes, original, pen.as_ref()).await?;
         let Some(plan) = plan else { return Ok(0) };
         // From here on nothing waits.
         let (position, places) = self.append_plan(&plan).ok_or_else(|| NoRoom(plan.bytes()))?;
@@ -138,13 +133,19 @@ impl Queue {
         }
     }
 
-    /// As much of the content as the notices return that the outcomes may cause.
-    async fn original_for_notice(&self, message: MessageId, outcomes: &[(u16, Outcome)]) -> Option<Arc<Vec<u8>>> {
+    /// How much of the content the notices return that the outcomes may cause; 0 if they cause none.
+    fn bytes_for_notice(&self, message: MessageId, outcomes: &[(u16, Outcome)]) -> u32 {
         let (config, now) = (self.config(), self.now());
         let bytes = {
             let state = self.core.state.borrow();
-            self.sound(state.rows.read(message, |row| returned_bytes(row, outcomes, &config, now)))??
+            state.rows.read(message, |row| returned_bytes(row, outcomes, &config, now))
         };
+        self.sound(bytes).flatten().unwrap_or(0)
+    }
+
+    /// As much of the content as the notices return that the outcomes may cause.
+    async fn original_for_notice(&self, message: MessageId, outcomes: &[(u16, Outcome)]) -> Option<Arc<Vec<u8>>> {
+        let bytes = self.bytes_for_notice(message, outcomes);
         if bytes == 0 {
             return None;
         }
@@ -160,30 +161,32 @@ impl Queue {
 
     /// What the outcomes come to now that the notices are signed; nothing where the queue is open no longer. Recipients
     /// without a lease may have changed meanwhile: then the notices of before tell the wrong thing, and others are signed.
+    /// Nothing is signed that the disk has no room for.
     async fn plan_with_signed_notices(
         &self,
         message: MessageId,
         lease: Option<u64>,
         outcomes: &[(u16, Outcome)],
         original: &[u8],
-    ) -> Option<Plan> {
-        let mut plan = self.sound(self.plan(message, lease, outcomes, original))?;
-        while plan.notices.iter().any(|(_, notice)| self.signs(notice)) {
+        pen: Option<&Pen>,
+    ) -> Result<Option<Plan>, NoRoom> {
+        let anew = || self.is_open().then(|| self.sound(self.plan(message, lease, outcomes, original))).flatten();
+        let Some(mut plan) = anew() else { return Ok(None) };
+        while let Some(pen) = pen.filter(|_| !plan.notices.is_empty()) {
+            let bytes = plan.bytes();
+            self.core.journal.room(bytes, Class::Urgent).await.map_err(|_| NoRoom(bytes))?;
             let mut signed = Vec::with_capacity(plan.notices.len());
             for (action, notice) in std::mem::take(&mut plan.notices) {
-                signed.push((action, self.signed(notice).await));
+                signed.push((action, self.signed(notice, pen).await));
             }
-            if !self.is_open() {
-                return None;
-            }
-            let tell = plan.tell();
-            plan = self.sound(self.plan(message, lease, outcomes, original))?;
-            if plan.tell() == tell {
+            let Some(now) = anew() else { return Ok(None) };
+            let before = std::mem::replace(&mut plan, now);
+            if plan.tell().eq(before.tell()) {
                 plan.notices = signed;
                 break;
             }
         }
-        Some(plan)
+        Ok(Some(plan))
     }
 
     /// What the outcomes come to now.
@@ -344,10 +347,10 @@ impl Plan {
         .collect()
     }
 
-    /// What its notices tell, and of which recipients.
-    fn tell(&self) -> Vec<(Action, u16)> {
+    /// What its notices tell, of which recipients, and why.
+    fn tell(&self) -> impl Iterator<Item = (Action, u16, &Answer)> {
         let concluded = self.concluded.iter();
-        concluded.filter_map(|concluded| Some((concluded.action?, concluded.change.index))).collect()
+        concluded.filter_map(|concluded| Some((concluded.action?, concluded.change.index, &concluded.answer)))
     }
 
     /// Bytes of its frame, at most.
@@ -361,6 +364,12 @@ impl Concluded {
     fn is_deferral(&self) -> bool {
         self.change.standing.state.ended_s().is_none()
     }
+}
+
+/// Where the notices of these outcomes wait for their signatures.
+fn line_of(outcomes: &[(u16, Outcome)]) -> Line {
+    let is_delivery = |(_, outcome): &(u16, Outcome)| matches!(outcome, Outcome::Delivered(..));
+    if outcomes.iter().any(is_delivery) { Line::Deliveries } else { Line::Others }
 }
 
 /// How much of a message's content the notices return that these outcomes may cause; 0 if they cause none.

@@ -2,22 +2,26 @@
 //!
 //! A notice is signed off the reactor, before the frame that holds it is appended: what it tells of is judged anew then, and
 //! where that is something else, so is the notice. A crash in between leaves everything as it was.
-//! Limits: [`AT_ONCE`] notices are signed at a time; as many wait as settlements and rounds of the housekeeping run.
+//! Limits: [`DELIVERIES_AT_ONCE`] and [`OTHERS_AT_ONCE`] notices are composed and signed at a time; as many wait as
+//! settlements and rounds of the housekeeping run, and hold no content meanwhile.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use shards::gate::Gate;
+use shards::gate::{Gate, Pass};
 
 use super::Queue;
-use crate::authentication::{Signers, sign_seven_bit};
+use crate::authentication::{Signers, Together, sign_seven_bit};
 use crate::bounce::RETURNED_BYTES_MAX;
 use crate::events::Event;
 use crate::smtp::envelope::Body;
 use crate::spool::Message;
 
-/// Notices that a shard signs at a time: its threads also flush the journal and sign what is submitted.
-const AT_ONCE: usize = 1;
+/// Settlements of a delivery that a shard signs notices of at a time. With the others, and with what is submitted, they
+/// leave it a thread to flush the journal.
+const DELIVERIES_AT_ONCE: usize = 1;
+/// Whatever else it signs notices of at a time.
+const OTHERS_AT_ONCE: usize = 2;
 
 /// A notice that is larger as seven bits stays as it is.
 const SEVEN_BIT_BYTES_MAX: usize = 2 * RETURNED_BYTES_MAX;
@@ -25,13 +29,30 @@ const SEVEN_BIT_BYTES_MAX: usize = 2 * RETURNED_BYTES_MAX;
 /// The keys, and the way to them.
 pub(super) struct Signing {
     signers: RefCell<Arc<Signers>>,
-    gate: Gate,
+    deliveries: Gate,
+    others: Gate,
+}
+
+/// Where a notice waits for its signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A next hop has the message, and until that is on disk a crash sends it once more: the least possible wait.
+    Deliveries,
+    /// All else, of which there may be any number.
+    Others,
+}
+
+/// The right to sign, and with what.
+pub(super) struct Pen {
+    signers: Together,
+    _pass: Pass,
 }
 
 impl Default for Signing {
     /// Without keys.
     fn default() -> Signing {
-        Signing { signers: RefCell::default(), gate: Gate::new(AT_ONCE) }
+        let (deliveries, others) = (Gate::new(DELIVERIES_AT_ONCE), Gate::new(OTHERS_AT_ONCE));
+        Signing { signers: RefCell::default(), deliveries, others }
     }
 }
 
@@ -41,16 +62,20 @@ impl Queue {
         self.core.signing.signers.replace(signers);
     }
 
-    /// Whether a key signs for whom a notice is from.
-    pub(super) fn signs(&self, notice: &Message) -> bool {
-        self.core.signing.signers.borrow().of(&notice.content).is_some()
+    /// Waits for its turn to sign; `None`, at once, where notices are not signed.
+    pub(super) async fn pen(&self, line: Line) -> Option<Pen> {
+        let Signing { signers, deliveries, others } = &self.core.signing;
+        let signers = signers.borrow().of_domain(&self.config().hostname)?;
+        let gate = match line {
+            Line::Deliveries => deliveries,
+            Line::Others => others,
+        };
+        Some(Pen { signers, _pass: gate.enter().await })
     }
 
     /// The notice with its signatures. Without them where the cryptographic library fails: that it is told counts more.
-    pub(super) async fn signed(&self, mut notice: Message) -> Message {
-        let Some(signers) = self.core.signing.signers.borrow().of(&notice.content) else { return notice };
-        let (time, mut content) = (self.now(), std::mem::take(&mut notice.content));
-        let _pass = self.core.signing.gate.enter().await;
+    pub(super) async fn signed(&self, mut notice: Message, pen: &Pen) -> Message {
+        let (signers, time, mut content) = (pen.signers.clone(), self.now(), std::mem::take(&mut notice.content));
         let work = move || {
             let result = sign_seven_bit(&signers, time, &mut content, SEVEN_BIT_BYTES_MAX);
             (content, result)

@@ -1,10 +1,18 @@
 //! Who is told what, and once only.
 
+use std::collections::BTreeSet;
+
+use futures::FutureExt;
+
 use super::*;
 use crate::authentication::{Algorithm, Key, Signer, Signers};
 use crate::config::{Account, Notices};
 use crate::queue::orders::{Order, Selection};
 use crate::queue::outcome::Hop;
+use crate::queue::row::seconds;
+use crate::queue::signing::Line;
+use crate::smtp::envelope::Return::Full;
+use crate::spool::record::{Return, Said, What};
 
 /// Longer than any of these takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -227,7 +235,7 @@ fn the_whole_content_goes_back_where_it_was_asked_for() {
     // Nothing is kept in memory: what goes back is read back.
     world.config.limits.content_memory_bytes_max = 0;
     world.run(|reactor, queue| async move {
-        for ret in [None, Some(crate::smtp::envelope::Return::Full)] {
+        for ret in [None, Some(Full)] {
             let mut asking = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
             asking.envelope.sender.ret = ret;
             asking.content = format!("Subject: a test\r\n\r\n{MARKER}\r\n").into_bytes();
@@ -287,4 +295,112 @@ fn what_changes_while_a_notice_is_signed_is_told_once_and_as_it_is() {
         }
         assert_eq!(counts(&queue).0, 0, "all have ended");
     });
+}
+
+/// Accepts a message whose content goes back whole, and leases it.
+async fn lease_of_whole(reactor: &Reactor, queue: &Queue, to: &str, words: &str) -> Lease {
+    let mut asking = message(reactor, queue, "a@sender.test", &[to]);
+    asking.envelope.sender.ret = Some(Full);
+    asking.envelope.recipients[0].notify = notify(words);
+    asking.content = format!("Subject: a test\r\n\r\n{MARKER}\r\n").into_bytes();
+    queue.accept(asking, "<1@test>").await.expect("it is accepted");
+    lease(queue).await
+}
+
+#[test]
+fn what_waits_for_a_signature_holds_no_content_and_delays_neither_deliveries_nor_deferrals() {
+    World::new().run(|reactor, queue| async move {
+        queue.sign_with(keys_of("mta.test"));
+        let pens = futures::join!(queue.pen(Line::Others), queue.pen(Line::Others));
+        assert!(pens.0.is_some() && pens.1.is_some() && queue.pen(Line::Others).now_or_never().is_none());
+
+        let mut leases = Vec::new();
+        for _ in 0..3 {
+            leases.push(lease_of_whole(&reactor, &queue, "x@one.test", "FAILURE").await);
+        }
+        let failed = failed();
+        let mut settling: Vec<_> = leases.iter().map(|lease| Box::pin(settle(&queue, lease, &failed))).collect();
+        for (settling, lease) in settling.iter_mut().zip(&leases) {
+            assert!(settling.now_or_never().is_none(), "it waits for its turn");
+            let content = queue.core.state.borrow().contents.get(lease.message).expect("it is in memory");
+            assert_eq!(Arc::strong_count(&content), 2, "memory has it, and this test");
+        }
+
+        for (outcome, told) in [(deferred(), 0), (delivered(), 1)] {
+            let lease = lease_of_whole(&reactor, &queue, "y@two.test", "SUCCESS,FAILURE").await;
+            reactor.timeout(PATIENCE, settle(&queue, &lease, &outcome)).await.expect("it does not wait");
+            assert_eq!(notices(&queue), told);
+        }
+        assert!(next_notice(&reactor, &queue).await.contains("Action: relayed\r\n"));
+
+        drop(pens);
+        reactor.timeout(PATIENCE, futures::future::join_all(settling)).await.expect("they are settled");
+        for _ in 0..3 {
+            let text = next_notice(&reactor, &queue).await;
+            assert!(text.starts_with("DKIM-Signature: ") && text.contains(MARKER), "{text}");
+        }
+        assert_eq!((notices(&queue), counts(&queue).0), (4, 1), "what was deferred is left");
+    });
+}
+
+#[test]
+fn a_failure_is_told_in_the_words_that_hold_once_it_is_signed() {
+    World::new().run(|reactor, queue| async move {
+        queue.sign_with(keys_of("mta.test"));
+        let mut old = message(&reactor, &queue, "a@sender.test", &["x@one.test"]);
+        old.arrival = old.arrival - Duration::from_secs(3600);
+        queue.accept(old, "<1@test>").await.expect("it is accepted");
+        let lease = lease(&queue).await;
+        let live_for = |minutes: u64| {
+            let mut config = (*queue.config()).clone();
+            config.retry.lifetime = Duration::from_secs(60 * minutes);
+            queue.configure(Arc::new(config));
+        };
+        live_for(2);
+        let outcome = Outcome::Untried(0);
+        let mut settling = Box::pin(settle(&queue, &lease, &outcome));
+        assert!((&mut settling).now_or_never().is_none(), "it is being signed");
+        live_for(3);
+        settling.await;
+        let text = next_notice(&reactor, &queue).await;
+        assert!(text.starts_with("DKIM-Signature: ") && text.contains("not delivered within 3 minutes"), "{text}");
+        assert_eq!((notices(&queue), counts(&queue).0), (1, 0));
+    });
+}
+
+/// As much as makes a checkpoint urgent, in memory.
+fn fill_memory(queue: &Queue, message: MessageId) {
+    let text: Box<str> = "x".repeat(1 << 20).into();
+    let said =
+        Said { status: EnhancedCode(5, 1, 1), text, remote: None, at_s: 1, replied: false, reason: None, tls: None };
+    let position = queue.core.journal.tail();
+    for index in 0..17 {
+        let came = Return { message, index, what: What::Bounced, said: said.clone() };
+        queue.core.state.borrow_mut().came_back(&came, position).expect("it is taken");
+    }
+    assert!(queue.checkpoint_is_urgent());
+}
+
+#[test]
+fn a_checkpoint_that_is_urgent_comes_between_two_delays() {
+    for scheduled in [false, true] {
+        world().run(move |reactor, queue| async move {
+            queue.core.next_delay.set(reactor.wall() + DAY);
+            let mut ids = BTreeSet::new();
+            for _ in 0..3 {
+                ids.insert(accept_old(&reactor, &queue, "a@sender.test", &[("x@one.test", "")]).await);
+            }
+            if scheduled {
+                // As if the walk had passed them over.
+                let begin_s = seconds(reactor.wall() - Duration::from_secs(2));
+                queue.core.scheduled.borrow_mut().extend(ids.iter().map(|id| (begin_s, *id)));
+                queue.core.looked_at_for_delay.set(ids.last().copied());
+            }
+            fill_memory(&queue, *ids.first().expect("three"));
+            queue.core.next_delay.set(reactor.wall());
+            assert!(queue.tell_delays().await, "there are more, after a checkpoint");
+            assert_eq!(notices(&queue), 1, "scheduled: {scheduled}");
+            until(&reactor, &queue, "all delays", || notices(&queue) == 3).await;
+        });
+    }
 }

@@ -166,16 +166,17 @@ impl Line {
 
     /// Everything up to `id` was told.
     pub fn done(&mut self, id: EventId, index: &Index) -> Result<(), Error> {
-        self.told += self.leave_behind(id, index, u64::MAX)?;
+        self.told += self.leave_behind(id, index, Amount { events: u64::MAX, bytes: u64::MAX })?;
         Ok(())
     }
 
-    /// Goes past events up to `id`, at most `limit` of them; gives how many.
-    fn leave_behind(&mut self, id: EventId, index: &Index, limit: u64) -> Result<u64, Error> {
+    /// Goes past events up to `id`, until they come to one of the limits; gives how many.
+    fn leave_behind(&mut self, id: EventId, index: &Index, limits: Amount) -> Result<u64, Error> {
         let mut passed = Amount::default();
+        let is_below = |passed: &Amount| passed.events < limits.events && passed.bytes < limits.bytes;
         let mut last = self.done;
         self.scan_stored(index, &mut |at, value| {
-            let goes = at <= id && passed.events < limit;
+            let goes = at <= id && is_below(&passed);
             if goes {
                 passed.add(value.len());
                 last = at;
@@ -184,18 +185,17 @@ impl Line {
         })?;
         self.stored.take(passed);
         self.dead += passed.events;
-        let mut count = passed.events;
-        while count < limit
+        while is_below(&passed)
             && let Some((at, bytes)) = self.recent.front()
             && *at <= id
         {
             last = *at;
+            passed.add(bytes.len());
             self.recent_bytes -= bytes.len();
             self.recent.pop_front();
-            count += 1;
         }
         self.done = last;
-        Ok(count)
+        Ok(passed.events)
     }
 
     /// The webhook is no longer configured: nothing of its events is needed.
@@ -230,20 +230,12 @@ impl Line {
     }
 
     fn make_room(&mut self, index: &Index, bytes_max: u64) -> Result<(), Error> {
-        let mut events_max = REMOVED_PER_CHECKPOINT_MAX as u64;
-        loop {
-            let has = self.stored.bytes + self.recent_bytes as u64;
-            let Some(excess) = has.checked_sub(bytes_max).filter(|excess| *excess > 0) else { return Ok(()) };
-            // As many as take that on average; where the oldest are smaller, some more.
-            let average = has / self.waiting().max(1);
-            let events = excess.div_ceil(average.max(1)).min(events_max);
-            let gone = self.leave_behind(self.last, index, events)?;
-            self.dropped += gone;
-            events_max -= gone;
-            if gone == 0 || events_max == 0 {
-                return Ok(());
-            }
+        let excess = (self.stored.bytes + self.recent_bytes as u64).saturating_sub(bytes_max);
+        if excess > 0 {
+            let limits = Amount { events: REMOVED_PER_CHECKPOINT_MAX as u64, bytes: excess };
+            self.dropped += self.leave_behind(self.last, index, limits)?;
         }
+        Ok(())
     }
 
     /// The first events that the index no longer needs.
