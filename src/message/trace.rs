@@ -75,7 +75,7 @@ fn push_visible(fields: &mut String, name: &str) {
     fields.extend(
         name.chars()
             .take(255)
-            .map(|c| if c.is_control() || c.is_whitespace() || "()\\;".contains(c) { '?' } else { c }),
+            .map(|c| if c.is_control() || c.is_whitespace() || matches!(c, '(' | ')' | '\\' | ';') { '?' } else { c }),
     );
 }
 

@@ -36,10 +36,7 @@ pub(super) const FAMILIES: &[(&str, &str)] = &[
     ("outbound_connections", "Connections to destinations now, those being opened included."),
     ("outbound_connections_failed_total", "Searches for a connection that no host of a destination took."),
     ("outbound_connections_opened_total", "Connections to destinations that took mail."),
-    (
-        "outbound_limits_lifted_total",
-        "Times that an operator lifted what kept the mail of a source from a destination.",
-    ),
+    ("outbound_limits_lifted_total", "Times that an operator lifted what kept mail from a destination."),
     ("outbound_limits_lowered_total", "Times that replies lowered limits, by what they were about."),
     ("outbound_limits_raised_total", "Times that limits were raised again, as replies were good."),
     ("outbound_limits_used_up_total", "Times that a destination rested because its limits were used up."),
