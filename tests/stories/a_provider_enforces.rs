@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::harness::provider::{converse, verb};
 use crate::harness::server::{Server, Setup};
 use crate::harness::smtp::Client;
 use crate::harness::{PATIENCE, binary, free_address, output, wait_for};
@@ -123,39 +124,9 @@ impl Provider {
         }
     }
 
-    fn converse(&self, mut stream: &TcpStream) -> std::io::Result<()> {
-        let (mut reader, mut line, mut recipient) = (BufReader::new(stream), String::new(), String::new());
-        loop {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let command = line.trim_end();
-            let reply = match command.split([' ', ':']).next().unwrap_or_default() {
-                "MAIL" => self.begin()?,
-                "RCPT" => {
-                    command.clone_into(&mut recipient);
-                    "250 ok"
-                }
-                "DATA" => {
-                    stream.write_all(b"354 go on\r\n")?;
-                    while line != ".\r\n" {
-                        line.clear();
-                        if reader.read_line(&mut line)? == 0 {
-                            return Ok(());
-                        }
-                    }
-                    self.counts().arrived.push(recipient.clone());
-                    "250 taken"
-                }
-                "QUIT" => return stream.write_all(b"221 bye\r\n"),
-                _ => "250 ok",
-            };
-            stream.write_all(format!("{reply}\r\n").as_bytes())?;
-            if reply.starts_with("421") {
-                return Ok(());
-            }
-        }
+    fn converse(&self, stream: &TcpStream) -> std::io::Result<()> {
+        let say = |command: &str| if verb(command) == "MAIL" { self.begin().map(Some) } else { Ok(None) };
+        converse(stream, say, |recipient| self.counts().arrived.push(recipient.into()))
     }
 
     /// The answer to MAIL.

@@ -3,11 +3,12 @@
 //! in the midst of it. A provider counts, which knows nothing of the server.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::harness::provider::{converse, verb};
 use crate::harness::server::{Server, Setup};
 use crate::harness::smtp::Client;
 use crate::harness::wait_for;
@@ -66,47 +67,24 @@ impl Provider {
 }
 
 fn visit(mut stream: &TcpStream, counts: &Mutex<Counts>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut line, mut recipient, mut transactions) = (String::new(), String::new(), 0);
     stream.write_all(b"220 provider.test ESMTP\r\n")?;
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let command = line.trim_end();
-        let reply = match command.split([' ', ':']).next().unwrap_or_default() {
-            "EHLO" => "250 provider.test",
+    let mut transactions = 0;
+    let say = |command: &str| {
+        let mut counts = counts.lock().expect("not poisoned");
+        match verb(command) {
             "MAIL" => {
                 transactions += 1;
-                let mut counts = counts.lock().expect("not poisoned");
                 counts.messages.push(Instant::now());
                 counts.on_one_connection_most = counts.on_one_connection_most.max(transactions);
-                "250 ok"
             }
-            "RCPT" => {
-                command.clone_into(&mut recipient);
-                if recipient.contains("@slow.test") {
-                    counts.lock().expect("not poisoned").slow.push(Instant::now());
-                }
-                "250 ok"
-            }
-            "DATA" => {
-                stream.write_all(b"354 go on\r\n")?;
-                while line != ".\r\n" {
-                    line.clear();
-                    if reader.read_line(&mut line)? == 0 {
-                        return Ok(());
-                    }
-                }
-                counts.lock().expect("not poisoned").arrived.insert(recipient.clone());
-                "250 taken"
-            }
-            "QUIT" => return stream.write_all(b"221 bye\r\n"),
-            _ => "250 ok",
-        };
-        stream.write_all(format!("{reply}\r\n").as_bytes())?;
-    }
+            "RCPT" if command.contains("@slow.test") => counts.slow.push(Instant::now()),
+            _ => {}
+        }
+        Ok(None)
+    };
+    converse(stream, say, |recipient| {
+        counts.lock().expect("not poisoned").arrived.insert(recipient.into());
+    })
 }
 
 /// The most in any stretch.

@@ -9,6 +9,7 @@ pub mod guide;
 pub mod mailbox;
 pub mod peers;
 pub mod postfix;
+pub mod provider;
 pub mod scanners;
 pub mod server;
 pub mod smtp;
