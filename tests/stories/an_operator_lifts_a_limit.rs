@@ -126,6 +126,7 @@ fn a_day_of_a_warm_up_is_there_once_more_over_a_kill() {
     assert_eq!(mailbox.wait(6).len(), 6);
     wait_resting(&server, 2);
     assert!(explain(&server).contains("warm-up: 6 of 6 messages of today"), "{}", explain(&server));
+    server.wait_empty_but(2);
     server.kill();
     server.launch();
     submit(&server, "y", 1);

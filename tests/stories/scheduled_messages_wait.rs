@@ -50,10 +50,11 @@ fn until_their_date_even_if_the_server_is_killed_meanwhile() {
     let mut server = server(&mailbox);
     let now = Timestamp::now();
     let past = field(now - SignedDuration::from_hours(1));
-    let time = Timestamp::from_second(now.as_second() + 8).expect("a time");
+    let time = Timestamp::from_second(now.as_second() + 20).expect("a time");
     let id = accepted(&submit(&server, PLANNER, "later@sink.test", &field(time)));
     accepted(&submit(&server, PLANNER, "at-once@sink.test", &past));
     assert!(mailbox.wait(1)[0].rcpt[0].contains("at-once@sink.test"));
+    server.wait_empty_but(1);
     server.kill();
     server.launch();
     let shown = server.queue(&["show", &id]);

@@ -150,17 +150,11 @@ fn an_endpoint_that_was_down_is_told_everything_also_across_kills() {
     let requests = crm.requests();
     assert!(requests.iter().all(|request| request["events"].as_array().is_some_and(|events| events.len() <= 7)));
     wait_for("nothing to wait any more", PATIENCE, || {
-        let metrics = metrics(&server);
+        let metrics = server.metrics();
         let waiting: Vec<&str> = metrics.lines().filter(|line| line.contains("events_waiting{")).collect();
         (waiting.len() == 2 && waiting.iter().all(|line| line.ends_with(" 0"))).then_some(())
     });
     server.stop();
-}
-
-/// The metrics, from the control socket.
-fn metrics(server: &Server) -> String {
-    let socket = server.folder.path().join("data/control.sock");
-    output(Command::new("curl").args(["--silent", "--unix-socket"]).arg(socket).arg("http://localhost/metrics"))
 }
 
 #[test]
@@ -187,7 +181,7 @@ fn whatever_an_endpoint_does_mail_goes_on() {
     let request = asked.join().expect("it was asked");
     assert!(request.starts_with("POST / HTTP/1.1\r\n"), "{request}");
     wait_for("the failures to be counted", PATIENCE, || {
-        let metrics = metrics(&server);
+        let metrics = server.metrics();
         let counted = |line: &str| line.starts_with("ringpost_webhook_failures_total{webhook=\"silent\"");
         metrics.lines().any(|line| counted(line) && !line.ends_with(" 0")).then_some(())
     });

@@ -70,6 +70,7 @@ pub struct Server {
     arguments: Vec<String>,
     starts: usize,
     ahead: Duration,
+    data: PathBuf,
     /// Its folder: configuration, data, certificate, logs; `ca.pem` is the authority behind the certificate.
     pub folder: TempDir,
     /// Implicit TLS.
@@ -96,6 +97,7 @@ impl Server {
             arguments: setup.arguments.clone(),
             starts: 0,
             ahead: Duration::ZERO,
+            data: folder.path().join(setup.data.as_deref().unwrap_or(Path::new("data"))),
             folder,
             submissions: free_address(),
             submission: free_address(),
@@ -257,14 +259,31 @@ impl Server {
         self.queue(&["list", "--count"]).trim().parse().expect("a number")
     }
 
-    /// Waits until so many recipients are left.
-    pub fn wait_empty_but(&self, left: u64) {
-        wait_for("the queue to be nearly empty", PATIENCE, || (self.queued() == left).then_some(()));
+    /// The metrics, from the control socket.
+    pub fn metrics(&self) -> String {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(self.data.join("control.sock"));
+        super::output(curl.arg("http://localhost/metrics"))
     }
 
-    /// Waits until the queue is empty.
+    /// Waits until so many recipients are left, on disk too: no kill makes a delivery uncertain that was seen to end.
+    pub fn wait_empty_but(&self, left: u64) {
+        self.wait_left(left, PATIENCE);
+    }
+
+    /// Waits until the queue is empty, on disk too.
     pub fn wait_empty(&self, patience: Duration) {
-        wait_for("the queue to be empty", patience, || (self.queued() == 0).then_some(()));
+        self.wait_left(0, patience);
+    }
+
+    fn wait_left(&self, left: u64, patience: Duration) {
+        wait_for(&format!("{left} recipients in the queue"), patience, || (self.queued() == left).then_some(()));
+        wait_for("that to be on disk", PATIENCE, || {
+            let metrics = self.metrics();
+            let pending: Vec<&str> =
+                metrics.lines().filter(|line| line.starts_with("ringpost_journal_pending")).collect();
+            (!pending.is_empty() && pending.iter().all(|line| line.ends_with(" 0"))).then_some(())
+        });
     }
 
     /// Waits for a log line that holds all of `words`.
