@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::preflight::{AT_SUBMISSION, AtSubmission};
-use super::read::{Placed, Reading, Section, number, text, truth, word};
+use super::read::{Placed, Reading, Section, number, text, truth, unknown, word};
 use super::{Config, WarmUp, shaping, units};
 
 /// Sources of one configuration: more addresses than a host has.
@@ -202,11 +202,17 @@ fn pool(mut section: Section<'_>, sources: &[Arc<Source>], reading: &mut Reading
     let mut members: Vec<Member> = Vec::new();
     for mut member in section.sections("sources", reading) {
         let source = member.required("source", reading, text(self::name));
-        let weight = member.optional("weight", reading, number(1..=WEIGHT_MAX));
+        let weight = member.optional("weight", reading, |value| {
+            number(1..=WEIGHT_MAX)(value)
+                .map_err(|why| format!("{why}; a source without a share is left out of the list"))
+        });
         member.end(reading);
         let Some(Placed { value: wanted, line }) = source else { continue };
         match sources.iter().find(|source| source.name == wanted) {
-            None => reading.mistake(line, format!("pool.sources: there is no [[source]] named `{wanted}`")),
+            None => {
+                let known: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
+                reading.mistake(line, format!("pool.sources: {}", unknown("[[source]]", &wanted, &known)));
+            }
             Some(source) if members.iter().any(|member| member.source == *source) => {
                 reading.mistake(line, format!("pool.sources: `{wanted}` stands there twice: use weight"));
             }
@@ -255,7 +261,10 @@ pub(super) fn one_of(
     let names: Vec<Box<str>> = pools.iter().map(|pool| pool.name.clone()).collect();
     text(move |written| {
         let found = names.iter().find(|name| &***name == written);
-        found.cloned().ok_or_else(|| format!("there is no [[pool]] or [[source]] named `{written}`"))
+        found.cloned().ok_or_else(|| {
+            let known: Vec<&str> = names.iter().map(|name| &**name).collect();
+            unknown("[[pool]] or [[source]]", written, &known)
+        })
     })
 }
 

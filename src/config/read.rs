@@ -7,6 +7,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Mistake;
 
+/// Octets of the place of a mistake that are shown.
+const PLACE_BYTES_MAX: usize = 40;
+
 /// A text being read, and the mistakes found so far.
 pub(super) struct Reading {
     /// Where each line begins.
@@ -33,7 +36,10 @@ impl Reading {
         for error in errors {
             let line = reading.line(error.span().unwrap_or(0..0));
             if !reading.broken.contains(&line) {
-                reading.mistake(line, format!("not TOML: {}", error.message().replace('\n', ", ")));
+                let place =
+                    error.span().and_then(|place| text.get(place)).filter(|place| place.len() <= PLACE_BYTES_MAX);
+                let place = place.map(|place| format!(" at `{}`", place.trim())).unwrap_or_default();
+                reading.mistake(line, format!("not TOML: {}{place}", error.message().replace('\n', ", ")));
                 reading.broken.push(line);
             }
         }
@@ -196,7 +202,11 @@ impl<'t> Section<'t> {
     pub fn sections(&mut self, key: &'static str, reading: &mut Reading) -> Vec<Section<'t>> {
         let Some(found) = self.take(key) else { return Vec::new() };
         let line = reading.line(found.span());
-        let wrong = |kind: &str| format!("{key} is a list of sections, not {kind}: write [[{key}]]");
+        let path = self.path(key);
+        let wrong = |kind: &str| match self.name.is_empty() {
+            true => format!("{key} is a list of sections, not {kind}: write [[{key}]]"),
+            false => format!("{path}: a list of tables, not {kind}: write [{{ … }}, {{ … }}]"),
+        };
         let DeValue::Array(array) = found.into_inner() else {
             reading.mistake(line, wrong("one section or value"));
             return Vec::new();
@@ -293,6 +303,21 @@ fn array<'t>(value: &DeValue<'t>) -> Result<DeArray<'t>, String> {
         DeValue::Array(array) => Ok(array.clone()),
         other => Err(format!("must be a list in brackets, not {}", kind(other))),
     }
+}
+
+/// That nothing of a kind has the name that is written, and what to write instead.
+pub(super) fn unknown(kind: &str, written: &str, known: &[&str]) -> String {
+    const SHOWN_MAX: usize = 20;
+    let instead = match nearest(written, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "there is none".into(),
+        None => format!(
+            "there are {}{}",
+            known[..known.len().min(SHOWN_MAX)].join(", "),
+            if known.len() > SHOWN_MAX { ", …" } else { "" }
+        ),
+    };
+    format!("there is no {kind} named `{written}`: {instead}")
 }
 
 /// The known word that is at most a third of its letters away from `written`.

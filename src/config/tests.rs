@@ -1,6 +1,7 @@
 //! The reference configuration as it is, and every kind of mistake with its line.
 
 mod reference;
+mod told;
 
 use std::path::Path;
 use std::time::Duration;
@@ -294,7 +295,25 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
         6,
         "no [[source]] named `b`",
     ),
-    ("an unknown pool", "[delivery]\npool = \"p\"\n", 2, "no [[pool]] or [[source]] named `p`"),
+    ("an unknown pool", "[delivery]\npool = \"p\"\n", 2, "no [[pool]] or [[source]] named `p`: there is none"),
+    (
+        "a misspelt pool",
+        "[[source]]\nname = \"bulk\"\naddresses = [\"192.0.2.1\"]\n[delivery]\npool = \"bluk\"\n",
+        5,
+        "named `bluk`: did you mean `bulk`?",
+    ),
+    (
+        "a source that is no table",
+        "[[source]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n[[pool]]\nname = \"p\"\nsources = [{ source = \"a\" }, \"b\"]\n",
+        6,
+        "pool.sources: a list of tables, not a string: write [{ … }, { … }]",
+    ),
+    (
+        "a weight of nothing",
+        "[[source]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n[[pool]]\nname = \"p\"\nsources = [{ source = \"a\", weight = 0 }]\n",
+        6,
+        "left out of the list",
+    ),
     ("a route to nowhere", "[[route]]\ndomains = [\"a.test\"]\n", 1, "route.next_hop is missing"),
     ("a bad route", "[[route]]\ndomains = [\"*.\"]\nnext_hop = \"h\"\n", 2, "is not a domain"),
     ("a bad level of a route", "[[route]]\ndomains = [\"*\"]\nnext_hop = \"h\"\ntls = \"may\"\n", 4, "must be one of"),
@@ -431,7 +450,7 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ("a list that is none", "[screening.block_lists]\nzones = [\"a b\"]\n", 2, "`a b` is not a domain name"),
     ("screening twice", "[[screening]]\n", 1, "[screening] exists once"),
     ("not TOML", "[retry\n", 1, "not TOML"),
-    ("a key twice", "[retry]\nlifetime = \"1d\"\nlifetime = \"2d\"\n", 3, "not TOML: duplicate key"),
+    ("a key twice", "[retry]\nlifetime = \"1d\"\nlifetime = \"2d\"\n", 3, "not TOML: duplicate key at `lifetime`"),
 ];
 
 #[test]
@@ -462,30 +481,4 @@ fn what_every_configuration_needs_is_missed() {
         assert!(text.contains(key), "{key} in {text}");
     }
     assert!(words(parse("listener = []\n").expect_err("none")).contains("[[listener]] is missing"));
-}
-
-#[test]
-fn all_mistakes_come_at_once_in_the_order_of_lines() {
-    let text = SMALLEST.replace("mta.example.org", "mta example").replace("\"off\"", "\"on\"")
-        + "[retry]\nlifetime = \"x\"\ncolour = 1\n";
-    let lines: Vec<usize> = parse(&text).expect_err("four mistakes").iter().map(|mistake| mistake.line).collect();
-    assert_eq!(lines, [2, 8, 11, 12]);
-}
-
-#[test]
-fn a_mistake_names_its_file_and_line() {
-    let mistake = Mistake { line: 12, text: "wrong".into() };
-    assert_eq!(mistake.in_file(Path::new("ringpost.toml")), "ringpost.toml:12: wrong");
-    let whole = Mistake { line: 0, text: "cannot be read".into() };
-    assert_eq!(whole.in_file(Path::new("ringpost.toml")), "ringpost.toml: cannot be read");
-}
-
-#[test]
-fn a_file_that_cannot_be_read_is_a_mistake() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mistakes = Config::load(&folder.path().join("none.toml")).expect_err("no such file");
-    assert_eq!(mistakes[0].line, 0);
-    let file = folder.path().join("ringpost.toml");
-    std::fs::write(&file, SMALLEST).expect("a file");
-    assert_eq!(Config::load(&file).expect("good").data_dir, folder.path().join("data"));
 }

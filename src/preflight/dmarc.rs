@@ -78,6 +78,11 @@ fn tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
     tags.find(|(found, _)| found.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
+/// What receivers that ask for a policy of `domain` find.
+pub async fn policy(zone: &impl Zone, domain: &str) -> Finding {
+    published(domain, &find(zone, domain).await)
+}
+
 pub(super) fn published(author: &str, policy: &Result<Option<Policy>, String>) -> Finding {
     let remedy = format!("publish the TXT record `v=DMARC1; p=none; rua=mailto:...` at _dmarc.{author}");
     match policy {

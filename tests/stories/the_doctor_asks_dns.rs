@@ -1,4 +1,4 @@
-//! `ringpost doctor` asks a real DNS server what the world will ask of the host and its sources: PTR, SPF, DKIM; and
+//! `ringpost doctor` asks a real DNS server what the world will ask of the host and its sources: PTR, SPF, DKIM, DMARC, MX; and
 //! looks at the certificate as clients do.
 
 use std::fs;
@@ -81,6 +81,14 @@ impl Host {
     }
 }
 
+/// A return path with its listener.
+fn bounces() -> String {
+    let address = free_address();
+    format!(
+        "[return_path]\ndomain = \"back.test\"\n[[listener]]\nkind = \"bounce\"\naddress = \"{address}\"\ntls = \"off\"\n"
+    )
+}
+
 fn hashed() -> String {
     let mut command = Command::new("sh");
     command.args(["-c", "echo secret | \"$0\" account hash"]).arg(binary("ringpost"));
@@ -97,19 +105,22 @@ fn assert_says(said: &str, expected: &[&str]) {
 fn and_finds_everything_as_it_should_be() {
     let host = Host::new();
     let roots = host.certify(true);
-    let zone =
-        format!("mta A {ADDRESS}\nout A 198.51.100.8\na TXT \"v=spf1 ip4:198.51.100.0/24 -all\"\n{}", host.record);
+    let zone = format!(
+        "mta A {ADDRESS}\nout A 198.51.100.8\n_dmarc.a TXT \"v=DMARC1; p=reject\"\nback MX 10 mta\na TXT \"v=spf1 ip4:198.51.100.0/24 -all\"\n{}",
+        host.record
+    );
     let dns = Dns::start_with_reverse(&zone, REVERSE, "7 PTR mta.test.\n8 PTR out.test.\n");
     let source = "[[source]]\nname = \"out\"\naddresses = [\"198.51.100.8\"]\nehlo = \"out.test\"\n";
-    let (said, _) = host.examined(&dns, source, &roots);
+    let (said, _) = host.examined(&dns, &format!("{source}{}", bounces()), &roots);
     let file = host.folder.path().join("s1.a.test.pem");
     assert_says(
         &said,
         &[
             "ok       198.51.100.7 is called mta.test, and back",
-            "ok       the SPF record of a.test names 198.51.100.7",
             "ok       198.51.100.8 is called out.test, and back",
-            "ok       the SPF record of a.test names 198.51.100.8",
+            "ok       the SPF record of a.test names 198.51.100.7, 198.51.100.8",
+            "ok       _dmarc.a.test publishes the policy reject",
+            "ok       the MX record of back.test leads here, so bounces come back",
             &format!("ok       the DKIM record s1._domainkey.a.test publishes the key in {}", file.display()),
             "ok       the certificate is for mta.test",
             "ok       the certificate's chain ends at an authority that this system trusts",
@@ -152,12 +163,14 @@ fn and_tells_what_is_missing() {
     let roots = host.certify(true);
     let zone = format!("mta A {ADDRESS}\na A {ADDRESS}\ns1._domainkey.a TXT \"v=DKIM1; p=\"\n");
     let dns = Dns::start_with_reverse(&zone, REVERSE, "");
-    let (said, is_content) = host.examined(&dns, "", &roots);
+    let (said, is_content) = host.examined(&dns, &bounces(), &roots);
     assert!(!is_content, "{said}");
     assert_says(
         &said,
         &[
             "error    198.51.100.7 has no PTR record",
+            "warning  a.test has no DMARC record, or several: large receivers want one of bulk senders\n         -> publish",
+            "error    back.test has no MX record: no bounce or complaint comes back\n         -> publish the MX record `10 mta.test.`",
             "warning  a.test has no SPF record: large receivers want one\n         -> add the TXT record `v=spf1 ip4:198.51.100.7 -all`",
             "error    the DKIM record s1._domainkey.a.test publishes no key: the key is revoked",
         ],

@@ -1,19 +1,15 @@
-//! What DNS says of this host: its name, the way back from its address, the SPF records of its senders, the keys that sign
-//! for them.
+//! What DNS says of this host: its name, the way back from its addresses, the keys that sign.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Finding, error, fine, warning};
+use super::{Finding, error, fine, senders, warning};
 use crate::config::{Config, Dkim};
 use crate::control::lookup::{World, egress};
 use crate::control::signing;
 use crate::preflight::dkim::{self, Published, Says};
 use crate::preflight::host::{self, WayBack, is_public};
-use crate::preflight::spf::{self, Outcome};
 
-/// Sender domains that are looked at.
-const DOMAINS_MAX: usize = 20;
 /// Addresses that are looked at.
 const ADDRESSES_MAX: usize = 40;
 
@@ -47,11 +43,8 @@ async fn look(zone: &World, config: &Config) -> Vec<Finding> {
     for (address, name) in &egress {
         findings.push(way_back(zone, *address, name).await);
     }
-    for domain in sender_domains(config) {
-        for address in egress.keys() {
-            findings.push(sender(zone, &domain, *address).await);
-        }
-    }
+    let addresses: Vec<IpAddr> = egress.keys().copied().collect();
+    findings.extend(senders::examine(zone, config, &addresses).await);
     for section in &config.dkim {
         findings.push(key(zone, section).await);
     }
@@ -92,27 +85,6 @@ async fn way_back(zone: &World, address: IpAddr, name: &str) -> Finding {
     }
 }
 
-async fn sender(zone: &World, domain: &str, address: IpAddr) -> Finding {
-    let block = if address.is_ipv4() { "ip4" } else { "ip6" };
-    let remedy = format!("add {block}:{address} to the TXT record of {domain} that begins with v=spf1");
-    match spf::evaluate(zone, domain, address).await {
-        Outcome::Pass => fine(format!("the SPF record of {domain} names {address}")),
-        Outcome::Fail | Outcome::SoftFail | Outcome::Neutral => {
-            error(format!("the SPF record of {domain} does not name {address}"), remedy)
-        }
-        Outcome::None => warning(
-            format!("{domain} has no SPF record: large receivers want one"),
-            format!("add the TXT record `v=spf1 {block}:{address} -all` to {domain}"),
-        ),
-        Outcome::Unknown(why) => {
-            warning(format!("whether the SPF record of {domain} names {address} cannot be told: {why}"), remedy)
-        }
-        Outcome::PermError(why) => {
-            error(format!("the SPF record of {domain} is wrong: {why}"), "mend it: receivers take it for none")
-        }
-    }
-}
-
 /// Whether DNS publishes a key that signs.
 async fn key(zone: &World, section: &Dkim) -> Finding {
     let file = section.private_key.display();
@@ -139,12 +111,6 @@ async fn key(zone: &World, section: &Dkim) -> Finding {
         }
         Published::Several => error(format!("{name} has several TXT records: receivers may take any of them"), remedy),
     }
-}
-
-fn sender_domains(config: &Config) -> Vec<String> {
-    let senders = config.accounts.iter().flat_map(|account| &account.senders);
-    let domains = senders.filter_map(|sender| sender.rsplit_once('@')).map(|(_, domain)| domain.to_owned());
-    domains.collect::<BTreeSet<_>>().into_iter().take(DOMAINS_MAX).collect()
 }
 
 #[cfg(test)]

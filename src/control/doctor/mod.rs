@@ -7,6 +7,8 @@ mod chain;
 mod dns;
 mod host;
 mod scanners;
+mod senders;
+mod settings;
 
 use std::fmt;
 use std::path::Path;
@@ -49,6 +51,7 @@ fn error(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 /// Looks at everything that `config`, read from `file`, needs.
 pub fn examine(file: &Path, config: &Config) -> Vec<Finding> {
     let mut findings = host::examine(file, config);
+    findings.extend(settings::examine(config));
     findings.extend(scanners::examine(config));
     findings.extend(dns::examine(config));
     findings
