@@ -13,6 +13,7 @@ pub mod provider;
 pub mod scanners;
 pub mod server;
 pub mod smtp;
+pub mod state;
 pub mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -302,12 +302,17 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A story that fails shows what the server said.
+    /// A story that fails shows what the server said and did.
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
             let shown = log.len().saturating_sub(8 * 1024);
             eprintln!("the server's log ends with:\n{}", log.get(shown..).unwrap_or(&log));
+            if let Some(process) = &self.process {
+                let listeners = [self.submissions, self.submission, self.relay];
+                let state = super::state::of(process.0.id(), &listeners, &self.data.join("control.sock"));
+                eprintln!("it was running:\n{state}");
+            }
         }
     }
 }
