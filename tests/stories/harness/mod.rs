@@ -6,6 +6,7 @@ pub mod client;
 pub mod dns;
 pub mod exim;
 pub mod guide;
+pub mod haproxy;
 pub mod mailbox;
 pub mod peers;
 pub mod postfix;
