@@ -278,6 +278,11 @@ impl Server {
 
     fn wait_left(&self, left: u64, patience: Duration) {
         wait_for(&format!("{left} recipients in the queue"), patience, || (self.queued() == left).then_some(()));
+        self.wait_on_disk();
+    }
+
+    /// Waits until all that has happened so far is on disk: a kill takes none of it.
+    pub fn wait_on_disk(&self) {
         wait_for("that to be on disk", PATIENCE, || {
             let metrics = self.metrics();
             let pending: Vec<&str> =
