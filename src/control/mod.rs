@@ -37,3 +37,4 @@ pub mod tls_reports;
 pub mod trust;
 mod vital;
 pub mod webhook;
+mod whole_file;

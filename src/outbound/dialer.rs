@@ -18,7 +18,7 @@ use shards::{Instant, Reactor};
 use super::budget::{Budgets, WAIT_MAX};
 use super::conversation::{Conversation, Pause, why};
 use super::metrics::{Metrics, count};
-use super::outcome::{Obstacle, Tried};
+use super::obstacle::{Obstacle, Tried};
 use super::protection::{Protection, Protections};
 use super::proxy;
 use super::remembered::Remembered;

@@ -11,7 +11,7 @@ use shards::Instant;
 use super::Rest;
 use super::Task;
 use super::budget::Budgets;
-use super::outcome::Parking;
+use super::parking::Parking;
 use super::waiting::Waiting;
 use crate::config::{Retry, Source};
 use crate::route::Site;

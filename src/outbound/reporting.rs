@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::Task;
 use super::conversation::Conversation;
-use super::outcome::Obstacle;
+use super::obstacle::Obstacle;
 use super::protection::Protection;
 use crate::assurance::dane::Tlsa;
 use crate::assurance::report::{Counts, Failure, Policy, is_report};

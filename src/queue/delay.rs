@@ -14,7 +14,7 @@ use shards::Timestamp;
 
 use super::notice::{self, About, Told};
 use super::row::{Entry, Row, seconds, timestamp};
-use super::signing::Line;
+use super::signing::{Line, Pen};
 use super::{MessageId, Queue};
 use crate::bounce::Action;
 use crate::config::Config;
@@ -142,13 +142,14 @@ impl Queue {
             }
         };
         let Some(mut late) = self.late(message, &header, config) else { return true };
-        let pen = if late.notice.is_some() { self.pen(Line::Others).await } else { None };
+        let pen = if late.notice.is_some() { Some(self.pen(Line::Others).await) } else { None };
+        let pen = pen.filter(Pen::signs);
         while let Some((notice, pen)) = pen.as_ref().and_then(|pen| Some((late.notice.take()?, pen))) {
             let signed = self.signed(notice, pen).await;
             let Some(now) = self.late(message, &header, config).filter(|_| self.is_open()) else { return true };
             let before = std::mem::replace(&mut late, now);
-            // Otherwise it tells of others than are late by now.
-            if late.for_sender == before.for_sender {
+            // Otherwise it tells of others than are late by now, or what was said of them before.
+            if (&late.for_sender, &late.told) == (&before.for_sender, &before.told) {
                 late.notice = Some(signed);
                 break;
             }
@@ -181,7 +182,7 @@ impl Queue {
             late().filter(|(_, entry)| for_sender(entry)).map(|(index, entry)| (index, Told::waiting(entry))).unzip();
         let about = About { message, row: &row, content: header };
         let notice = self.compose(Action::Delayed, &about, &told);
-        Some(Late { indices, for_sender, notice })
+        Some(Late { indices, for_sender, told, notice })
     }
 }
 
@@ -191,6 +192,8 @@ struct Late {
     indices: Vec<u16>,
     /// To the sender.
     for_sender: Vec<u16>,
+    /// What the sender is told of each.
+    told: Vec<Told>,
     /// Which tells the sender.
     notice: Option<Message>,
 }

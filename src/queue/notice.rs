@@ -56,6 +56,7 @@ pub fn of_success(notify: Notify, account: Option<&str>, hop: Hop, config: &Conf
 }
 
 /// A recipient that a notice tells of.
+#[derive(PartialEq, Eq)]
 pub struct Told {
     /// RCPT.
     pub recipient: Recipient,

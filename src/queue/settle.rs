@@ -105,7 +105,7 @@ impl Queue {
         // Contents are read, and notices composed, only by those whose turn it is: any number may wait for it.
         let pen = match self.bytes_for_notice(message, outcomes) {
             0 => None,
-            _ => self.pen(line_of(outcomes)).await,
+            _ => Some(self.pen(line_of(outcomes)).await),
         };
         let original = self.original_for_notice(message, outcomes).await;
         let original = original.as_deref().map_or(&[][..], |content| content);
@@ -172,7 +172,7 @@ impl Queue {
     ) -> Result<Option<Plan>, NoRoom> {
         let anew = || self.is_open().then(|| self.sound(self.plan(message, lease, outcomes, original))).flatten();
         let Some(mut plan) = anew() else { return Ok(None) };
-        while let Some(pen) = pen.filter(|_| !plan.notices.is_empty()) {
+        while let Some(pen) = pen.filter(|pen| pen.signs() && !plan.notices.is_empty()) {
             let bytes = plan.bytes();
             self.core.journal.room(bytes, Class::Urgent).await.map_err(|_| NoRoom(bytes))?;
             let mut signed = Vec::with_capacity(plan.notices.len());
@@ -366,7 +366,7 @@ impl Concluded {
     }
 }
 
-/// Where the notices of these outcomes wait for their signatures.
+/// Where the notices of these outcomes wait for their turn.
 fn line_of(outcomes: &[(u16, Outcome)]) -> Line {
     let is_delivery = |(_, outcome): &(u16, Outcome)| matches!(outcome, Outcome::Delivered(..));
     if outcomes.iter().any(is_delivery) { Line::Deliveries } else { Line::Others }

@@ -55,6 +55,10 @@ def start(folder):
         "datareporting.policy.dataSubmissionEnabled": False,
         "app.update.enabled": False,
         "network.dns.disablePrefetch": True,
+        # What it says and hears goes into its log.
+        "mailnews.smtp.loglevel": "All",
+        "browser.dom.window.dump.enabled": True,
+        "devtools.console.stdout.chrome": True,
     }
     lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items())
     (profile / "user.js").write_text("".join(lines))
@@ -62,7 +66,9 @@ def start(folder):
     thunderbird = subprocess.Popen(
         ["thunderbird", "--headless", "--marionette", "--remote-allow-system-access", "--no-remote"]
         + ["--profile", str(profile)],
-        env={**env, "HOME": str(folder), "MOZ_HEADLESS": "1"},
+        # A Thunderbird that starts removes the messages (nsemail*.eml) that others are about to send from a temporary folder
+        # which they share; those then say no more after AUTH, and that the connection has timed out.
+        env={**env, "HOME": str(folder), "TMPDIR": str(folder), "MOZ_HEADLESS": "1"},
         stdout=log,
         stderr=log,
     )
@@ -78,6 +84,13 @@ def port_of(thunderbird, file):
             return int(file.read_text())
         time.sleep(0.05)
     sys.exit("Thunderbird does not offer its remote control")
+
+
+def conversation(log):
+    """What Thunderbird and the server said to each other, and what went wrong in Thunderbird itself."""
+    told = ("mailnews.smtp", "JavaScript error", "console.error")
+    lines = log.read_text(errors="replace").splitlines(True)
+    return "".join(line for line in lines if any(word in line for word in told))
 
 
 def main():
@@ -103,6 +116,8 @@ def main():
             }
             result = session.call("WebDriver:ExecuteAsyncScript", script=script, args=[settings], newSandbox=True)
             print(result["value"])
+            if "timed out" in result["value"]:
+                print(conversation(Path(folder) / "log"))
         finally:
             thunderbird.terminate()
             thunderbird.wait()

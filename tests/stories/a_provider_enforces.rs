@@ -167,6 +167,8 @@ fn quiet(provider: &Provider, server: &Server) {
         let told = server.log().matches("event=delivered").count();
         (taken + queued as usize == SENT && told == taken).then_some(())
     });
+    // The log tells of an outcome before it is flushed.
+    server.wait_on_disk();
 }
 
 #[test]

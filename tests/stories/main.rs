@@ -30,6 +30,7 @@ mod domains_are_told_how_tls_went;
 mod five_days_of_retries;
 mod full_mailbox_is_retried;
 mod greylisting_is_waited_for;
+mod haproxy_makes_the_connection;
 mod international_mail_meets_old_hops;
 mod limits_are_kept;
 mod limits_follow_replies;

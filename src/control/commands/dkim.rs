@@ -1,8 +1,7 @@
 //! `ringpost dkim`.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -10,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{ConfigFile, Failure, in_file};
 use crate::authentication::{Algorithm, Key, Signer};
 use crate::config;
-use crate::control::signing;
+use crate::control::{signing, whole_file};
 
 /// Octets of a string of a TXT record (RFC 1035 §3.3.14).
 const TXT_STRING_BYTES_MAX: usize = 255;
@@ -127,9 +126,7 @@ fn write_new(file: &Path, pem: &str) -> Result<(), Failure> {
         };
         Failure::Failed(format!("{}: {error}{remedy}", file.display()))
     };
-    let mut options = std::fs::OpenOptions::new();
-    let mut opened = options.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
-    opened.write_all(pem.as_bytes()).and_then(|()| opened.sync_all()).map_err(failed)
+    whole_file::make_secret(file, pem.as_bytes()).map_err(failed)
 }
 
 fn show(arguments: &Show) -> Result<(), Failure> {

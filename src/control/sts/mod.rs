@@ -21,6 +21,7 @@ mod changes;
 mod fetch;
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -29,8 +30,7 @@ use std::{fs, io};
 use hickory_resolver::TokioResolver;
 use rustls::ClientConfig;
 
-use super::clock;
-use super::resolver;
+use super::{clock, resolver, whole_file};
 use crate::assurance::Trust;
 use crate::assurance::sts::{self, Missing, Policy};
 use crate::dns::Answer;
@@ -69,6 +69,8 @@ impl Access {
 pub struct Store {
     folder: PathBuf,
     known: Mutex<Known>,
+    /// Whose turn it is to write.
+    writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -115,12 +117,14 @@ impl Store {
         for entry in fs::read_dir(&folder)?.take(2 * POLICIES_MAX) {
             let path = entry?.path();
             let domain = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            match fs::read(&path).ok().and_then(|file| read(&file)).filter(|kept| kept.left_s(now_s) > 0) {
+            let is_whole = !domain.starts_with('.');
+            let kept = fs::read(&path).ok().filter(|_| is_whole).and_then(|file| read(&file));
+            match kept.filter(|kept| kept.left_s(now_s) > 0) {
                 Some(kept) if known.policies.len() < POLICIES_MAX => _ = known.policies.insert(domain.into(), kept),
                 _ => _ = fs::remove_file(&path),
             }
         }
-        Ok(Store { folder, known: Mutex::new(known) })
+        Ok(Store { folder, known: Mutex::new(known), writing: tokio::sync::Mutex::default() })
     }
 
     /// The policy of `domain`, fetched where that is due.
@@ -169,7 +173,7 @@ impl Store {
         });
         let (file, policy) = parsed.inspect_err(|missing| self.remember_failure(domain, now_s, *missing))?;
         let kept = Kept { id, fetched_s: now_s, policy: Arc::new(policy) };
-        self.keep(domain, &kept, &file);
+        self.keep(domain, &kept, &file).await;
         Ok(kept)
     }
 
@@ -184,19 +188,33 @@ impl Store {
         }
     }
 
-    fn keep(&self, domain: &str, kept: &Kept, file: &[u8]) {
+    /// Keeps a policy, in memory at once, and on disk once this ends. What follows each other here does so on disk.
+    async fn keep(&self, domain: &str, kept: &Kept, file: &[u8]) {
+        let displaced = self.remember(domain, kept);
+        let (folder, domain, kept, file) = (self.folder.clone(), domain.to_owned(), kept.clone(), file.to_vec());
+        let _turn = self.writing.lock().await;
+        let written = tokio::task::spawn_blocking(move || {
+            if let Some(displaced) = displaced {
+                let _ = whole_file::remove(&folder.join(&*displaced));
+            }
+            write(&folder, &domain, &kept, &file)
+        });
+        // A policy that cannot be written holds until the process ends.
+        let _ = written.await;
+    }
+
+    /// Keeps a policy in memory; gives back whose had to make room for it.
+    fn remember(&self, domain: &str, kept: &Kept) -> Option<Box<str>> {
         let mut known = self.known();
         known.failures.remove(domain);
-        if known.policies.len() >= POLICIES_MAX && !known.policies.contains_key(domain) {
-            let soonest = known.policies.iter().min_by_key(|(_, kept)| kept.fetched_s + kept.policy.max_age.as_secs());
-            if let Some(domain) = soonest.map(|(domain, _)| domain.clone()) {
-                known.policies.remove(&domain);
-                let _ = fs::remove_file(self.folder.join(&*domain));
-            }
+        let is_full = known.policies.len() >= POLICIES_MAX && !known.policies.contains_key(domain);
+        let soonest = known.policies.iter().min_by_key(|(_, kept)| kept.fetched_s + kept.policy.max_age.as_secs());
+        let displaced = soonest.filter(|_| is_full).map(|(domain, _)| domain.clone());
+        if let Some(displaced) = &displaced {
+            known.policies.remove(displaced);
         }
         known.policies.insert(domain.into(), kept.clone());
-        // A policy that cannot be written holds until the process ends.
-        let _ = write(&self.folder, domain, kept, file);
+        displaced
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -216,13 +234,12 @@ fn as_in_dns(domain: &str) -> Option<Box<str>> {
     is_name.then(|| domain.into())
 }
 
-/// Writes a policy so that it is there whole or not at all.
+/// Writes a policy so that it is there whole or not at all, and outlives the power.
 fn write(folder: &Path, domain: &str, kept: &Kept, file: &[u8]) -> io::Result<()> {
-    let new = folder.join(format!(".{domain}"));
-    let mut text = format!("{ID}{}\n{FETCHED}{}\n", kept.id, kept.fetched_s).into_bytes();
-    text.extend_from_slice(file);
-    fs::write(&new, text)?;
-    fs::rename(&new, folder.join(domain))
+    whole_file::replace(&folder.join(domain), |out| {
+        write!(out, "{ID}{}\n{FETCHED}{}\n", kept.id, kept.fetched_s)?;
+        out.write_all(file)
+    })
 }
 
 /// Reads what [`write`] has written.
@@ -246,13 +263,21 @@ mod tests {
         Kept { id: "a1".into(), fetched_s, policy: Arc::new(Policy::parse(FILE).expect("a policy")) }
     }
 
+    fn keep(store: &Store, domain: &str, fetched_s: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(store.keep(domain, &kept(fetched_s), FILE));
+    }
+
     #[test]
     fn policies_outlive_the_process_until_they_expire() {
         let data = tempfile::tempdir().expect("a folder");
         let store = Store::open(data.path()).expect("a store");
-        store.keep("new.test", &kept(now_s()), FILE);
-        store.keep("old.test", &kept(now_s() - 1000), FILE);
+        keep(&store, "new.test", now_s());
+        keep(&store, "old.test", now_s() - 1000);
         fs::write(data.path().join("mta-sts/odd.test"), "nothing").expect("written");
+        // What a crash in the middle of a write leaves behind.
+        let new = fs::read(data.path().join("mta-sts/new.test")).expect("read");
+        fs::write(data.path().join("mta-sts/.half.test.new"), new).expect("written");
         let store = Store::open(data.path()).expect("a store");
         let known = store.known();
         let new = &known.policies["new.test"];
@@ -272,7 +297,7 @@ mod tests {
     fn a_record_that_cannot_be_looked_up_leaves_what_is_kept_or_trouble() {
         let data = tempfile::tempdir().expect("a folder");
         let store = Store::open(data.path()).expect("a store");
-        store.keep("kept.test", &kept(now_s()), FILE);
+        keep(&store, "kept.test", now_s());
         let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
         let servers = [silent.local_addr().expect("an address")];
         let access = Access::new(&Trust::default(), 443);

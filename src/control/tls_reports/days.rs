@@ -4,13 +4,14 @@
 //! shared with whoever writes it instead of being copied.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::whole_file;
 use super::{day_named, name_of};
 use crate::assurance::report::Counts;
 
@@ -98,7 +99,7 @@ impl Days {
             let path = file.clone();
             let kept = tokio::task::spawn_blocking(move || match counts {
                 Some(counts) => write(&path, &name_of(day), &counts),
-                None => remove(&path),
+                None => whole_file::remove(&path),
             });
             if let Err(why) = kept.await.unwrap_or_else(|defect| Err(io::Error::other(defect))) {
                 self.changed.insert(day);
@@ -129,22 +130,8 @@ impl Days {
 
 /// Writes a day so that it is there whole or not at all, and outlives the power.
 fn write(file: &Path, day: &str, counts: &Counts) -> io::Result<()> {
-    let new = file.with_extension("new");
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut out = BufWriter::new(File::create(&new)?);
-    counts.write_to(day, &mut out)?;
-    out.flush()?;
-    out.get_ref().sync_all()?;
-    fs::rename(&new, file)?;
-    File::open(folder)?.sync_all()
-}
-
-fn remove(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    file.parent().map_or(Ok(()), fs::create_dir_all)?;
+    whole_file::replace(file, |out| counts.write_to(day, out))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::{DAY_S, Settings, post};
 use crate::assurance::report::{self, Counts, Letter, Target, gzip, targets};
 use crate::authentication::sign;
 use crate::config::TlsReports;
-use crate::control::desk::Desk;
+use crate::control::desk::{Desk, Trouble};
 use crate::control::{clock, resolver};
 use crate::smtp::path::Mailbox;
 
@@ -25,6 +25,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Why a report is not sent by mail.
 const UNSIGNED: &str =
     "no [[dkim]] key signs for the domain of tls_reports.from: receivers ignore such reports (RFC 8460 §3)";
+
+/// Why a report is not sent in whose making we are wrong.
+const DEFECT: &str = "a defect of the reporter";
+
+/// Why a report is not sent that a stop overtakes.
+const STOPPING: &str =
+    "ringpost is stopping: nothing is lost, the report stays on disk and is sent after the next start";
 
 /// A domain that is to be told of a day.
 pub(super) struct Errand {
@@ -57,7 +64,7 @@ impl Errand {
         let sent = match telling {
             Ok(Ok(sent)) => sent,
             Ok(Err(_)) => vec![(Box::from(""), Err(format!("not done within {} s", PATIENCE.as_secs())))],
-            Err(_) => vec![(Box::from(""), Err("a defect of the reporter".to_owned()))],
+            Err(_) => vec![(Box::from(""), Err(DEFECT.to_owned()))],
         };
         let again = !sent.is_empty() && sent.iter().all(|(_, result)| result.is_err());
         Told { day: errand.day, domain: errand.domain.clone(), counts: errand.counts.clone(), sent, again }
@@ -109,7 +116,10 @@ impl Errand {
         let mut content = self.aside(now, move |letter| letter.message(&from, &to, now, &compressed)).await?;
         let signers = self.settings.signers.of(report::header_of(&content)).ok_or(UNSIGNED)?;
         sign(&signers, now, &mut content).map_err(|_| "it cannot be signed".to_owned())?;
-        self.desk.submit(recipient, content).await.map_err(|trouble| trouble.to_string())
+        self.desk.submit(recipient, content).await.map_err(|trouble| match trouble {
+            Trouble::Stopping => STOPPING.to_owned(),
+            other => other.to_string(),
+        })
     }
 
     fn reports(&self) -> Option<&TlsReports> {
@@ -124,7 +134,7 @@ impl Errand {
     ) -> Result<T, String> {
         let errand = self.clone();
         let made = tokio::task::spawn_blocking(move || errand.letter(now).map(|letter| make(&letter)));
-        let made = made.await.map_err(|_| "a defect of the reporter".to_owned())?;
+        let made = made.await.map_err(|ended| if ended.is_panic() { DEFECT } else { STOPPING }.to_owned())?;
         made.ok_or_else(|| "nothing is reported any more".into())
     }
 
@@ -189,5 +199,8 @@ mod tests {
         let (mailed, (recipient, content)) = tokio::join!(errand.mail(clock::now(), "t@d.test", compressed), taken);
         assert_eq!((mailed, recipient.as_str()), (Ok(()), "t@d.test"));
         assert!(content.starts_with(b"DKIM-Signature: "), "{}", String::from_utf8_lossy(&content));
+        let shard_ends = async { drop(port.receive().await) };
+        let (stopped, ()) = tokio::join!(errand.mail(clock::now(), "t@d.test", Arc::new(gzip(b"{}"))), shard_ends);
+        assert_eq!(stopped, Err(STOPPING.to_owned()), "the report is not lost");
     }
 }

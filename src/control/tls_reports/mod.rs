@@ -53,6 +53,9 @@ const DAYS_MAX: u64 = 1;
 /// Within so many seconds after its end a day is told (§4.1).
 const SPREAD_S: u64 = 4 * 3600;
 const DAY_S: u64 = 86_400;
+/// What an operator is told who asks for reports without having configured them.
+const NOT_WANTED: &str = "nothing is counted or reported: the configuration has no [tls_reports]; add the section, with \
+                          organization, contact and from, and reload it; sessions count from then on";
 /// Questions that wait.
 pub const ASKS_MAX: usize = 8;
 
@@ -206,9 +209,11 @@ impl Reporter {
     fn send_now(&mut self, day: Option<&str>, answer: oneshot::Sender<Value>) {
         let day = day.map_or(Some(now_s() / DAY_S), day_named);
         let refusal = match day {
-            None => "a day is YYYY-MM-DD",
-            Some(_) if !self.is_wanted() => "nothing is reported: the configuration has no [tls_reports]",
-            Some(_) if self.asked.len() >= ASKS_MAX => "as many as may wait already wait for a day to be told",
+            None => "a day is YYYY-MM-DD, and the day before yesterday at the earliest: what is older is given up",
+            Some(_) if !self.is_wanted() => NOT_WANTED,
+            Some(_) if self.asked.len() >= ASKS_MAX => {
+                "as many as may wait already wait for a day to be told: ask again in a minute"
+            }
             Some(day) => {
                 let domains = self.days.domains(day);
                 domains.iter().for_each(|domain| self.stand_in_line((day, domain.clone())));

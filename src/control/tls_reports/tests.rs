@@ -16,17 +16,21 @@ fn counts(domains: usize) -> Counts {
     counts
 }
 
+/// A reporter of this configuration.
+fn reporter_of(text: &str, folder: &Path) -> Reporter {
+    let config = Arc::new(Config::parse(text, folder).expect("good"));
+    let settings = Settings::of(&config, &Arc::default(), &Trust::default());
+    let (_ports, inlet) = mesh(1, 1, 1);
+    let (_changing, settings) = watch::channel(settings);
+    Reporter::open(folder, Desk::new(inlet), Channel::new(Style::Logfmt), settings).expect("it opens")
+}
+
 /// A reporter with the counts of so many domains for [`DAY`].
 async fn reporter(folder: &Path, domains: usize) -> Reporter {
     let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
                 address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n\
                 [tls_reports]\norganization = \"A\"\ncontact = \"c@a.test\"\nfrom = \"r@a.test\"\n";
-    let config = Arc::new(Config::parse(text, folder).expect("good"));
-    let settings = Settings::of(&config, &Arc::default(), &Trust::default());
-    let (_ports, inlet) = mesh(1, 1, 1);
-    let (_changing, settings) = watch::channel(settings);
-    let mut reporter =
-        Reporter::open(folder, Desk::new(inlet), Channel::new(Style::Logfmt), settings).expect("it opens");
+    let mut reporter = reporter_of(text, folder);
     reporter.days.merge(DAY, counts(domains));
     reporter.keep().await;
     reporter
@@ -116,6 +120,22 @@ async fn an_operator_hears_when_all_of_the_day_is_told_and_too_many_do_not_wait(
         (counts(1), 2),
         "what came meanwhile is told the next time"
     );
+}
+
+#[tokio::test]
+async fn who_asks_without_having_configured_reports_is_told_what_to_add() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "[server]\nhostname = \"mta.test\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\n\
+                address = \"127.0.0.1:2525\"\ntls = \"off\"\nnetworks = [\"127.0.0.0/8\"]\n";
+    let mut reporter = reporter_of(text, folder.path());
+    for (day, words) in
+        [(None, "add the section, with organization, contact and from, and reload"), (Some("1970-01-01"), "YYYY-MM-DD")]
+    {
+        let (answer, mut answered) = oneshot::channel();
+        reporter.send_now(day, answer);
+        let refused = answered.try_recv().expect("answered at once");
+        assert!(refused["error"].as_str().is_some_and(|why| why.contains(words)), "{refused}");
+    }
 }
 
 #[test]

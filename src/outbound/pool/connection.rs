@@ -14,7 +14,7 @@ use crate::outbound::budget::Place;
 use crate::outbound::conversation::{Conversation, Delivery};
 use crate::outbound::dialer::Wanted;
 use crate::outbound::metrics::count;
-use crate::outbound::outcome::Tried;
+use crate::outbound::obstacle::Tried;
 use crate::outbound::waiting::Waiting;
 use crate::queue::outcome::Outcome;
 

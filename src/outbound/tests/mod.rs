@@ -3,6 +3,7 @@
 mod connections;
 mod dispatching;
 mod hosts;
+mod meanings;
 mod offers;
 mod outcomes;
 mod own_rules;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::bounce::classify::{Category, InForce, PathSignal, Pattern, PatternAction, Patterns};
-use crate::outbound::outcome::{Parking, of_result};
+use crate::outbound::outcome::of_result;
+use crate::outbound::parking::Parking;
 use crate::queue::outcome::Hop;
 use crate::smtp::client::{Phase, Result};
 use crate::smtp::reply::Reply;

@@ -11,7 +11,7 @@ use crate::config::Source;
 use crate::config::limit::Rate;
 use crate::outbound::budget::{Budget, Budgets, Leave};
 use crate::outbound::dialer::{Dialer, Wanted};
-use crate::outbound::outcome::of_no_connection;
+use crate::outbound::obstacle::of_no_connection;
 use crate::outbound::told::told;
 use crate::route::{Effective, Said};
 

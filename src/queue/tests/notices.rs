@@ -308,38 +308,61 @@ async fn lease_of_whole(reactor: &Reactor, queue: &Queue, to: &str, words: &str)
 }
 
 #[test]
-fn what_waits_for_a_signature_holds_no_content_and_delays_neither_deliveries_nor_deferrals() {
-    World::new().run(|reactor, queue| async move {
+fn what_waits_for_its_turn_holds_no_content_and_delays_neither_deliveries_nor_deferrals() {
+    for (keys, at_once) in [(keys_of("mta.test"), 2), (Arc::default(), 16)] {
+        World::new().run(move |reactor, queue| async move {
+            let is_signed = at_once == 2;
+            queue.sign_with(keys);
+            let pens: Vec<_> =
+                (0..at_once).map(|_| queue.pen(Line::Others).now_or_never().expect("its turn")).collect();
+            assert!(queue.pen(Line::Others).now_or_never().is_none(), "{at_once} at a time");
+
+            let mut leases = Vec::new();
+            for _ in 0..3 {
+                leases.push(lease_of_whole(&reactor, &queue, "x@one.test", "FAILURE").await);
+            }
+            let failed = failed();
+            let mut settling: Vec<_> = leases.iter().map(|lease| Box::pin(settle(&queue, lease, &failed))).collect();
+            for (settling, lease) in settling.iter_mut().zip(&leases) {
+                assert!(settling.now_or_never().is_none(), "it waits for its turn");
+                let content = queue.core.state.borrow().contents.get(lease.message).expect("it is in memory");
+                assert_eq!(Arc::strong_count(&content), 2, "memory has it, and this test");
+            }
+
+            for (outcome, told) in [(deferred(), 0), (delivered(), 1)] {
+                let lease = lease_of_whole(&reactor, &queue, "y@two.test", "SUCCESS,FAILURE").await;
+                reactor.timeout(PATIENCE, settle(&queue, &lease, &outcome)).await.expect("it does not wait");
+                assert_eq!(notices(&queue), told);
+            }
+            assert!(next_notice(&reactor, &queue).await.contains("Action: relayed\r\n"));
+
+            drop(pens);
+            reactor.timeout(PATIENCE, futures::future::join_all(settling)).await.expect("they are settled");
+            for _ in 0..3 {
+                let text = next_notice(&reactor, &queue).await;
+                assert!(text.starts_with("DKIM-Signature: ") == is_signed && text.contains(MARKER), "{text}");
+            }
+            assert_eq!((notices(&queue), counts(&queue).0), (4, 1), "what was deferred is left");
+        });
+    }
+}
+
+#[test]
+fn a_delay_is_told_in_the_words_that_hold_once_it_is_signed() {
+    world().run(|reactor, queue| async move {
         queue.sign_with(keys_of("mta.test"));
-        let pens = futures::join!(queue.pen(Line::Others), queue.pen(Line::Others));
-        assert!(pens.0.is_some() && pens.1.is_some() && queue.pen(Line::Others).now_or_never().is_none());
-
-        let mut leases = Vec::new();
-        for _ in 0..3 {
-            leases.push(lease_of_whole(&reactor, &queue, "x@one.test", "FAILURE").await);
-        }
-        let failed = failed();
-        let mut settling: Vec<_> = leases.iter().map(|lease| Box::pin(settle(&queue, lease, &failed))).collect();
-        for (settling, lease) in settling.iter_mut().zip(&leases) {
-            assert!(settling.now_or_never().is_none(), "it waits for its turn");
-            let content = queue.core.state.borrow().contents.get(lease.message).expect("it is in memory");
-            assert_eq!(Arc::strong_count(&content), 2, "memory has it, and this test");
-        }
-
-        for (outcome, told) in [(deferred(), 0), (delivered(), 1)] {
-            let lease = lease_of_whole(&reactor, &queue, "y@two.test", "SUCCESS,FAILURE").await;
-            reactor.timeout(PATIENCE, settle(&queue, &lease, &outcome)).await.expect("it does not wait");
-            assert_eq!(notices(&queue), told);
-        }
-        assert!(next_notice(&reactor, &queue).await.contains("Action: relayed\r\n"));
-
-        drop(pens);
-        reactor.timeout(PATIENCE, futures::future::join_all(settling)).await.expect("they are settled");
-        for _ in 0..3 {
-            let text = next_notice(&reactor, &queue).await;
-            assert!(text.starts_with("DKIM-Signature: ") && text.contains(MARKER), "{text}");
-        }
-        assert_eq!((notices(&queue), counts(&queue).0), (4, 1), "what was deferred is left");
+        queue.core.next_delay.set(reactor.wall() + DAY);
+        accept_old(&reactor, &queue, "a@sender.test", &[("x@one.test", "")]).await;
+        let lease = lease(&queue).await;
+        queue.core.next_delay.set(reactor.wall());
+        let mut telling = Box::pin(queue.tell_delays());
+        assert!((&mut telling).now_or_never().is_none(), "it is being signed");
+        settle(&queue, &lease, &deferred()).await;
+        telling.await;
+        let text = next_notice(&reactor, &queue).await;
+        assert!(text.starts_with("DKIM-Signature: ") && text.contains("Action: delayed\r\n"), "{text}");
+        assert!(text.contains("\r\nLast-Attempt-Date: ") && !text.contains("not tried yet"), "{text}");
+        assert_eq!(notices(&queue), 1);
     });
 }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod dns;
 pub mod exim;
 pub mod guide;
+pub mod haproxy;
 pub mod mailbox;
 pub mod peers;
 pub mod postfix;
@@ -13,6 +14,7 @@ pub mod provider;
 pub mod scanners;
 pub mod server;
 pub mod smtp;
+pub mod state;
 pub mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -278,6 +278,11 @@ impl Server {
 
     fn wait_left(&self, left: u64, patience: Duration) {
         wait_for(&format!("{left} recipients in the queue"), patience, || (self.queued() == left).then_some(()));
+        self.wait_on_disk();
+    }
+
+    /// Waits until all that has happened so far is on disk: a kill takes none of it.
+    pub fn wait_on_disk(&self) {
         wait_for("that to be on disk", PATIENCE, || {
             let metrics = self.metrics();
             let pending: Vec<&str> =
@@ -302,12 +307,17 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A story that fails shows what the server said.
+    /// A story that fails shows what the server said and did.
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
             let shown = log.len().saturating_sub(8 * 1024);
             eprintln!("the server's log ends with:\n{}", log.get(shown..).unwrap_or(&log));
+            if let Some(process) = &self.process {
+                let listeners = [self.submissions, self.submission, self.relay];
+                let state = super::state::of(process.0.id(), &listeners, &self.data.join("control.sock"));
+                eprintln!("it was running:\n{state}");
+            }
         }
     }
 }
