@@ -36,8 +36,14 @@ impl Rate {
 }
 
 impl fmt::Display for Rate {
+    /// As it is configured, in the largest unit that it is a whole number of.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}s", self.number, self.per.as_secs())
+        let seconds = self.per.as_secs();
+        let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+        match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}/{}{name}", self.number, seconds / unit),
+            None => write!(f, "{}/{seconds}s", self.number),
+        }
     }
 }
 
@@ -322,6 +328,14 @@ mod tests {
         assert_eq!(config.provider("gmail").expect("it is there").limits.connections_max, Some(3));
         assert_eq!(config.providers.iter().filter(|provider| &*provider.name == "gmail").count(), 1);
         assert!(config.provider("yahoo").is_some());
+    }
+
+    #[test]
+    fn a_rate_is_shown_as_it_is_written() {
+        for text in ["20/1m", "100/1s", "500/1h", "3/90s", "7/1d"] {
+            assert_eq!(rate(text).expect("a rate").to_string(), text);
+        }
+        assert_eq!(rate("20/60s").expect("a rate").to_string(), "20/1m");
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn explain_tells_which_limits_hold_and_who_says_so() {
         line("connections_max", "3", "[[limit]] for provider gmail"),
         line("messages_per_connection_max", "50", "[[provider]] gmail"),
         line("message_rate", "100/1s", "[[provider]] gmail"),
-        line("message_rate", "10/3600s", "[[limit]] for tenant acme"),
+        line("message_rate", "10/1h", "[[limit]] for tenant acme"),
     ] {
         assert!(said.contains(&expected), "{expected}: {said}");
     }

@@ -103,12 +103,12 @@ fn what_is_used_up_is_there_once_more_and_no_oftener() {
     wait_resting(&server, 7);
     for (arrived, left) in [(3, 4), (6, 1)] {
         let answer = lifted(&server, &["sink.test"]);
-        assert!(answer.contains("message_rate_used_up (3/3600s as [[limit]]"), "{answer}");
+        assert!(answer.contains("message_rate_used_up (3/1h as [[limit]]"), "{answer}");
         assert_eq!(mailbox.wait(arrived).len(), arrived);
         wait_resting(&server, left);
         assert_eq!(mailbox.received().len(), arrived, "then it is used up again");
     }
-    assert!(explain(&server).contains("3/3600s"), "what is configured stays: {}", explain(&server));
+    assert!(explain(&server).contains("3/1h"), "what is configured stays: {}", explain(&server));
 }
 
 #[test]

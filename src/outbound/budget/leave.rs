@@ -283,7 +283,7 @@ mod tests {
         let (now, rate) = (Instant::default(), Rate { number: 10, per: 3600 * SECOND });
         let budgets = Budgets(vec![Rc::new(RefCell::new(Budget::new(&limits(2, rate), now)))]);
         let (pause, why) = budgets.rest(true, now).expect("it rests");
-        assert!(pause > 300 * SECOND && why.contains("message_rate of group, 10/3600s as a test has it"), "{why}");
+        assert!(pause > 300 * SECOND && why.contains("message_rate of group, 10/1h as a test has it"), "{why}");
         assert!(matches!(budgets.leave_to_connect(now), Leave::After(_)));
         assert_eq!(budgets.rest(true, now + pause), None);
     }
