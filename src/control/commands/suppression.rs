@@ -8,6 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, table};
+use crate::config::nearest;
 use crate::config::suppression::Cause;
 use crate::control::client::ClientError;
 use crate::control::http::{Added, Listed, Removed};
@@ -147,7 +148,8 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
         limit: Some(arguments.limit.into()),
     };
     let target = format!("/api/v1/suppressions{}", client::query(&json!(listed)));
-    let page = client::request(&socket(&arguments.common.config)?, Method::GET, &target, None).map_err(failed)?;
+    let page = client::request(&socket(&arguments.common.config, &arguments.common.which)?, Method::GET, &target, None)
+        .map_err(failed)?;
     if arguments.common.json {
         return print_json(&page);
     }
@@ -192,13 +194,14 @@ fn import(arguments: &ImportArguments) -> Result<(), Failure> {
     };
     let text = text.map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
     let target = format!("/api/v1/suppressions/import{}", of_list(&arguments.common.which));
-    let answer = client::send_text(&socket(&arguments.common.config)?, &target, text).map_err(failed)?;
+    let answer = client::send_text(&socket(&arguments.common.config, &arguments.common.which)?, &target, text)
+        .map_err(failed)?;
     tell(&arguments.common, &answer, "imported")
 }
 
 fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let target = format!("/api/v1/suppressions/export{}", of_list(&arguments.which));
-    let socket = socket(&arguments.config)?;
+    let socket = socket(&arguments.config, &arguments.which)?;
     match client::copy_text(&socket, &target, &mut std::io::stdout().lock()) {
         // A reader that has seen enough (`| head`) is no error.
         Err(ClientError::Unwritten(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
@@ -224,7 +227,8 @@ fn of_list(which: &Which) -> String {
 
 fn order(common: &Common, verb: &str, body: &Value, done: &str) -> Result<(), Failure> {
     let target = format!("/api/v1/suppressions/{verb}");
-    let answer = client::request(&socket(&common.config)?, Method::POST, &target, Some(body)).map_err(failed)?;
+    let answer =
+        client::request(&socket(&common.config, &common.which)?, Method::POST, &target, Some(body)).map_err(failed)?;
     tell(common, &answer, done)
 }
 
@@ -237,8 +241,16 @@ fn tell(common: &Common, answer: &Value, done: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn socket(config: &ConfigFile) -> Result<PathBuf, Failure> {
+/// Where the server answers. An account that the configuration does not have is a mistake of who asks.
+fn socket(config: &ConfigFile, which: &Which) -> Result<PathBuf, Failure> {
     let (_, config) = config.load()?;
+    if let Some(name) = &which.account
+        && config.accounts.iter().all(|account| !account.name.eq_ignore_ascii_case(name))
+    {
+        let known: Vec<&str> = config.accounts.iter().map(|account| &*account.name).collect();
+        let like = nearest(name, &known).map_or_else(String::new, |like| format!(": did you mean `{like}`?"));
+        return Err(Failure::Wrong(vec![format!("ringpost: the configuration has no account `{name}`{like}")]));
+    }
     Ok(socket::path(&config.data_dir))
 }
 
