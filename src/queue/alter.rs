@@ -23,6 +23,8 @@ pub(super) enum Alter {
     Release,
     /// due later → due now. An order about many leaves alone what is scheduled for later: nobody deferred that.
     Retry,
+    /// The same where what put it off was the way to its destination, and not what was said of it or its recipient.
+    LetGo,
 }
 
 impl Alter {
@@ -30,7 +32,7 @@ impl Alter {
         match self {
             Alter::Hold => "hold",
             Alter::Release => "release",
-            Alter::Retry => "retry",
+            Alter::Retry | Alter::LetGo => "retry",
         }
     }
 
@@ -40,12 +42,26 @@ impl Alter {
         match (self, state) {
             (Alter::Hold, At::Due { .. }) => Some(At::Held),
             (Alter::Release, At::Held) => Some(At::Due { at_s: now_s.max(begin_s) }),
-            (Alter::Retry, At::Due { at_s }) if at_s > now_s && (named || begin_s <= now_s) => {
+            (Alter::Retry | Alter::LetGo, At::Due { at_s }) if at_s > now_s && (named || begin_s <= now_s) => {
                 Some(At::Due { at_s: now_s })
             }
             _ => None,
         }
     }
+}
+
+/// How the rules of the configuration begin, which may let a way rest for any reply; and the rule of a source's own trouble.
+const OWN_RULES: &str = "reply:";
+const SOURCE_RULE: &str = "source";
+
+/// Whether what put a recipient off last is the way's: nothing was tried for it, or what was said is of the sending address,
+/// of how much it sends, or of no connection.
+fn is_of_the_way(standing: &Standing) -> bool {
+    standing.last.as_ref().is_none_or(|said| {
+        said.reason.as_ref().is_some_and(|reason| {
+            reason.category.is_of_the_way() || *reason.rule == *SOURCE_RULE || reason.rule.starts_with(OWN_RULES)
+        })
+    })
 }
 
 /// Bytes of a change in a frame, at most: what was said last and by whom.
@@ -73,7 +89,7 @@ impl Queue {
     /// Makes the selected recipients due now, and has their domains tried even where a next hop is left alone. Counts
     /// those that waited for either.
     pub(super) async fn retry(&self, selection: &Selection) -> Result<u64, Error> {
-        let changed = self.make_due(selection, true).await?;
+        let changed = self.make_due(selection, Alter::Retry).await?;
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.core.state.borrow_mut().ready.insist_on_chosen(from, DOMAINS_PER_TURN);
@@ -84,11 +100,11 @@ impl Queue {
         Ok(changed)
     }
 
-    /// Lets what waits because of destinations go, as if their rest were over, and what waits for its next attempt at the
-    /// domain. Counts the recipients.
+    /// Lets what waits because of destinations go, as if their rest were over, and what the way has put off at the domain. What
+    /// a recipient waits for on its own account stays. Counts the recipients.
     pub(super) async fn let_go(&self, Reopen { destinations, domain, .. }: Reopen) -> Result<u64, Error> {
         let selection = Selection { destinations, ..Selection::default() };
-        let mut changed = self.make_due(&selection, false).await?;
+        let mut changed = self.make_due(&selection, Alter::LetGo).await?;
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.core.state.borrow_mut().ready.unpark_at(&selection.destinations, from, DOMAINS_PER_TURN);
@@ -96,14 +112,15 @@ impl Queue {
         }
         self.slices_changed();
         if domain.is_some() {
-            changed += self.make_due(&Selection { domain, ..Selection::default() }, false).await?;
+            changed += self.make_due(&Selection { domain, ..Selection::default() }, Alter::LetGo).await?;
         }
         Ok(changed)
     }
 
     /// Makes the selected recipients due now. Counts them, and those that are due but wait for the end of their domain's pause.
-    async fn make_due(&self, selection: &Selection, insists: bool) -> Result<u64, Error> {
-        Ok(self.look_for_domains(selection, insists).await? + self.alter_pages(Alter::Retry, selection).await?)
+    async fn make_due(&self, selection: &Selection, alter: Alter) -> Result<u64, Error> {
+        let insists = alter == Alter::Retry;
+        Ok(self.look_for_domains(selection, insists).await? + self.alter_pages(alter, selection).await?)
     }
 
     /// Looks at the domains of selected recipients that are due, now or later; where an operator `insists`, they are chosen to
@@ -206,6 +223,9 @@ impl Queue {
         let mut changes = Vec::new();
         for message in ids.iter().skip_while(|id| after.is_some_and(|(last, _)| **id < last)) {
             let alteration = |row: &Row, begin_s: u32, index: u16, entry: &Entry| {
+                if alter == Alter::LetGo && !is_of_the_way(&entry.standing) {
+                    return None;
+                }
                 let altered = alter.apply(entry.standing.state, now_s, begin_s, selection.id.is_some())?;
                 let standing = Standing { state: altered, ..entry.standing.clone() };
                 let is_next = after.is_none_or(|last| (*message, index) > last);

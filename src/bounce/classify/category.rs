@@ -101,6 +101,12 @@ macro_rules! categories {
 }
 
 impl Category {
+    /// Whether it is of the way to a host (our address, how much we send, no connection) and not of a message or recipient.
+    pub fn is_of_the_way(self) -> bool {
+        use Category::{Blocklist, HostName, Network, Rate, Reputation};
+        matches!(self, Blocklist | HostName | Network | Rate | Reputation)
+    }
+
     /// KumoMTA's bounce class (`bounce_classification` in its logs), where this was done about it.
     pub fn kumomta_after(self, action: Action) -> &'static str {
         match (self, action) {
