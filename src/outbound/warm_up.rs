@@ -10,6 +10,7 @@ use shards::{Instant, Timestamp};
 
 use super::budget::WAIT_MAX;
 use crate::config::WarmUp;
+use crate::message::date::rfc3339;
 use crate::queue::submitted::{day_of, goes_on};
 
 /// One in so many of a day's messages is granted at a time.
@@ -135,6 +136,17 @@ impl Warming {
         self.plan.allowance(self.sent.day).map(|plan| u64::from(plan) + self.sent.beside)
     }
 
+    /// The plan's first day, while it is to come.
+    pub fn begins(&self) -> Option<String> {
+        (self.sent.day < self.plan.first_day).then(|| self.first_day())
+    }
+
+    /// `YYYY-MM-DD`.
+    fn first_day(&self) -> String {
+        let begin = Timestamp::from_millis(u64::from(self.plan.first_day) * DAY.as_millis() as u64);
+        rfc3339(begin).chars().take(10).collect()
+    }
+
     /// Which day of the plan it is, from 1.
     fn day_number(&self) -> u32 {
         self.sent.day.saturating_sub(self.plan.first_day).saturating_add(1)
@@ -145,7 +157,7 @@ impl Warming {
         let source = &self.source;
         let allowance = self.allowance().filter(|allowance| self.sent.messages >= *allowance && now < self.day_ends)?;
         let why = if self.sent.day < self.plan.first_day {
-            format!("the warm-up of {source} has not begun")
+            format!("the warm-up of {source} has not begun: it begins on {}", self.first_day())
         } else {
             let (day, days) = (self.day_number(), self.plan.plan.len());
             format!(
@@ -193,7 +205,13 @@ mod tests {
         let mut kept = None;
         let mut warming = Warming::new("s1", plan(), None, at(99, NOON), Instant::default());
         assert_eq!(send_all(&mut warming, &mut kept, at(99, NOON)), 0);
-        assert!(warming.rest("gmail", Instant::default()).expect("it waits").1.contains("has not begun"));
+        assert!(
+            warming
+                .rest("gmail", Instant::default())
+                .expect("it waits")
+                .1
+                .contains("has not begun: it begins on 1970-04-11")
+        );
         for (day, allowance) in [(100, 50), (101, 1000)] {
             let mut sent = 0;
             for round in 0..10 {

@@ -106,10 +106,10 @@ fn recipient_of(event: &Event) -> Value {
     let what = match event.kind {
         Kind::Bounced => What::Bounced,
         Kind::Complaint => What::Complaint,
-        _ => return standing(&event.recipient, &event.standing, None, event.arrival),
+        _ => return standing(&event.recipient, &event.standing, (None, None), event.arrival),
     };
     let before = Standing { last: None, ..event.standing.clone() };
-    let mut object = standing(&event.recipient, &before, None, event.arrival);
+    let mut object = standing(&event.recipient, &before, (None, None), event.arrival);
     if let Some(said) = &event.standing.last {
         add_return(&mut object, what, said);
     }
@@ -184,7 +184,8 @@ fn identity(identity: &Identity<'_>) -> Map<String, Value> {
 }
 
 fn recipient(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Value {
-    standing(&entry.recipient, &entry.standing, waits(row, entry, moment).as_ref(), row.arrival)
+    let waits = waits(row, entry, moment);
+    standing(&entry.recipient, &entry.standing, (waits.as_ref(), Some(moment.now)), row.arrival)
 }
 
 /// A time of a recipient, which is kept in whole seconds; that of its message's arrival is not, and nothing was before.
@@ -205,8 +206,13 @@ fn waits(row: &Row, entry: &Entry, moment: &Moment<'_>) -> Option<Waits> {
     pause.filter(|pause| pause.until > timestamp(at_s)).map(Waits::EndOf)
 }
 
-/// How a recipient of a message of that arrival stands, and what keeps it.
-fn standing(recipient: &Recipient, standing: &Standing, waits: Option<&Waits>, arrival: Timestamp) -> Value {
+/// How a recipient of a message of that arrival stands, and what keeps it; `now`: as of that time.
+fn standing(
+    recipient: &Recipient,
+    standing: &Standing,
+    (waits, now): (Option<&Waits>, Option<Timestamp>),
+    arrival: Timestamp,
+) -> Value {
     let Standing { state, attempts, last } = standing;
     let shown = match waits {
         Some(Waits::ItsTime) => "scheduled",
@@ -217,7 +223,7 @@ fn standing(recipient: &Recipient, standing: &Standing, waits: Option<&Waits>, a
         "address": recipient.path.as_str(),
         "state": shown,
         "attempts": attempts,
-        "explanation": explain(standing, waits, arrival),
+        "explanation": explain(standing, (waits, now), arrival),
     });
     let pause = match waits {
         Some(Waits::EndOf(pause)) => Some(pause),
@@ -304,7 +310,7 @@ fn state_name(state: State) -> &'static str {
 }
 
 /// A recipient's standing in a sentence.
-fn explain(standing: &Standing, waits: Option<&Waits>, arrival: Timestamp) -> String {
+fn explain(standing: &Standing, (waits, now): (Option<&Waits>, Option<Timestamp>), arrival: Timestamp) -> String {
     let shown = |at_s| date::rfc3339(time(at_s, arrival));
     let because = match &standing.last {
         None => String::new(),
@@ -323,13 +329,16 @@ fn explain(standing: &Standing, waits: Option<&Waits>, arrival: Timestamp) -> St
         Some(Waits::EndOf(Pause { until, why })) => {
             let until = date::rfc3339(*until);
             return format!(
-                "waiting for attempt {attempt}: its destination is left alone until {until}, because: {why}"
+                "waiting for attempt {attempt}: its destination is left alone until {until} at the earliest, because: {why}"
             );
         }
         None => {}
     }
     match standing.state {
         State::Due { .. } if standing.attempts == 0 && because.is_empty() => "waiting for its first attempt".into(),
+        State::Due { at_s } if now.is_some_and(|now| timestamp(at_s) <= now) => {
+            format!("due for attempt {attempt} since {}{}", shown(at_s), because.replacen("because", "before that", 1))
+        }
         State::Due { at_s } => format!("waiting for attempt {attempt} at {}{because}", shown(at_s)),
         State::Held => format!("held until an operator releases or bounces it{because}"),
         State::Delivered { at_s } => format!("delivered at {}", shown(at_s)),
@@ -346,5 +355,20 @@ pub fn add_header(message: &mut Value, header: &[u8], content_kept: bool) {
             let value = &value[..value.len().min(SUBJECT_BYTES_MAX)];
             message[key] = String::from_utf8_lossy(value).replace("\r\n", "").into();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_past_is_not_told_as_if_it_were_to_come() {
+        let standing = Standing { state: State::Due { at_s: 100 }, attempts: 1, last: None };
+        let explained = |now_s: u32| explain(&standing, (None, Some(timestamp(now_s))), timestamp(0));
+        assert_eq!(explained(95), "waiting for attempt 2 at 1970-01-01T00:01:40.000Z");
+        assert_eq!(explained(105), "due for attempt 2 since 1970-01-01T00:01:40.000Z");
+        let event = explain(&standing, (None, None), timestamp(0));
+        assert!(event.starts_with("waiting for attempt 2 at"), "an event tells what was to come: {event}");
     }
 }

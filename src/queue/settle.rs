@@ -10,10 +10,10 @@ use shards::journal::{Class, Extent, Position};
 use super::judge::{Judged, judge};
 use super::notice::{self, About, Told};
 use super::outcome::{Answer, Outcome};
-use super::row::{Entry, Row, seconds};
+use super::row::{Entry, Row, domain_of, seconds};
 use super::signing::{Line, Pen};
 use super::state::State;
-use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, schedule};
+use super::{Error, HEAD_BYTES_MAX, MessageId, Queue, RECIPIENT_BYTES_MAX, lane, schedule};
 use crate::bounce::{self, Action};
 use crate::config::{Config, Source};
 use crate::events::Event;
@@ -281,7 +281,10 @@ impl Queue {
                 At::Delivered { .. } => log.emit(&Event::Delivered(attempt)),
                 At::Failed { .. } => log.emit(&Event::Failed(attempt)),
                 At::Due { at_s } => {
-                    let retry_s = u64::from(at_s.saturating_sub(seconds(now)));
+                    let lane = lane::name(domain_of(recipient.path.as_str()), &plan.origin);
+                    let rest = self.core.state.borrow().ready.parked(&lane);
+                    let rest_s = rest.map_or(0, |(until, _)| until.since(self.core.reactor.now()).as_secs());
+                    let retry_s = u64::from(at_s.saturating_sub(seconds(now))).max(rest_s);
                     log.emit(&Event::Deferred { attempt, retry_s });
                 }
                 At::Held => log.emit(&Event::Deferred { attempt, retry_s: 0 }),

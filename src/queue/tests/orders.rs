@@ -206,7 +206,10 @@ fn what_waits_for_a_parked_domain_says_why_and_a_retry_offers_it_at_once() {
         assert_eq!((&recipient["why"], &recipient["attempts"]), (&"refused".into(), &0.into()), "{recipient}");
         let explanation = recipient["explanation"].as_str().expect("a text");
         let next = recipient["next"].as_str().expect("a time");
-        assert!(explanation.contains(&format!("left alone until {next}, because: refused")), "{explanation}");
+        assert!(
+            explanation.contains(&format!("left alone until {next} at the earliest, because: refused")),
+            "{explanation}"
+        );
         assert!(nothing_is_ready(&reactor, &queue).await);
 
         assert_eq!(count(&queue, Order::Retry(at_domain("two.test"))).await, 0);
