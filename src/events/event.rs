@@ -262,7 +262,7 @@ pub enum Event<'a> {
         limit: &'static str,
         /// Whether less is allowed than before.
         lowered: bool,
-        /// What was allowed, if it was adjusted before.
+        /// What was allowed: as adjusted before, or as configured, if it was.
         from: Option<f64>,
         /// What is allowed now, if it is adjusted.
         to: Option<f64>,

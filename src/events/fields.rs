@@ -98,8 +98,8 @@ impl Event<'_> {
             Event::LimitAdjusted { source, destination, limit, from, to, why, .. } => {
                 line.put_some("source", Some(*source).filter(|source| !source.is_empty()));
                 line.put("destination", destination).put("limit", limit);
-                put_number(line, "from", *from);
-                put_number(line, "to", *to);
+                put_number(line, (limit, "from"), *from);
+                put_number(line, (limit, "to"), *to);
                 line.put("why", why);
             }
             Event::LimitLifted { source, destination, lifted, asked_by } => {
@@ -174,8 +174,10 @@ fn put_origin(line: &mut Line<'_>, origin: &Origin) {
     line.put_some("tls_asked", Some(origin.demand.name()).filter(|name| !name.is_empty()));
 }
 
-fn put_number(line: &mut Line<'_>, key: &'static str, number: Option<f64>) {
+/// Connections are whole ones.
+fn put_number(line: &mut Line<'_>, (limit, key): (&str, &'static str), number: Option<f64>) {
+    let decimals = if limit == "connections_max" { 0 } else { 2 };
     if let Some(number) = number {
-        line.put(key, format_args!("{number:.2}"));
+        line.put(key, format_args!("{number:.decimals$}"));
     }
 }
