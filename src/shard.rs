@@ -204,6 +204,14 @@ impl Shard {
             let _ = answer.send(Report::Adjusted(self.pool.adjusted(destination.as_deref())));
             return;
         }
+        if let Order::Behind(lanes) = &order {
+            let _ = answer.send(Report::Behind(self.dispatcher.behind(lanes)));
+            return;
+        }
+        if let Order::Obstacles(ways) = &order {
+            let _ = answer.send(Report::Obstacles(self.pool.obstacles(ways)));
+            return;
+        }
         if let Order::Lift(lift) = &order {
             let _ = answer.send(Report::Lifted(self.lift(lift).await));
             return;
@@ -237,7 +245,7 @@ impl Shard {
             Ok(found) => found,
             Err(refused) => return refused,
         };
-        let mut reopen = Reopen { destinations: BTreeSet::from([site.key.clone()]), ..Reopen::default() };
+        let mut reopen = Reopen { destinations: BTreeSet::from([site.key.clone(), site.group()]), ..Reopen::default() };
         let mut paths = Vec::new();
         for source in sources {
             if self.dispatcher.home(&source, &site) == self.port.shard() {

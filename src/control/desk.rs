@@ -6,6 +6,7 @@
 //! What webhooks, suppressed recipients and TLS reports ask of the shards stands with them (`asked.rs`).
 
 mod lift;
+mod waits;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! Limits: a rate is kept in every stretch of its length, by tokens that come evenly; of these [`tokens::BURST_SHARE`] may be saved.
 
 mod leave;
+mod present;
 mod tokens;
 
 use std::cell::RefCell;
@@ -17,6 +18,8 @@ use std::time::Duration;
 use shards::Instant;
 
 pub(super) use self::leave::{Budgets, Leave, Place};
+pub(super) use self::present::UsedUp;
+use self::present::since;
 use self::tokens::{Limited, Tokens};
 use super::lately::Lately;
 use super::path::Path;
@@ -163,7 +166,7 @@ impl Budget {
         }
         self.blocked_until_s = 0;
         if let Some(Adjusted { throttle, .. }) = self.adjusted.take().as_deref() {
-            let said = throttle.heard().map(|(_, said, _)| format!(", since it said: {said}")).unwrap_or_default();
+            let said = throttle.heard().map(|(_, said, _)| format!(", {}", since(said))).unwrap_or_default();
             lifted.extend(throttle.rate().map(|rate| ("message_rate", format!("{rate:.2} a second{said}"))));
             lifted.extend(throttle.connections().map(|number| ("connections_max", format!("{number}{said}"))));
         }
@@ -241,10 +244,7 @@ impl Budget {
         let adjusted = self.adjusted.as_ref().and_then(|adjusted| {
             let wait = long(adjusted.messages.as_ref()?.wait(now))?;
             let (rate, (_, said, _)) = (adjusted.throttle.rate()?, adjusted.throttle.heard()?);
-            Some((
-                wait,
-                format!("the message_rate of {}, {rate:.2} a second since it said: {said}, is used up", self.name),
-            ))
+            Some((wait, format!("the message_rate of {}, {rate:.2} a second {}, is used up", self.name, since(said))))
         });
         let plan = self.warming.as_ref().and_then(|warming| warming.rest(&self.name, now));
         [connections, of("message_rate", &self.messages), adjusted, plan].into_iter().flatten().collect()

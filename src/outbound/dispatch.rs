@@ -14,6 +14,7 @@
 //! way (exceeded by one message at most); of these each path has so much that the others find room ([`super::room`]). What
 //! is beyond waits in the queue on disk; nothing is asked for again before something has ended.
 
+mod behind;
 mod lift;
 
 use std::cell::{Cell, RefCell};
@@ -216,7 +217,7 @@ impl Inner {
         }
         let rest = turns.borrow().rest(now);
         match rest {
-            Some(rest) => self.queue.park(&lane, rest.pause, &rest.why, &turns.borrow().name),
+            Some(rest) => self.queue.park(&lane, rest.pause, &rest.why, &turns.borrow().name()),
             None => {
                 turns.borrow_mut().join(lane, now);
                 self.pump(&turns);
@@ -328,7 +329,7 @@ impl Inner {
     fn rest(&self, turns: &SharedTurns) -> Option<Rest> {
         let rest = turns.borrow().rest(self.reactor.now())?;
         let lanes = turns.borrow_mut().take_lanes();
-        let name = turns.borrow().name.clone();
+        let name = turns.borrow().name();
         lanes.iter().for_each(|lane| self.queue.park(lane, rest.pause, &rest.why, &name));
         Some(rest)
     }
@@ -467,7 +468,7 @@ impl Inner {
         out.way.borrow_mut().park(rest, self.reactor.now());
         match self.rest(&out.turns) {
             // With all of its recipients leased, the lane of this one has left its turns.
-            Some(rest) => self.queue.park_if_aside(&out.domain, rest.pause, &rest.why, &out.turns.borrow().name),
+            Some(rest) => self.queue.park_if_aside(&out.domain, rest.pause, &rest.why, &out.turns.borrow().name()),
             None => outcomes.iter_mut().for_each(|(_, outcome)| match outcome {
                 Outcome::Parked(_, pause_s) | Outcome::Untried(pause_s) => *pause_s = 0,
                 Outcome::Delivered(..) | Outcome::Deferred(_) | Outcome::Failed(_) => {}

@@ -209,6 +209,22 @@ impl Path {
         uncovered && connections < self.trusted && permitted
     }
 
+    /// What beside the limits keeps tasks that wait from a connection of their own, for people; a rest is told apart.
+    pub fn holds_back(&self, now: Instant) -> Option<String> {
+        let connections = self.live + self.opening;
+        if connections == 0 || self.waiting.is_empty() {
+            return None;
+        }
+        if self.live == 0 {
+            return Some("a connection is being opened".into());
+        }
+        if connections >= self.trusted {
+            return Some(format!("after a rest it goes on with {} at first", counted(self.trusted)));
+        }
+        let is_enough = self.enough_until.is_some_and(|until| now < until);
+        is_enough.then(|| format!("no more than {} could be opened", counted(connections)))
+    }
+
     /// A connection is being opened; its number.
     pub fn opening(&mut self) -> u64 {
         self.opening += 1;
@@ -291,6 +307,10 @@ impl Path {
         self.trusted = 1;
         pause
     }
+}
+
+fn counted(connections: u32) -> String {
+    format!("{connections} connection{}", if connections == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 
 mod connection;
 mod lift;
+mod present;
 mod shaping;
 
 use std::cell::RefCell;

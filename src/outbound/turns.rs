@@ -25,8 +25,6 @@ pub(super) type SharedWay = Rc<RefCell<Way>>;
 pub(super) struct Turns {
     /// The site, as the last lane resolved to it.
     pub site: Arc<Site>,
-    /// What operators know it by.
-    pub name: Arc<str>,
     /// The pool.
     pub pool: Arc<Pool>,
     /// The ways of the pool's members, in their order.
@@ -66,9 +64,8 @@ pub(super) enum Choice {
 
 impl Turns {
     pub fn new(site: Arc<Site>, pool: Arc<Pool>, ways: Vec<SharedWay>) -> Self {
-        let name = Arc::from(&*site.key);
         let (tenants, outstanding) = (VecDeque::new(), 0);
-        Self { site, name, pool, ways, tenants, outstanding, in_line: false, is_blocked: false }
+        Self { site, pool, ways, tenants, outstanding, in_line: false, is_blocked: false }
     }
 
     /// A lane has resolved to this site.
@@ -134,15 +131,30 @@ impl Turns {
         self.outstanding -= 1;
     }
 
-    /// For how long nothing is wanted on any way, and why; `None`: one is open.
+    /// For how long nothing is wanted on any way, and why, by the source that goes on first; `None`: one is open.
     pub fn rest(&self, now: Instant) -> Option<Rest> {
         let rests: Option<Vec<Rest>> = self.ways.iter().map(|way| way.borrow().rest(now)).collect();
-        rests?.into_iter().min_by_key(|rest| rest.pause)
+        let by_way = self.ways.iter().zip(rests?);
+        let (way, rest) = by_way.min_by_key(|(_, rest)| rest.pause)?;
+        match &*way.borrow().source.name {
+            "" => Some(rest),
+            source => Some(Rest { why: format!("from {source}: {}", rest.why).into(), ..rest }),
+        }
     }
 
     /// An operator wants it to be tried at once, on all ways.
     pub fn insist(&mut self) {
         self.ways.iter().for_each(|way| way.borrow_mut().insist());
+    }
+
+    /// What operators know the site by: its provider, or its hosts.
+    pub fn name(&self) -> Arc<str> {
+        Arc::from(&*self.site.group())
+    }
+
+    /// All lanes.
+    pub fn lanes(&self) -> impl Iterator<Item = &str> {
+        self.tenants.iter().flat_map(|(_, lanes)| lanes).map(|(lane, _)| &**lane)
     }
 
     /// Gives out all lanes.
@@ -260,7 +272,8 @@ mod tests {
         assert_eq!(turns.rest(now), None);
         turns.ways[usize::from(second == "1")].borrow_mut().park(&rest(2 * pause), now);
         assert_eq!(chosen(&turns, 7, now), "resting");
-        assert_eq!(turns.rest(now), Some(rest(pause)), "until the first of them is open again");
+        let told = Some(Rest { why: format!("from {first}: refused").into(), ..rest(pause) });
+        assert_eq!(turns.rest(now), told, "until the first of them is open again");
         assert_eq!(chosen(&turns, 7, now + pause), first);
         turns.insist();
         assert_eq!(turns.rest(now), None);

@@ -1,6 +1,6 @@
 //! What waits for each domain, and which domains rest, until when and why: the queue as an operator looks at it first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use crate::message::date;
 
 /// Domains looked at before other work gets its turn.
 const DOMAINS_PER_TURN: u32 = 10_000;
+/// Lanes of a domain that are looked at for what they wait for.
+const LANES_SHOWN_MAX: usize = 4;
 /// Domains in one report.
 const LIST_MAX: usize = 1000;
 
@@ -38,6 +40,10 @@ pub struct Waiting {
     pub due: u64,
     /// Where it is left alone for a while.
     pub rest: Option<Resting>,
+    /// Lanes of it that do not rest, the first [`LANES_SHOWN_MAX`] of each shard.
+    pub lanes: BTreeSet<Box<str>>,
+    /// What those wait for, in words; who asks the shards adds it.
+    pub waits_for: Option<Box<str>>,
 }
 
 /// Why nothing is tried at a domain, and until when.
@@ -68,11 +74,14 @@ impl Waiting {
             (Some(one), Some(other)) => Some(later(one, other)),
             (one, other) => one.or(other),
         };
-        Waiting { domain: self.domain, recipients: self.recipients + other.recipients, due: self.due + other.due, rest }
+        let mut lanes = self.lanes;
+        lanes.extend(other.lanes);
+        let (recipients, due) = (self.recipients + other.recipients, self.due + other.due);
+        Waiting { domain: self.domain, recipients, due, rest, lanes, waits_for: self.waits_for.or(other.waits_for) }
     }
 
     /// As `--json` prints it: `domain`, `recipients`, `due`; where it rests `rests_until`, `why`, and `destination` if one
-    /// gave the reason.
+    /// gave the reason; `waits_for` where it is due and something is in its way.
     pub fn json(&self) -> Value {
         let mut object = json!({ "domain": self.domain, "recipients": self.recipients, "due": self.due });
         if let Some(rest) = &self.rest {
@@ -81,6 +90,9 @@ impl Waiting {
             if !rest.destination.is_empty() {
                 object["destination"] = (*rest.destination).into();
             }
+        }
+        if let Some(waits_for) = &self.waits_for {
+            object["waits_for"] = (**waits_for).into();
         }
         object
     }
@@ -104,8 +116,12 @@ impl Queue {
                 destination: destination.clone(),
             });
             let due = (look.ready as u64).min(look.queued);
-            let waiting = Waiting { domain: domain.into(), recipients: look.queued, due, rest };
-            let sum = match page.remove(domain) {
+            let known = page.remove(domain);
+            let lanes_known = known.as_ref().map_or(0, |known| known.lanes.len());
+            let lane = (rest.is_none() && lanes_known < LANES_SHOWN_MAX).then(|| look.name.into());
+            let lanes = lane.into_iter().collect();
+            let waiting = Waiting { domain: domain.into(), recipients: look.queued, due, rest, lanes, waits_for: None };
+            let sum = match known {
                 Some(other) => other.and(waiting),
                 None => waiting,
             };

@@ -34,6 +34,7 @@
 
 mod accept;
 mod alter;
+pub mod behind;
 mod checkpoint;
 mod clockwork;
 mod contents;

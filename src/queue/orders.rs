@@ -3,7 +3,10 @@
 //! Orders about many messages go through the queue a page at a time ([`PAGE_MESSAGES`]), so that a million of them
 //! never block the shard. Listing begins at any id at once, because rows are in the order of ids.
 
+use std::collections::BTreeSet;
+
 use super::alter::Alter;
+use super::behind::{Behind, Obstacles};
 use super::describe::{self, Moment, Pause};
 pub use super::domains::{Domains, Resting, Waiting};
 pub use super::lane::Scope;
@@ -73,6 +76,10 @@ pub enum Order {
     /// What replies and plans have made of the limits to a destination (a provider, or hosts), or to all: answered by the
     /// shard's outbound side.
     Adjusted(Option<Box<str>>),
+    /// Where the mail of these lanes that is due goes next: answered by the shard's outbound side, as far as it is the owner.
+    Behind(BTreeSet<Box<str>>),
+    /// What mail on these ways waits for: answered by the shard's outbound side, as far as it is their home.
+    Obstacles(BTreeSet<Box<str>>),
     /// Lift what keeps mail from a destination, as far as this shard is the home of paths there: answered by its outbound
     /// side.
     Lift(Lift),
@@ -116,7 +123,8 @@ pub enum Order {
 /// belongs to due, scheduled and suspended, what follows it to the last attempt: `code` where a peer replied, the words of
 /// other systems as [`crate::bounce::classify()`] gives them. Where the destination is left alone, `next` is not before the
 /// end of that, and `why` before a first attempt tells the reason. In a list, `recipients` are those that were selected.
-/// `Show` may add more, such as `subject`.
+/// `Show` may add more, such as `subject`. `under_way` is true while an attempt is; what a recipient that is due waits for
+/// is its `waits_for`, in words, which whoever asks the shards adds ([`super::behind`]).
 ///
 /// `tls` is what protected the session of the last attempt, if there was one: in plain text it has `plain` (`off`,
 /// `not-offered`, `fallback`, with `plain_why`) instead of what follows `encrypted`; `"refused": true` where the next hop gave
@@ -140,6 +148,10 @@ pub enum Report {
     Webhooks(Vec<Counts>),
     /// Adjusted: one JSON object for each source and destination.
     Adjusted(Vec<serde_json::Value>),
+    /// Behind.
+    Behind(Vec<Behind>),
+    /// Obstacles.
+    Obstacles(Obstacles),
     /// Lift.
     Lifted(Lifted),
     /// TlsSessions.
@@ -190,6 +202,8 @@ impl Queue {
                 Ok(Report::Count(0))
             }
             Order::Adjusted(_) => Ok(Report::Adjusted(Vec::new())),
+            Order::Behind(_) => Ok(Report::Behind(Vec::new())),
+            Order::Obstacles(_) => Ok(Report::Obstacles(Obstacles::default())),
             Order::Lift(_) => Ok(Report::Lifted(Lifted::default())),
             Order::Reopen(reopen) => self.let_go(reopen).await.map(Report::Count),
             Order::Webhooks => Ok(Report::Webhooks(self.core.state.borrow().webhooks.counts())),
@@ -221,9 +235,14 @@ impl Queue {
                 pause_of: &|name| self.pause_of(name),
             };
             let chosen = admitted.filter_map(|(id, row)| {
-                let selected = row.recipients.iter().filter(|entry| selection.selects(row, entry, &state, now));
-                let entries: Vec<&Entry> = selected.collect();
-                (!entries.is_empty()).then(|| describe::message(*id, row, &entries, &moment))
+                let selected = (0..=u16::MAX).zip(&row.recipients);
+                let selected = selected.filter(|(_, entry)| selection.selects(row, entry, &state, now));
+                let (indices, entries): (Vec<u16>, Vec<&Entry>) = selected.unzip();
+                (!entries.is_empty()).then(|| {
+                    let mut message = describe::message(*id, row, &entries, &moment);
+                    mark_under_way(&mut message, &indices, |index| state.leases.holds(*id, index));
+                    message
+                })
             });
             listed.extend(chosen.take(limit - listed.len()));
         }
@@ -236,6 +255,8 @@ impl Queue {
         let suspension_of = |lane: &str| self.core.state.borrow().suspension_of(lane).cloned();
         let moment = Moment { now: self.now(), suspension_of: &suspension_of, pause_of: &|name| self.pause_of(name) };
         let mut message = describe::message(id, &row, &entries, &moment);
+        let indices: Vec<u16> = (0..=u16::MAX).zip(&entries).map(|(index, _)| index).collect();
+        mark_under_way(&mut message, &indices, |index| self.core.state.borrow().leases.holds(id, index));
         let header = match &row.content {
             Content::Removed(header) => header.clone(),
             // It may have been removed a moment ago; then there is no subject to be shown.
@@ -365,6 +386,14 @@ impl Queue {
     /// Queued messages after `after` (or only `only`), a page at a time.
     pub(super) fn pages(&self, only: Option<MessageId>, after: Option<MessageId>) -> Pages<'_> {
         Pages { queue: self, only, after, ended: false }
+    }
+}
+
+/// Says which of a message's recipients, of which it has those `indices`, are given to a way.
+fn mark_under_way(message: &mut serde_json::Value, indices: &[u16], is_leased: impl Fn(u16) -> bool) {
+    let recipients = message["recipients"].as_array_mut().into_iter().flatten();
+    for (recipient, _) in recipients.zip(indices).filter(|(_, index)| is_leased(**index)) {
+        recipient["under_way"] = true.into();
     }
 }
 

@@ -51,3 +51,4 @@ mod the_destination_fails;
 mod the_doctor_asks_dns;
 mod the_server_is_watched;
 mod webhooks_learn_what_became_of_it;
+mod what_waits_says_why;

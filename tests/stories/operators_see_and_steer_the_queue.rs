@@ -145,7 +145,7 @@ fn by_domain_with_what_rests_until_when_by_whose_words_and_how_much_waits() {
         routes: vec![("*.block.test".into(), blocking.address.to_string()), ("*".into(), other.address.to_string())],
         ..Setup::default()
     });
-    let destination = format!("[127.0.0.1]:{}", blocking.address.port());
+    let destination = format!("127.0.0.1:{}", blocking.address.port());
     let mut client = Client::greet(server.relay);
     client.submit("a@sender.test", &["first@a.block.test"], CONTENT);
     server.wait_log(&["event=deferred", "first@a.block.test", "category=blocklist"]);

@@ -1,6 +1,7 @@
 //! `ringpost explain`: the limits that hold for a domain, as the server would apply them; and where one is running, what
 //! replies and warm-up plans have made of them, and whose mail does not go as it requires TLS.
 
+mod present;
 mod required;
 
 use std::collections::BTreeSet;
@@ -11,11 +12,13 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use self::present::{Chosen, Present};
 use super::{ConfigFile, Failure, table};
 use crate::assurance::Assurance;
 use crate::bounce::classify::{Category, PathSignal, known_of};
-use crate::config::Config;
+use crate::config::egress;
 use crate::config::limit::Part;
+use crate::config::{Config, Pool};
 use crate::control::{client, resolver, socket};
 use crate::dns::{Answer, Question};
 use crate::route::{Effective, Missing, NextHop, Said, Site, effective, next_hop, site_of_exchangers};
@@ -51,6 +54,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         && config.pool(source).is_none()
     {
         return Err(Failure::Wrong(vec![format!("ringpost: there is no [[source]] or [[pool]] named `{source}`")]));
+    }
+    if let Some(tenant) = &arguments.tenant {
+        egress::name(tenant).map_err(|why| Failure::Wrong(vec![format!("ringpost: --tenant {why}")]))?;
     }
     let about =
         if is_id(recipient) { About::message(&config, recipient)? } else { About::recipient(&config, recipient)? };
@@ -142,11 +148,14 @@ fn explain(config: &Config, arguments: &Arguments, about: &About, domain: &str) 
         .iter()
         .map(|member| (&*member.source.name, effective(config, &member.source.name, &site)))
         .collect();
-    let adjusted = adjusted(config, &site);
+    let present = present(config, &site);
+    let asker = if arguments.source.is_some() { "--source" } else { "the message" };
+    let chosen = Chosen::of(config, &pool, source.map(|source| (source, asker)), domain);
     let sources: Vec<&str> = of_each.iter().map(|(source, _)| *source).collect();
     let replies = replies(config, &site, (domain, tenant.unwrap_or_default()), &sources);
-    let words = in_words(domain, &site, &of_each, &adjusted) + &replies_in_words(&replies);
-    let mut json = in_json(domain, &site, &of_each, &adjusted);
+    let words = in_words(domain, &site, &of_each, (&present, &chosen, &pool)) + &replies_in_words(&replies);
+    let mut json = in_json(domain, &site, &of_each, &present);
+    json["pool"] = chosen.json();
     json["replies"] = replies.iter().map(Known::json).collect();
     Ok(Explained { words, json })
 }
@@ -205,16 +214,10 @@ fn replies_in_words(replies: &[Known]) -> String {
     text
 }
 
-/// What the running server has made of the limits for each source; nothing if none is running.
-fn adjusted(config: &Config, site: &Site) -> Vec<Value> {
+/// What the running server knows of the paths from each source.
+fn present(config: &Config, site: &Site) -> Present {
     let target = format!("/api/v1/paths{}", client::query(&json!({ "destination": site.group() })));
-    let paths = ask(config, &target).ok().and_then(|mut answer| answer["paths"].as_array_mut().map(std::mem::take));
-    paths.unwrap_or_default()
-}
-
-/// What was made of the limits for `source`.
-fn of_source<'a>(adjusted: &'a [Value], source: &str) -> Option<&'a Value> {
-    adjusted.iter().find(|path| path["source"] == source)
+    Present::of(ask(config, &target))
 }
 
 /// Prints; a reader that has seen enough (`| head`) is no error.
@@ -251,22 +254,32 @@ fn provider(site: &Site) -> &str {
     site.shape.provider.as_deref().unwrap_or("none")
 }
 
-fn in_words(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], adjusted: &[Value]) -> String {
+fn in_words(
+    domain: &str,
+    site: &Site,
+    of_each: &[(&str, Vec<Effective>)],
+    (present, chosen, pool): (&Present, &Chosen, &Pool),
+) -> String {
     let hosts: Vec<&str> = site.hosts.iter().map(|host| &*host.name).collect();
     let mut text = format!("{domain}: hosts {}; provider {}\n", hosts.join(" "), provider(site));
-    for (source, all) in of_each {
-        let now = of_source(adjusted, source).map(now_in_words).unwrap_or_default();
-        let source = if source.is_empty() { "the host itself" } else { source };
+    text += &chosen.words();
+    let group = site.group();
+    for (name, all) in of_each {
+        let now = present.at(name, &group).map(now_in_words).unwrap_or_default();
+        let source = if name.is_empty() { "the host itself" } else { name };
         for limits in all {
+            let place = (*name, &*limits.name);
             _ = writeln!(text, "\nfrom {source}, counted together: {}", limits.name);
-            text += &line("connections_max", limits.connections_max.as_ref());
-            text += &line("messages_per_connection_max", limits.messages_per_connection_max.as_ref());
-            text += &line("connection_rate", limits.connection_rate.as_ref());
-            text += &line("message_rate", limits.message_rate.as_ref());
+            text += &line("connections_max", limits.connections_max.as_ref(), (present, place));
+            text += &line("messages_per_connection_max", limits.messages_per_connection_max.as_ref(), (present, place));
+            text += &line("connection_rate", limits.connection_rate.as_ref(), (present, place));
+            text += &line("message_rate", limits.message_rate.as_ref(), (present, place));
         }
         text += &now;
+        text += &present.in_the_way(name, &group, domain);
+        text += &present::warm_up_to_come(pool, name, present.now);
     }
-    text
+    text + present.unknown()
 }
 
 /// What replies and a plan have made of the limits.
@@ -282,25 +295,30 @@ fn now_in_words(path: &Value) -> String {
     if let (Some(why), Some(since)) = (path["why"].as_str(), path["since"].as_str()) {
         _ = writeln!(text, "  since {since}, because: {why}");
     }
-    if let Some(plan) = path["warm_up"].as_object() {
+    if let Some(plan) = path["warm_up"].as_object().filter(|plan| !plan.contains_key("begins")) {
         _ = writeln!(text, "  warm-up: {} of {} messages of today", plan["messages_today"], plan["messages_max"]);
     }
     text
 }
 
-fn line<T: Display>(key: &str, said: Option<&Said<T>>) -> String {
+/// A limit, who says so, and what is used of it now.
+fn line<T: Display>(key: &str, said: Option<&Said<T>>, (present, place): (&Present, (&str, &str))) -> String {
+    let value = said.map(|said| &said.value as &dyn Display);
+    let now = present.beside(place, key, value);
+    let now = if now.is_empty() { now } else { format!("; {now}") };
     match said {
-        Some(Said { value, by }) => format!("  {key:<28}  {:<12}  {by}\n", value.to_string()),
-        None => format!("  {key:<28}  no limit\n"),
+        Some(Said { value, by }) => format!("  {key:<28}  {:<12}  {by}{now}\n", value.to_string()),
+        None => format!("  {key:<28}  no limit{now}\n"),
     }
 }
 
-fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], adjusted: &[Value]) -> Value {
+fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], present: &Present) -> Value {
     fn said<T: Display>(said: Option<&Said<T>>) -> Value {
         said.map_or(Value::Null, |said| json!({ "value": said.value.to_string(), "from": said.by }))
     }
-    let limits = |limits: &Effective| {
+    let limits = |source: &str, limits: &Effective| {
         json!({
+            "now": present.at(source, &limits.name),
             "counted_together": limits.name,
             "connections_max": said(limits.connections_max.as_ref()),
             "messages_per_connection_max": said(limits.messages_per_connection_max.as_ref()),
@@ -311,10 +329,12 @@ fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], adjust
     let sources: Vec<Value> = of_each
         .iter()
         .map(|(source, all)| {
-            let limits: Vec<Value> = all.iter().map(limits).collect();
-            json!({ "source": source, "limits": limits, "now": of_source(adjusted, source) })
+            let limits: Vec<Value> = all.iter().map(|one| limits(source, one)).collect();
+            json!({ "source": source, "limits": limits, "now": present.at(source, &site.group()) })
         })
         .collect();
     let hosts: Vec<&str> = site.hosts.iter().map(|host| &*host.name).collect();
-    json!({ "domain": domain, "hosts": hosts, "provider": site.shape.provider, "sources": sources })
+    json!({
+        "domain": domain, "hosts": hosts, "provider": site.shape.provider, "sources": sources, "present_known": present.is_known,
+    })
 }

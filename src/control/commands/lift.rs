@@ -48,6 +48,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     } else {
         super::explain::say(&in_words(&answer));
     }
+    // A script is to learn that mail does not go yet.
+    let mut paths = answer["paths"].as_array().into_iter().flatten();
+    if paths.any(|path| path["still"].is_string()) {
+        return Err(Failure::Failed("not all could be lifted: something is still in the way".into()));
+    }
     Ok(())
 }
 
@@ -78,8 +83,15 @@ fn in_words(answer: &Value) -> String {
     if paths.is_empty() && recipients == 0 {
         _ = writeln!(text, "nothing was in the way to {destination}");
     }
-    if recipients > 0 {
-        _ = writeln!(text, "{recipients} recipients that waited are due now");
+    match recipients {
+        0 => {}
+        1 => _ = writeln!(text, "1 recipient that waited is due now"),
+        several => _ = writeln!(text, "{several} recipients that waited are due now"),
+    }
+    for waiting in answer["waiting"].as_array().into_iter().flatten() {
+        let (domain, why) = (waiting["domain"].as_str().unwrap_or_default(), table::text(&waiting["waits_for"]));
+        let queued = super::queue::counted(waiting["recipients"].as_u64().unwrap_or_default());
+        _ = writeln!(text, "{queued} at {domain} in the queue: {why}");
     }
     for line in table::of_suspensions(answer) {
         _ = writeln!(text, "suspended still: {line}");
@@ -108,5 +120,9 @@ mod tests {
         assert_eq!(in_words(&answer), expected);
         let nothing = json!({ "destination": "gmail", "recipients": 0, "paths": [] });
         assert_eq!(in_words(&nothing), "nothing was in the way to gmail\n");
+        let waiting = json!([{ "domain": "gmail.com", "recipients": 1, "waits_for": "8 of 8 in use" }]);
+        let waits = json!({ "destination": "gmail", "recipients": 1, "paths": [], "waiting": waiting });
+        let expected = "1 recipient that waited is due now\n1 recipient at gmail.com in the queue: 8 of 8 in use\n";
+        assert_eq!(in_words(&waits), expected);
     }
 }

@@ -1,5 +1,7 @@
 //! `ringpost queue`.
 
+mod paths;
+
 use std::io::{BufRead, IsTerminal};
 
 use clap::{Args, Subcommand};
@@ -23,6 +25,9 @@ pub(super) enum Command {
     /// Show what waits for each domain, and which domains rest, until when and why
     #[command(after_help = "Example:\n  ringpost queue domains --resting")]
     Domains(DomainArguments),
+    /// Show what is lowered, used up, full or resting now, by destination and source
+    #[command(after_help = "Example:\n  ringpost queue paths")]
+    Paths(Common),
     /// Show everything about one message, also after its delivery
     ///
     /// The notices that were sent about it are messages of their own: the log's event `notified` names them.
@@ -212,6 +217,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::List(arguments) if arguments.count => count(arguments),
         Command::List(arguments) => list(arguments),
         Command::Domains(arguments) => domains(arguments),
+        Command::Paths(common) => paths::run(common),
         Command::Show(arguments) => show(arguments),
         Command::Hold(arguments) => change(Change::Hold, arguments),
         Command::Release(arguments) => change(Change::Release, arguments),
@@ -399,7 +405,7 @@ fn unless_known(tenant: &str, common: &Common) -> Result<String, Failure> {
 }
 
 /// `12 recipients`.
-fn counted(recipients: u64) -> String {
+pub(super) fn counted(recipients: u64) -> String {
     format!("{recipients} recipient{}", if recipients == 1 { "" } else { "s" })
 }
 

@@ -83,7 +83,10 @@ fn by_domain(domains: &[Value], now: Timestamp) -> String {
             text(&domain["due"]),
             rests.unwrap_or_default(),
             text(&domain["destination"]),
-            text(&domain["why"]),
+            [text(&domain["why"]), text(&domain["waits_for"])]
+                .into_iter()
+                .find(|why| !why.is_empty())
+                .unwrap_or_default(),
         ]
     }));
     align(&rows)
@@ -140,6 +143,9 @@ fn sheet(message: &Value, now: Timestamp) -> String {
     sheet.push('\n');
     for recipient in recipients(message).filter(|recipient| recipient["explanation"].is_string()) {
         let _ = writeln!(sheet, "{}: {}", text(&recipient["address"]), text(&recipient["explanation"]));
+        if recipient["waits_for"].is_string() {
+            let _ = writeln!(sheet, "{}: {}", text(&recipient["address"]), text(&recipient["waits_for"]));
+        }
         let security = &recipient["tls"]["explanation"];
         if security.is_string() {
             let _ = writeln!(sheet, "{}: last session: {}", text(&recipient["address"]), text(security));
@@ -153,7 +159,7 @@ fn recipients(message: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Rows with their columns aligned. The first row is the heading.
-fn align<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -185,7 +191,7 @@ fn shortened(cell: &str) -> String {
 }
 
 /// A value as text, safe for a terminal; nothing for what is absent.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -194,19 +200,20 @@ fn text(value: &Value) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
     let at: jiff::Timestamp = value.as_str()?.parse().ok()?;
     u64::try_from(at.as_millisecond()).ok().map(Timestamp::from_millis)
 }
 
-/// What was said last, after what is suspended.
+/// What was said last, after what is suspended, or what it waits for.
 fn why(recipient: &Value) -> String {
-    let said = text(&recipient["why"]);
-    if recipient["suspension"].is_null() {
-        return said;
-    }
     let suspension = format!("{}, until `{}`", text(&recipient["suspension"]), text(&recipient["resume"]));
-    if said.is_empty() { suspension } else { format!("{suspension}; {said}") }
+    let suspension = if recipient["suspension"].is_null() { String::new() } else { suspension };
+    let waits_for = text(&recipient["waits_for"]);
+    let said = text(&recipient["why"]);
+    let said = if waits_for.is_empty() || said.is_empty() { said } else { format!("last: {said}") };
+    let parts = [suspension, waits_for, said].into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<String>>().join("; ")
 }
 
 fn next(recipient: &Value, now: Timestamp) -> String {
@@ -221,7 +228,7 @@ fn next(recipient: &Value, now: Timestamp) -> String {
 }
 
 /// `42s`, `17m`, `5h`, `3d`.
-fn span(span: std::time::Duration) -> String {
+pub(super) fn span(span: std::time::Duration) -> String {
     let seconds = SignedDuration::try_from(span).map_or(0, |span| span.as_secs());
     match seconds {
         0..120 => format!("{seconds}s"),

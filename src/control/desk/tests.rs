@@ -1,5 +1,7 @@
 //! The desk with shards that answer as a queue would, or do not.
 
+use std::collections::BTreeSet;
+
 use shards::mesh::{Port, mesh};
 
 use super::*;
@@ -33,7 +35,7 @@ async fn answer_orders(port: Port<Crossing>, messages: u64) {
 }
 
 fn waiting(domain: &str) -> Waiting {
-    Waiting { domain: domain.into(), recipients: 2, due: 1, rest: None }
+    Waiting { domain: domain.into(), recipients: 2, due: 1, rest: None, lanes: BTreeSet::new(), waits_for: None }
 }
 
 fn with_shards(shards: usize, messages: u64, test: impl AsyncFnOnce(Desk)) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use super::queue::{bad, shown};
 use crate::control::desk::{Desk, Outcome};
-use crate::queue::orders::Lift;
+use crate::queue::orders::{Domains, Lift, Waiting};
 use crate::smtp::path::Mailbox;
 
 /// Characters of who asked.
@@ -70,6 +70,9 @@ pub(super) async fn lift(
     match desk.lift(&lift).await? {
         Outcome::Lifted { destination, paths, recipients } => {
             let mut answer = json!({ "destination": destination, "paths": paths, "recipients": recipients });
+            if recipients == 0 {
+                answer["waiting"] = waiting(&desk, &lift.domain).await?;
+            }
             let suspended = desk.suspensions().await?;
             if !suspended.is_empty() {
                 answer["suspensions"] = shown(&suspended);
@@ -79,6 +82,14 @@ pub(super) async fn lift(
         Outcome::NoSource(names) => Err(bad(no_source(lift.source.as_deref().unwrap_or_default(), &names))),
         Outcome::Nowhere(why) => Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why)),
     }
+}
+
+/// What waits at a domain although nothing was lifted, and for what.
+async fn waiting(desk: &Desk, domain: &str) -> Result<Value, Refusal> {
+    let this = Domains { domain: Some(domain.into()), ..Domains::default() };
+    let mut domains = desk.domains(&this, None, 1).await?.domains;
+    desk.explain_domains(&mut domains).await?;
+    Ok(domains.iter().filter(|waiting| waiting.waits_for.is_some()).map(Waiting::json).collect())
 }
 
 /// What is said of a source that does not exist.

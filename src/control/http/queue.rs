@@ -135,7 +135,8 @@ pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Result<Json<
     let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let limit = page_limit(wanted.limit)?;
     let after = wanted.after.as_deref().map(message_id).transpose()?;
-    let page = desk.list(&wanted.selection()?, after, limit).await?;
+    let mut page = desk.list(&wanted.selection()?, after, limit).await?;
+    desk.explain_messages(&mut page.messages).await?;
     let last = page.messages.last().filter(|_| page.more).map(|message| message["id"].clone());
     Ok(Json(json!({ "messages": page.messages, "next": last })))
 }
@@ -152,7 +153,8 @@ pub(super) async fn domains(
 ) -> Result<Json<Value>, Refusal> {
     let Query(wanted) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let limit = page_limit(wanted.limit)?;
-    let page = desk.domains(&wanted.domains(), wanted.after.as_deref(), limit).await?;
+    let mut page = desk.domains(&wanted.domains(), wanted.after.as_deref(), limit).await?;
+    desk.explain_domains(&mut page.domains).await?;
     let last = page.domains.last().filter(|_| page.more).map(|waiting| &waiting.domain);
     let domains: Vec<Value> = page.domains.iter().map(Waiting::json).collect();
     Ok(Json(json!({ "domains": domains, "next": last })))
@@ -166,7 +168,8 @@ fn page_limit(limit: Option<usize>) -> Result<usize, Refusal> {
 }
 
 pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
-    let found = desk.show(message_id(&id)?).await?;
+    let mut found = desk.show(message_id(&id)?).await?;
+    desk.explain_messages(found.as_mut_slice()).await?;
     found.map(Json).ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("there is no message {id}")))
 }
 
@@ -184,7 +187,9 @@ pub(super) async fn find(
     let Query(Known { message_id }) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let message_id = message_id.trim();
     let message_id = if message_id.starts_with('<') { message_id.to_owned() } else { format!("<{message_id}>") };
-    Ok(Json(json!({ "messages": desk.find(&message_id).await? })))
+    let mut found = desk.find(&message_id).await?;
+    desk.explain_messages(&mut found).await?;
+    Ok(Json(json!({ "messages": found })))
 }
 
 pub(super) async fn hold(State(desk): State<Desk>, ordered: Ordered) -> Result<Json<Value>, Refusal> {

@@ -1,5 +1,6 @@
 //! The API as its clients see it: over a real socket, with shards that answer like a queue of three messages each.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hyper::Method;
@@ -15,6 +16,7 @@ use crate::control::socket;
 use crate::crossing::Crossing;
 use crate::events::Style;
 use crate::queue::MessageId;
+use crate::queue::behind::{Behind, Obstacles, Stage, WayThere};
 use crate::queue::orders::{Lifted, Order, Reopen, Report, Resting, Suspended, Waiting};
 use crate::queue::webhook::Counts;
 
@@ -50,8 +52,8 @@ async fn play_shard(port: Port<Crossing>) {
                     why: "554 listed".into(),
                     destination: "mx.test".into(),
                 });
-                let all = [("a.test", rest.clone()), ("b.test", rest), ("c.test", None)]
-                    .map(|(domain, rest)| Waiting { domain: domain.into(), recipients: 2, due: 1, rest });
+                let all = [("a.test", rest.clone()), ("b.test", rest), ("c.test", None)];
+                let all = all.map(|(domain, rest)| waiting(domain, rest));
                 let is_wanted = |waiting: &Waiting| {
                     domains.domain.as_ref().is_none_or(|domain| *domain == waiting.domain)
                         && after.as_ref().is_none_or(|after| waiting.domain > *after)
@@ -68,6 +70,8 @@ async fn play_shard(port: Port<Crossing>) {
                 failures: 1,
                 dropped: 0,
             }]),
+            Order::Behind(lanes) => Report::Behind(lanes.into_iter().map(behind).collect()),
+            Order::Obstacles(ways) => Report::Obstacles(obstacles(ways, port.shard())),
             Order::Adjusted(destination) => Report::Adjusted(vec![json!({ "destination": destination })]),
             Order::Lift(lift) if lift.source.as_deref() == Some("s9") => {
                 Report::Lifted(Lifted::NoSource(vec!["both".into(), "s1".into()]))
@@ -93,6 +97,23 @@ async fn play_shard(port: Port<Crossing>) {
         };
         let _ = answer.send(report);
     }
+}
+
+/// What waits for a domain.
+fn waiting(domain: &str, rest: Option<Resting>) -> Waiting {
+    let lanes = rest.is_none().then(|| domain.into()).into_iter().collect();
+    Waiting { domain: domain.into(), recipients: 2, due: 1, rest, lanes, waits_for: None }
+}
+
+/// Every lane goes one way …
+fn behind(lane: Box<str>) -> Behind {
+    let way = WayThere { source: "".into(), name: "mx.test".into(), rest: None };
+    Behind { lane, destination: "mx.test:25".into(), ways: vec![way], stage: Stage::Turns }
+}
+
+/// … whose home is shard 1.
+fn obstacles(ways: BTreeSet<Box<str>>, shard: usize) -> Obstacles {
+    ways.into_iter().filter(|_| shard == 1).map(|way| (way, "all are in use".into())).collect()
 }
 
 /// A keeper of suppressions in `folder`, whose lists have room for three.
@@ -192,7 +213,8 @@ fn domains_come_with_why_they_rest_and_a_retry_says_what_it_does_not_reach() {
         });
         assert_eq!((&page["domains"][0], &page["next"]), (&expected, &"b.test".into()));
         let page = get("/api/v1/queue/domains?after=b.test");
-        assert_eq!(page, json!({ "domains": [{ "domain": "c.test", "recipients": 4, "due": 2 }], "next": null }));
+        let due = json!({ "domain": "c.test", "recipients": 4, "due": 2, "waits_for": "all are in use" });
+        assert_eq!(page, json!({ "domains": [due], "next": null }));
         let retry = |domain: &str| {
             let body = json!({ "domain": domain });
             client::request(&socket, Method::POST, "/api/v1/queue/retry", Some(&body)).expect("done")

@@ -140,7 +140,8 @@ fn tell(pool: &Inner, path: &SharedPath, budget: &Budget, changes: &[Change]) {
             destination: budget.name(),
             limit: change.limit,
             lowered: change.is_lower(),
-            from: change.from,
+            // What was not adjusted before was what is configured.
+            from: change.from.or_else(|| budget.configured(change.limit)),
             to: change.to,
             why: &change.why,
         });
@@ -161,19 +162,28 @@ impl Pool {
         let budgets = self.0.budgets.borrow();
         let kept = self.0.queue.as_ref().map(|queue| queue.all_learned(SHOWN_MAX, |path| is_of(path, destination)));
         let kept = kept.unwrap_or_default().into_iter().filter(|(path, _)| !budgets.contains_key(path));
-        let kept = kept.map(|(path, value)| describe(&path, &Known::decode(&value), None));
-        let known = budgets.iter().filter(|(path, _)| is_of(path, destination)).map(|(path, budget)| {
+        let is_adjusted = |path: &Value| path.as_object().is_some_and(|path| path.len() > 2);
+        let kept = kept.map(|(path, value)| describe(&path, &Known::decode(&value), None)).filter(is_adjusted);
+        let rests = self.0.rests();
+        let known = budgets.iter().filter(|(path, _)| is_of(path, destination)).filter_map(|(path, budget)| {
             let budget = budget.borrow();
-            describe(path, &Known::of(&budget), budget.warming.as_deref())
+            let mut shown = describe(path, &Known::of(&budget), budget.warming.as_deref());
+            let is_adjusted = is_adjusted(&shown);
+            let in_the_way = self.0.add_present(&mut shown, &budget, rests.get(&**path));
+            // Who asks for one destination is shown also what is not used up.
+            (is_adjusted || in_the_way || destination.is_some()).then_some(shown)
         });
-        let adjusted = known.chain(kept).filter(|path| path.as_object().is_some_and(|path| path.len() > 2));
-        adjusted.take(SHOWN_MAX).collect()
+        known.chain(kept).take(SHOWN_MAX).collect()
     }
 }
 
-/// Whether a path, a source and a destination, leads to `destination`.
+/// Whether a path, a source and a destination, leads to `destination`, or is a part of what goes there.
 fn is_of(path: &str, destination: Option<&str>) -> bool {
-    destination.is_none_or(|wanted| path.split_once(' ').is_some_and(|(_, destination)| destination == wanted))
+    let leads_there = |wanted: &str| {
+        let rest = path.split_once(' ').and_then(|(_, destination)| destination.strip_prefix(wanted));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+    };
+    destination.is_none_or(leads_there)
 }
 
 fn describe(path: &str, known: &Known, warming: Option<&Warming>) -> Value {
@@ -191,7 +201,10 @@ fn describe(path: &str, known: &Known, warming: Option<&Warming>) -> Value {
     if let Some(warming) = warming
         && let Some(allowance) = warming.allowance()
     {
-        shown["warm_up"] = json!({ "messages_today": warming.sent().messages, "messages_max": allowance });
+        shown["warm_up"] = match warming.begins() {
+            Some(day) => json!({ "begins": day }),
+            None => json!({ "messages_today": warming.sent().messages, "messages_max": allowance }),
+        };
     }
     shown
 }

@@ -1,0 +1,42 @@
+//! What mail that is due stands behind: the owner's side. Made when an operator looks; nothing is kept for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Dispatcher, Inner};
+use crate::outbound::turns::Turns;
+use crate::outbound::way;
+use crate::queue::behind::{Behind, Stage, WayThere};
+
+impl Dispatcher {
+    /// Where the mail of these lanes goes next, as far as it has a destination.
+    pub fn behind(&self, lanes: &BTreeSet<Box<str>>) -> Vec<Behind> {
+        let inner = &self.0;
+        let mut found: BTreeMap<Box<str>, Behind> = BTreeMap::new();
+        for turns in inner.sites.borrow().values() {
+            let turns = turns.borrow();
+            let stage = if turns.in_line { Stage::Crowded } else { Stage::Turns };
+            for lane in turns.lanes().filter(|lane| lanes.contains(*lane)) {
+                found.insert(lane.into(), inner.behind(lane, &turns, stage));
+            }
+        }
+        for out in inner.out.borrow().values() {
+            let lane = &*out.domain;
+            if lanes.contains(lane) && !found.contains_key(lane) {
+                found.insert(lane.into(), inner.behind(lane, &out.turns.borrow(), Stage::UnderWay));
+            }
+        }
+        found.into_values().collect()
+    }
+}
+
+impl Inner {
+    fn behind(&self, lane: &str, turns: &Turns, stage: Stage) -> Behind {
+        let (now, wall) = (self.reactor.now(), self.reactor.wall());
+        let ways = turns.ways.iter().map(|known| {
+            let known = known.borrow();
+            let rest = known.rest(now).map(|rest| (wall + rest.pause, (*rest.why).into()));
+            WayThere { source: known.source.name.clone(), name: way::key(&known.source, &turns.site).into(), rest }
+        });
+        Behind { lane: lane.into(), destination: (*turns.name()).into(), ways: ways.collect(), stage }
+    }
+}
