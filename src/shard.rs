@@ -363,6 +363,8 @@ mod tests {
             return_path: None,
             insists: false,
             replies: None,
+            tenant: Box::default(),
+            campaign: Box::default(),
         }
     }
 

@@ -105,6 +105,7 @@ const PURE: &[&str] = &[
     "queue/describe.rs",
     "queue/lane.rs",
     "queue/schedule.rs",
+    "queue/shares.rs",
     "queue/webhook/event.rs",
     "screening/block_list.rs",
     "screening/clamd.rs",

@@ -209,6 +209,10 @@ impl Budget {
         self.connections >= self.connections_now_max()
     }
 
+    fn connection_wait(&self, now: Instant) -> Duration {
+        Limited::wait(self.new_connections.as_ref(), now)
+    }
+
     fn message_wait(&self, now: Instant) -> Duration {
         let adjusted = self.adjusted.as_ref().and_then(|adjusted| adjusted.messages.as_ref());
         let adjusted = adjusted.map_or(Duration::ZERO, |tokens| tokens.wait(now));

@@ -15,10 +15,12 @@
 //! is beyond waits in the queue on disk; nothing is asked for again before something has ended.
 
 mod behind;
+mod gathering;
 mod lift;
+mod lines;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use futures::stream::{self, StreamExt};
 use shards::Reactor;
 use shards::mesh::{Credit, Port};
 
+use super::after_rest::AfterRest;
 use super::metrics::Metrics;
 use super::outcome::of_unroutable;
 use super::resolve::resolve;
@@ -82,10 +85,12 @@ struct Inner {
     /// By pool and site.
     sites: RefCell<HashMap<Box<str>, SharedTurns>>,
     ways: RefCell<Ways>,
+    /// So many sites are swept.
+    swept_at: Cell<usize>,
     out: RefCell<HashMap<u64, Out>>,
     room: RefCell<Room>,
-    /// For each home, the sites that found no credit or no memory, in order: on a way that works, and on one on trial.
-    lines: RefCell<Vec<[VecDeque<SharedTurns>; 2]>>,
+    /// For each home, who found no credit or no memory: on a way that works, and on one on trial.
+    lines: RefCell<Vec<[lines::Line; 2]>>,
     /// Leases that are not settled.
     leases: Cell<usize>,
     draining: Shared<oneshot::Receiver<()>>,
@@ -101,6 +106,8 @@ struct Out {
     turns: SharedTurns,
     way: SharedWay,
     load: Load,
+    /// Something of it was tried.
+    was_tried: bool,
     /// What became of recipients that were not tried.
     suppressed: Vec<(u16, Outcome)>,
 }
@@ -131,6 +138,7 @@ impl Dispatcher {
             metrics,
             sites: RefCell::default(),
             ways: RefCell::new(Ways::new(homes)),
+            swept_at: Cell::new(gathering::SWEPT_AT_MIN),
             out: RefCell::default(),
             room: RefCell::new(room),
             lines: RefCell::new(lines),
@@ -162,6 +170,7 @@ impl Dispatcher {
         let inner = self.0.clone();
         let Some(mut out) = inner.out.borrow_mut().remove(&done.lease) else { return };
         out.way.borrow_mut().learn(&done, inner.window_max());
+        out.was_tried = done.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::Untried(_)));
         if let Some(rest) = done.park {
             inner.park(&out, &rest, &mut done.outcomes);
         }
@@ -178,7 +187,7 @@ impl Dispatcher {
         self.0.begin_draining.take();
         let sites: Vec<SharedTurns> = self.0.sites.borrow_mut().drain().map(|(_, turns)| turns).collect();
         for turns in sites {
-            let lanes = turns.borrow_mut().take_lanes();
+            let lanes = turns.borrow_mut().take_lanes(false);
             lanes.iter().for_each(|lane| self.0.queue.hand_back(lane));
         }
         poll_fn(|context| {
@@ -200,10 +209,10 @@ impl Inner {
     /// Finds the site of a lane that has something ready, and lets it take its turns there.
     async fn place(self: &Rc<Self>, lane: Rc<str>) {
         let insists = self.queue.takes_insistence(&lane);
-        let Lane { domain, pool, tenant, demand, .. } = Lane::of(&lane);
+        let Lane { domain, pool, party, demand } = Lane::of(&lane);
         let config = self.config.borrow().clone();
         let site = match resolve(&self.dns, &self.metrics.reporting, &config, domain, demand).await {
-            Ok(site) => site.shaped(&self.config.borrow(), domain, tenant),
+            Ok(site) => site.shaped(&self.config.borrow(), domain, party),
             Err(unroutable) => return self.refuse(&lane, &unroutable).await,
         };
         if self.is_draining() {
@@ -220,7 +229,11 @@ impl Inner {
             Some(rest) => self.queue.park(&lane, rest.pause, &rest.why, &turns.borrow().name()),
             None => {
                 turns.borrow_mut().join(lane, now);
-                self.pump(&turns);
+                if turns.borrow_mut().after_rest.begin() {
+                    self.reactor.spawn(self.clone().gather(turns)).detach();
+                } else {
+                    self.pump(&turns);
+                }
             }
         }
     }
@@ -263,45 +276,50 @@ impl Inner {
             state.site = site;
             return turns.clone();
         }
+        self.sweep();
         let ways = self.ways.borrow_mut().of(&pool, &site, self.reactor.now());
         let turns = Rc::new(RefCell::new(Turns::new(site, pool, ways)));
         self.sites.borrow_mut().insert(key, turns.clone());
         turns
     }
 
-    /// Leases and sends for a site as long as the windows of its ways, their homes' credits and our memory allow.
-    fn pump(self: &Rc<Self>, turns: &SharedTurns) {
-        while !self.is_draining() {
+    /// Leases and sends for a site as long as the windows of its ways, their homes' credits and our memory allow. False: it
+    /// stands in line for these.
+    fn pump(self: &Rc<Self>, turns: &SharedTurns) -> bool {
+        while !self.is_draining() && turns.borrow().after_rest != AfterRest::Gathering {
             let turn = turns.borrow_mut().next(self.reactor.now());
             match turn {
                 Turn::Nothing => break,
                 Turn::ResolveAgain(lane) => self.queue.hand_back(&lane),
-                Turn::Lease(lane) => match self.choose(turns, &lane) {
+                Turn::Lease(entry) => match self.choose(turns, &entry.lane) {
                     Choice::Way(way) => {
-                        let Some(credit) = self.credit(&way.borrow(), &lane) else {
-                            turns.borrow_mut().undo();
-                            return self.stand_in_line(turns, &way.borrow());
+                        let Some(credit) = self.credit(&way.borrow(), &entry.lane) else {
+                            self.stand_in_line(turns, &way.borrow(), &entry.lane);
+                            turns.borrow_mut().undo(entry);
+                            return false;
                         };
-                        match self.queue.lease(&lane) {
-                            Some(lease) => self.begin(lease, credit, turns, way),
-                            None => {
-                                turns.borrow_mut().leave();
-                                self.queue.hand_back(&lane);
+                        match self.queue.lease(&entry.lane) {
+                            Some(lease) => {
+                                turns.borrow_mut().begin(entry);
+                                self.begin(lease, credit, turns, way);
                             }
+                            None => self.queue.hand_back(&entry.lane),
                         }
                     }
                     Choice::Full => {
-                        turns.borrow_mut().undo();
-                        return wait_for_room(turns);
+                        turns.borrow_mut().undo(entry);
+                        lines::wait_for_room(turns);
+                        return true;
                     }
                     Choice::Resting => {
-                        turns.borrow_mut().undo();
+                        turns.borrow_mut().undo(entry);
                         self.rest(turns);
                     }
                 },
             }
         }
         self.forget_if_done(turns);
+        true
     }
 
     /// The way of the next message of a lane.
@@ -328,7 +346,8 @@ impl Inner {
     /// All lanes of a site whose every way rests do so, too.
     fn rest(&self, turns: &SharedTurns) -> Option<Rest> {
         let rest = turns.borrow().rest(self.reactor.now())?;
-        let lanes = turns.borrow_mut().take_lanes();
+        let is_divided = self.config.borrow().path_limits.iter().any(|limit| limit.scope.is_partial());
+        let lanes = turns.borrow_mut().take_lanes(is_divided);
         let name = turns.borrow().name();
         lanes.iter().for_each(|lane| self.queue.park(lane, rest.pause, &rest.why, &name));
         Some(rest)
@@ -341,34 +360,16 @@ impl Inner {
         if is_left { self.port.credit(way.home) } else { None }
     }
 
-    fn stand_in_line(&self, turns: &SharedTurns, way: &Way) {
-        if !std::mem::replace(&mut turns.borrow_mut().in_line, true) {
-            self.lines.borrow_mut()[way.home][usize::from(way.is_on_trial())].push_back(turns.clone());
-        }
-    }
-
-    fn forget_if_done(&self, turns: &SharedTurns) {
-        let mut state = turns.borrow_mut();
-        let key = turns_key(&state.pool, &state.site);
-        if state.is_forgettable() && self.sites.borrow().get(&*key).is_some_and(|known| Rc::ptr_eq(known, turns)) {
-            self.sites.borrow_mut().remove(&*key);
-            state.ways.clear();
-            let site = state.site.clone();
-            self.ways.borrow_mut().forget(&state.pool, &site, self.reactor.now());
-        }
-    }
-
     /// A lease is out from now on, and on its way to the home.
     fn begin(self: &Rc<Self>, lease: Lease, credit: Credit, turns: &SharedTurns, way: SharedWay) {
         let (home, on_trial) = (way.borrow().home, way.borrow().is_on_trial());
         let load = Load { home, content_bytes: lease.content_bytes, on_trial };
-        turns.borrow_mut().begin();
         way.borrow_mut().begin(load.content_bytes);
         self.room.borrow_mut().take(load);
         self.queue.goes_from(lease.number, &way.borrow().source);
         self.leases.set(self.leases.get() + 1);
-        let (domain, suppressed) = (lease.domain.clone(), Vec::new());
-        let out = Out { domain, credit, turns: turns.clone(), way, load, suppressed };
+        let (domain, was_tried, suppressed) = (lease.domain.clone(), false, Vec::new());
+        let out = Out { domain, credit, turns: turns.clone(), way, load, was_tried, suppressed };
         self.reactor.spawn(self.clone().send(lease, out)).detach();
     }
 
@@ -395,13 +396,25 @@ impl Inner {
         let site = out.turns.borrow().site.clone();
         let (source, home) = (out.way.borrow().source.clone(), out.way.borrow().home);
         let return_path = self.returning(&lease);
-        let Lane { domain, tenant, .. } = Lane::of(&lease.domain);
-        let part = Part { provider: site.shape.provider.as_deref(), domain, source: &source.name, tenant };
+        let Lane { domain, party, .. } = Lane::of(&lease.domain);
+        let part = Part { provider: site.shape.provider.as_deref(), domain, source: &source.name, party };
         let replies = self.config.borrow().replies.in_force(&part);
         let Lease { message, sender, recipients, .. } = lease;
         let insists = out.way.borrow_mut().takes_insistence();
-        let task =
-            Task { lease: number, message, source, site, sender, recipients, content, return_path, insists, replies };
+        let task = Task {
+            lease: number,
+            message,
+            source,
+            site,
+            sender,
+            recipients,
+            content,
+            return_path,
+            insists,
+            replies,
+            tenant: party.tenant.into(),
+            campaign: party.campaign.into(),
+        };
         self.port.request(home, &out.credit, Crossing::Attempt(Box::new(task)));
         self.out.borrow_mut().insert(number, out);
     }
@@ -422,19 +435,15 @@ impl Inner {
 
     /// A lease is settled: its credit, its memory and its place in the window are for the next.
     fn finish(self: &Rc<Self>, out: Out) {
-        let Out { credit, turns, way, load, .. } = out;
+        let Out { domain, credit, turns, way, load, was_tried, .. } = out;
         drop(credit);
-        turns.borrow_mut().end();
+        turns.borrow_mut().end(&domain, was_tried);
         way.borrow_mut().end(load.content_bytes);
         self.room.borrow_mut().give_back(load);
         self.is_settled();
         self.serve_lines();
-        let blocked = std::mem::take(&mut way.borrow_mut().blocked);
+        self.serve_blocked(&way);
         drop(way);
-        for other in &blocked {
-            other.borrow_mut().is_blocked = false;
-            self.pump(other);
-        }
         self.pump(&turns);
     }
 
@@ -444,21 +453,6 @@ impl Inner {
             && let Some(waker) = self.drained.take()
         {
             waker.wake();
-        }
-    }
-
-    /// Lets the sites that stand in line go on, those of each line until one finds no room again.
-    fn serve_lines(self: &Rc<Self>) {
-        let lines = (0..self.port.shards()).flat_map(|home| [(home, 0), (home, 1)]);
-        for (home, line) in lines {
-            loop {
-                let Some(first) = self.lines.borrow_mut()[home][line].pop_front() else { break };
-                first.borrow_mut().in_line = false;
-                self.pump(&first);
-                if first.borrow().in_line {
-                    break;
-                }
-            }
         }
     }
 
@@ -480,16 +474,4 @@ impl Inner {
 /// What the turns of a pool at a site are known by.
 fn turns_key(pool: &Pool, site: &Site) -> Box<str> {
     if pool.name.is_empty() { site.key.clone() } else { format!("{} {}", pool.name, site.key).into() }
-}
-
-/// Goes on when something ends on any of its ways.
-fn wait_for_room(turns: &SharedTurns) {
-    if !std::mem::replace(&mut turns.borrow_mut().is_blocked, true) {
-        for way in &turns.borrow().ways {
-            let blocked = &mut way.borrow_mut().blocked;
-            if !blocked.iter().any(|other| Rc::ptr_eq(other, turns)) {
-                blocked.push(turns.clone());
-            }
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //! RFC: 5321 §4.5.4 and §5.1, 3207, 7435.
 //! Limits: those in [`Timing`], [`RECIPIENTS_PER_TRANSACTION_MAX`], and those of `dispatch` and `pool`.
 
+mod after_rest;
 mod budget;
 mod conversation;
 mod dialer;
@@ -49,6 +50,7 @@ use shards::{Reactor, Timestamp};
 use crate::bounce::classify::InForce;
 use crate::bounce::return_path::{ReturnPath, Token};
 use crate::config::Source;
+use crate::config::limit::Party;
 use crate::dns;
 use crate::events::Log;
 use crate::queue::MessageId;
@@ -96,6 +98,10 @@ pub struct Task {
     pub insists: bool,
     /// The sender's own rules of what replies to it mean.
     pub replies: Option<InForce>,
+    /// Whose it is; empty: nobody's in particular.
+    pub tenant: Box<str>,
+    /// Of which campaign; empty: of none.
+    pub campaign: Box<str>,
 }
 
 /// Where what becomes of a message later comes back to.
@@ -121,6 +127,11 @@ impl Task {
     /// Recipients that a transaction of it may have.
     pub fn recipients_max(&self) -> usize {
         if self.return_path.is_some() { 1 } else { RECIPIENTS_PER_TRANSACTION_MAX }
+    }
+
+    /// Whose it is, and of which campaign.
+    fn party(&self) -> Party<'_> {
+        Party { tenant: &self.tenant, campaign: &self.campaign }
     }
 
     /// The domain of its recipients, which is the same for all.

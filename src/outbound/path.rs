@@ -1,7 +1,7 @@
 //! The state of one egress path: what waits, how many connections there are, and how long the path is left alone.
 //! Decides and counts; takes the time as an argument and does nothing to the world.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -10,10 +10,13 @@ use shards::Instant;
 
 use super::Rest;
 use super::Task;
+use super::after_rest::AfterRest;
 use super::budget::Budgets;
 use super::parking::Parking;
 use super::waiting::Waiting;
+use crate::config::limit::Party;
 use crate::config::{Retry, Source};
+use crate::queue::shares::Shares;
 use crate::route::Site;
 
 /// A path in trouble is tried again after this at the latest.
@@ -27,11 +30,16 @@ pub(super) struct Path {
     pub source: Arc<Source>,
     /// The limits that hold for it, with what is left of them.
     pub budgets: Budgets,
+    /// Some of what goes to its hosts may have limits of its own, and so another path with which it shares them.
+    pub is_divided: bool,
+    /// No task is given out while those who share the path are waited for.
+    pub after_rest: AfterRest,
     /// It stands in line until a connection of its budgets ends.
     pub in_line: bool,
     /// It is looked at again when its limits let a connection begin.
     pub is_timed: bool,
-    waiting: VecDeque<Waiting>,
+    /// Whoever they come from, whose they are says whose turn it is.
+    waiting: Shares<Waiting>,
     /// Connections without a task, by number, with what wakes them.
     idle: BTreeMap<u64, Waker>,
     /// Connections that were woken for a task and have not come for it yet: a task each is spoken for.
@@ -67,7 +75,7 @@ struct Parked {
 impl Path {
     /// The task for which a connection is opened.
     pub fn first_waiting(&self) -> Option<&Task> {
-        self.waiting.front().map(|waiting| &waiting.task)
+        self.waiting.first().map(|waiting| &waiting.task)
     }
 
     pub fn new(source: Arc<Source>, site: Arc<Site>, budgets: Budgets) -> Self {
@@ -75,9 +83,11 @@ impl Path {
             site,
             source,
             budgets,
+            is_divided: false,
+            after_rest: AfterRest::default(),
             in_line: false,
             is_timed: false,
-            waiting: VecDeque::new(),
+            waiting: Shares::default(),
             idle: BTreeMap::new(),
             called: BTreeSet::new(),
             live: 0,
@@ -105,6 +115,9 @@ impl Path {
 
     /// The path is left alone for `pause` because of this.
     pub fn rests(&mut self, pause: Duration, why: &str) -> Rest {
+        if self.waiting.are_several() || self.is_divided {
+            self.after_rest.expect();
+        }
         self.why = why.into();
         Rest { pause, why: self.why.clone() }
     }
@@ -144,22 +157,38 @@ impl Path {
 
     /// Takes a task in.
     pub fn push(&mut self, waiting: Waiting) {
-        self.waiting.push_back(waiting);
+        push(&mut self.waiting, waiting, Shares::push_back);
     }
 
-    /// Takes a task back, before all others.
+    /// Takes a task back, before all others of its party.
     pub fn push_back_first(&mut self, waiting: Waiting) {
-        self.waiting.push_front(waiting);
+        push(&mut self.waiting, waiting, Shares::push_front);
     }
 
-    /// The next task.
+    /// The next task, under way from now on.
     pub fn pop(&mut self) -> Option<Waiting> {
-        self.waiting.pop_front()
+        if self.after_rest == AfterRest::Gathering {
+            return None;
+        }
+        let next = self.waiting.pop()?;
+        self.waiting.begin(next.task.party());
+        Some(next)
+    }
+
+    /// There is something of a party, which does not wait here now.
+    pub fn hears_of(&mut self, party: Party<'_>) {
+        self.waiting.begin(party);
+        self.waiting.end(party, false);
+    }
+
+    /// A task of a party that was under way is so no longer; whether anything of it was tried.
+    pub fn is_no_longer_under_way(&mut self, party: Party<'_>, was_tried: bool) {
+        self.waiting.end(party, was_tried);
     }
 
     /// Gives out everything that waits.
-    pub fn take_waiting(&mut self) -> VecDeque<Waiting> {
-        std::mem::take(&mut self.waiting)
+    pub fn take_waiting(&mut self) -> Vec<Waiting> {
+        self.waiting.drain()
     }
 
     /// Connection `number` has no task: `waker` is woken when there is one.
@@ -177,6 +206,9 @@ impl Path {
     /// The idle connections that have work to do now: as many as tasks wait for which none was called yet, and as the
     /// path is trusted with.
     pub fn wake(&mut self) -> Vec<Waker> {
+        if self.after_rest == AfterRest::Gathering {
+            return Vec::new();
+        }
         let uncalled = self.waiting.len().saturating_sub(self.called.len());
         let busy = ((self.live + self.opening) as usize).saturating_sub(self.idle.len());
         let called_max = uncalled.min((self.trusted as usize).saturating_sub(busy)).min(self.idle.len());
@@ -311,6 +343,12 @@ impl Path {
 
 fn counted(connections: u32) -> String {
     format!("{connections} connection{}", if connections == 1 { "" } else { "s" })
+}
+
+/// Adds a task to those of its party.
+fn push(all: &mut Shares<Waiting>, waiting: Waiting, at: impl FnOnce(&mut Shares<Waiting>, Party<'_>, Waiting)) {
+    let (tenant, campaign) = (waiting.task.tenant.clone(), waiting.task.campaign.clone());
+    at(all, Party { tenant: &tenant, campaign: &campaign }, waiting);
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! A peer that has us on a block list, or was sent too much, is left alone for a while too, also by connections that stand;
 //! that costs no message an attempt. A block of one recipient or message is not of us: only they wait. After any rest one
 //! connection probes, and each transaction that succeeds lets twice as many go on.
+//! What waits for a path goes by whose turn it is, tenant by tenant and campaign by campaign, whichever shard it came from.
 //! A source that no connection can be made from is our own trouble: that path is left alone, and no message has an attempt
 //! less for it.
 //! Limits: waiting tasks are bounded by the mesh's credits, idle paths by [`PATHS_MAX`].
@@ -36,6 +37,7 @@ use futures::channel::oneshot;
 use futures::future::Shared;
 use shards::{Instant, Reactor};
 
+use super::after_rest::AT_HOME;
 use super::budget::{Budget, Budgets, Leave, SharedBudget};
 use super::dialer::Dialer;
 use super::metrics::{Metrics, count};
@@ -127,6 +129,7 @@ impl Pool {
         for path in self.0.paths.borrow().values() {
             let (source, site) = (path.borrow().source.clone(), path.borrow().site.clone());
             path.borrow_mut().budgets = self.0.budgets(&source, &site);
+            path.borrow_mut().is_divided = self.0.is_divided();
         }
     }
 
@@ -145,6 +148,7 @@ impl Pool {
         let rest = path.borrow().rest(inner.reactor.now());
         if let Some(rest) = rest {
             // Its owner has not heard of the trouble yet.
+            path.borrow_mut().hears_of(waiting.task.party());
             return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
         let is_as_before = Arc::ptr_eq(&path.borrow().source, &source);
@@ -155,10 +159,20 @@ impl Pool {
             (path.source, path.budgets) = (source, budgets);
         }
         if let Some(rest) = inner.used_up(&path) {
+            path.borrow_mut().hears_of(waiting.task.party());
             return waiting.answer_all(&untried(rest.pause), Some(rest));
         }
         path.borrow_mut().site = site;
         path.borrow_mut().push(waiting);
+        if path.borrow_mut().after_rest.begin() {
+            let (pool, path) = (inner.clone(), path.clone());
+            let gathered = async move {
+                pool.reactor.sleep(AT_HOME).await;
+                path.borrow_mut().after_rest.end();
+                pool.pump(&path);
+            };
+            inner.reactor.spawn(gathered).detach();
+        }
         inner.pump(&path);
     }
 
@@ -206,9 +220,15 @@ impl Inner {
         }
         let budgets = self.budgets(source, site);
         let path = Rc::new(RefCell::new(Path::new(source.clone(), site.clone(), budgets)));
+        path.borrow_mut().is_divided = self.is_divided();
         self.resume_block(&path);
         paths.insert(key.into(), path.clone());
         path
+    }
+
+    /// Whether a part of what goes to a destination may have limits of its own.
+    fn is_divided(&self) -> bool {
+        self.config.borrow().path_limits.iter().any(|limit| limit.scope.is_partial())
     }
 
     /// The budgets that count from `source` to `site`, by the limits that hold now.

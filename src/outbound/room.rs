@@ -60,6 +60,11 @@ impl Room {
                 && way.content_bytes() < self.memory.portion_of(memory_max, on_trial))
     }
 
+    /// Whether a credit for a home is left, to ways on trial or to others.
+    pub fn has_credit(&self, home: usize, on_trial: bool) -> bool {
+        self.credits[home].left_of(self.credits_max, on_trial) > 0
+    }
+
     /// Whether anything is left for the next task of a way, of `content_bytes`.
     pub fn is_left_for(&self, way: &Way, memory_max: usize, content_bytes: impl FnOnce() -> usize) -> bool {
         let on_trial = way.is_on_trial();

@@ -1,8 +1,9 @@
-//! A pool's mail to a site on the owner's side: its lanes take turns, tenant by tenant, and each message goes the way that it
-//! prefers among those that are open and have room. Decides and counts only.
+//! A pool's mail to a site on the owner's side: its lanes take turns, tenant by tenant and campaign by campaign, and each
+//! message goes the way that it prefers among those that are open and have room. Decides and counts only.
+//!
+//! Whose turn it is is remembered while a site rests that several share.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,11 @@ use std::time::Duration;
 use shards::Instant;
 
 use super::Rest;
+use super::after_rest::AfterRest;
 use super::way::Way;
 use crate::config::Pool;
-use crate::queue::lane::Lane;
+use crate::queue::lane::party;
+use crate::queue::shares::Shares;
 use crate::route::Site;
 
 /// How long a lane stays with the site that it was resolved to before it is resolved again.
@@ -29,23 +32,29 @@ pub(super) struct Turns {
     pub pool: Arc<Pool>,
     /// The ways of the pool's members, in their order.
     pub ways: Vec<SharedWay>,
-    /// Tenants with their lanes, none of them without.
-    tenants: VecDeque<(Box<str>, VecDeque<Entry>)>,
-    outstanding: u32,
-    /// It is in the line of those that wait for a credit or for memory.
-    pub in_line: bool,
+    /// Lanes that have something, and leases that have not come back.
+    lanes: Shares<Entry>,
+    /// Nothing is leased while those who share the site are waited for.
+    pub after_rest: AfterRest,
+    /// The lanes for which it is in the line of those that wait for a credit or for memory: one of each party.
+    in_line: Vec<Rc<str>>,
     /// It waits for room on one of its ways.
     pub is_blocked: bool,
 }
 
 /// A lane and until when it stays.
-type Entry = (Rc<str>, Instant);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its name.
+    pub lane: Rc<str>,
+    until: Instant,
+}
 
 /// What a site does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Lease from this lane.
-    Lease(Rc<str>),
+    /// Lease from this lane: it is kept, put back or forgotten, as it turns out.
+    Lease(Entry),
     /// The lane has been here long enough.
     ResolveAgain(Rc<str>),
     /// Nothing: no lane has anything.
@@ -64,50 +73,27 @@ pub(super) enum Choice {
 
 impl Turns {
     pub fn new(site: Arc<Site>, pool: Arc<Pool>, ways: Vec<SharedWay>) -> Self {
-        let (tenants, outstanding) = (VecDeque::new(), 0);
-        Self { site, pool, ways, tenants, outstanding, in_line: false, is_blocked: false }
+        let (lanes, after_rest, in_line) = (Shares::default(), AfterRest::default(), Vec::new());
+        Self { site, pool, ways, lanes, after_rest, in_line, is_blocked: false }
     }
 
     /// A lane has resolved to this site.
     pub fn join(&mut self, lane: Rc<str>, now: Instant) {
-        let tenant: Box<str> = Lane::of(&lane).tenant.into();
-        let entry = (lane, now + STAY_MAX);
-        match self.tenants.iter_mut().find(|(name, _)| *name == tenant) {
-            Some((_, lanes)) => lanes.push_back(entry),
-            None => self.tenants.push_back((tenant, [entry].into())),
-        }
+        self.lanes.push_back(party(&lane), Entry { until: now + STAY_MAX, lane: lane.clone() });
     }
 
-    /// Whose turn it is: tenants take turns, and the lanes of each.
+    /// Whose turn it is.
     pub fn next(&mut self, now: Instant) -> Turn {
-        let Some((tenant, mut lanes)) = self.tenants.pop_front() else { return Turn::Nothing };
-        let Some((lane, until)) = lanes.pop_front() else { return Turn::Nothing };
-        let stays = now < until;
-        if stays {
-            lanes.push_back((lane.clone(), until));
+        match self.lanes.pop() {
+            Some(entry) if now < entry.until => Turn::Lease(entry),
+            Some(entry) => Turn::ResolveAgain(entry.lane),
+            None => Turn::Nothing,
         }
-        if !lanes.is_empty() {
-            self.tenants.push_back((tenant, lanes));
-        }
-        if stays { Turn::Lease(lane) } else { Turn::ResolveAgain(lane) }
     }
 
     /// The lane whose turn it was comes first again: it could not be served.
-    pub fn undo(&mut self) {
-        if let Some((tenant, mut lanes)) = self.tenants.pop_back() {
-            lanes.rotate_right(1);
-            self.tenants.push_front((tenant, lanes));
-        }
-    }
-
-    /// The lane whose turn it was has nothing left.
-    pub fn leave(&mut self) {
-        if let Some((tenant, mut lanes)) = self.tenants.pop_back() {
-            lanes.pop_back();
-            if !lanes.is_empty() {
-                self.tenants.push_back((tenant, lanes));
-            }
-        }
+    pub fn undo(&mut self, entry: Entry) {
+        self.lanes.push_front(party(&entry.lane.clone()), entry);
     }
 
     /// The way of message `number`. One that rests, or may have no more, leaves its messages to the others.
@@ -121,14 +107,40 @@ impl Turns {
         }
     }
 
-    /// A task has been leased.
-    pub fn begin(&mut self) {
-        self.outstanding += 1;
+    /// A task of the lane whose turn it was has been leased; it comes last of its party now.
+    pub fn begin(&mut self, entry: Entry) {
+        let lane = entry.lane.clone();
+        self.lanes.begin(party(&lane));
+        self.lanes.push_back(party(&lane), entry);
     }
 
-    /// A task has been settled.
-    pub fn end(&mut self) {
-        self.outstanding -= 1;
+    /// A task of a lane has been settled; whether anything of it was tried.
+    pub fn end(&mut self, lane: &str, was_tried: bool) {
+        self.lanes.end(party(lane), was_tried);
+    }
+
+    /// Tasks that have been leased and not settled.
+    pub fn outstanding(&self) -> u32 {
+        self.lanes.under_way()
+    }
+
+    /// It is to stand in line for a credit or for memory for a lane. False: it does so for another lane of the same party.
+    pub fn lines_up(&mut self, lane: &Rc<str>) -> bool {
+        let is_new = !self.is_in_line(lane);
+        if is_new {
+            self.in_line.push(lane.clone());
+        }
+        is_new
+    }
+
+    /// Whether its party does.
+    pub fn is_in_line(&self, lane: &str) -> bool {
+        self.in_line.iter().any(|other| party(other) == party(lane))
+    }
+
+    /// It does so no longer.
+    pub fn leaves_line(&mut self, lane: &str) {
+        self.in_line.retain(|other| **other != *lane);
     }
 
     /// For how long nothing is wanted on any way, and why, by the source that goes on first; `None`: one is open.
@@ -154,18 +166,26 @@ impl Turns {
 
     /// All lanes.
     pub fn lanes(&self) -> impl Iterator<Item = &str> {
-        self.tenants.iter().flat_map(|(_, lanes)| lanes).map(|(lane, _)| &**lane)
+        self.lanes.iter().map(|entry| &*entry.lane)
     }
 
-    /// Gives out all lanes.
-    pub fn take_lanes(&mut self) -> Vec<Rc<str>> {
-        let lanes = std::mem::take(&mut self.tenants).into_iter().flat_map(|(_, lanes)| lanes);
-        lanes.map(|(lane, _)| lane).collect()
+    /// Gives out all lanes: the site rests. `is_divided`: some of what goes to its hosts may have limits of its own, and so is
+    /// apart from the rest, with whom it shares them.
+    pub fn take_lanes(&mut self, is_divided: bool) -> Vec<Rc<str>> {
+        if self.lanes.are_several() || is_divided {
+            self.after_rest.expect();
+        }
+        self.lanes.drain().into_iter().map(|entry| entry.lane).collect()
     }
 
-    /// Whether nothing would be lost by forgetting it. The homes remember on their own how long they want nothing.
+    /// Whether nothing is had or waited for. The homes remember on their own how long they want nothing.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.under_way() == 0 && self.lanes.is_empty() && self.in_line.is_empty() && !self.is_blocked
+    }
+
+    /// Whether nothing would be lost by forgetting it: not even whose turn it is after a rest.
     pub fn is_forgettable(&self) -> bool {
-        self.outstanding == 0 && self.tenants.is_empty() && !self.in_line && !self.is_blocked
+        self.is_idle() && self.after_rest == AfterRest::Over
     }
 }
 
@@ -193,11 +213,18 @@ mod tests {
         turns
     }
 
-    fn lease(turns: &mut Turns) -> String {
+    fn next(turns: &mut Turns) -> Entry {
         match turns.next(Instant::default()) {
-            Turn::Lease(lane) => lane.to_string(),
-            other => format!("{other:?}"),
+            Turn::Lease(entry) => entry,
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn lease(turns: &mut Turns) -> String {
+        let entry = next(turns);
+        let lane = entry.lane.to_string();
+        turns.begin(entry);
+        lane
     }
 
     /// The name of the source that message `number` goes from.
@@ -218,10 +245,11 @@ mod tests {
         let mut turns = turns(1, &["a", "b", "c"]);
         let order: Vec<String> = (0..5).map(|_| lease(&mut turns)).collect();
         assert_eq!(order, ["a", "b", "c", "a", "b"]);
-        turns.leave();
-        assert_eq!([lease(&mut turns), lease(&mut turns), lease(&mut turns)], ["c", "a", "c"]);
-        turns.undo();
-        assert_eq!(lease(&mut turns), "c", "it could not be served, so it is first again");
+        assert_eq!(&*next(&mut turns).lane, "c", "it has nothing left");
+        assert_eq!([lease(&mut turns), lease(&mut turns), lease(&mut turns)], ["a", "b", "a"]);
+        let entry = next(&mut turns);
+        turns.undo(entry);
+        assert_eq!(lease(&mut turns), "b", "it could not be served, so it is first again");
     }
 
     #[test]
@@ -234,6 +262,31 @@ mod tests {
         for lane in &lanes {
             let share = order.iter().filter(|leased| *leased == lane).count();
             assert_eq!(share, if lane.contains("small") { 6 } else { 2 }, "{lane:?} in {order:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_rest_those_who_share_a_site_are_waited_for_and_only_what_was_tried_was_a_turn() {
+        let lane = |tenant: &str| format!("a\u{1f}\u{1f}{tenant}\u{1f}");
+        let (big, small) = (lane("big"), lane("small"));
+        let mut turns = turns(1, &[&big]);
+        assert_eq!([lease(&mut turns), lease(&mut turns)], [&*big, &*big]);
+        turns.join((*small).into(), Instant::default());
+        [true, false].iter().for_each(|was_tried| turns.end(&big, *was_tried));
+        assert_eq!(turns.take_lanes(false).len(), 2);
+        assert!(turns.is_idle() && !turns.is_forgettable(), "whose turn it is would be lost");
+        for first in [&small, &big, &small] {
+            turns.join((*big).into(), Instant::default());
+            assert!(turns.after_rest.begin());
+            turns.join((*small).into(), Instant::default());
+            assert!(!turns.after_rest.begin(), "it goes on");
+            turns.after_rest.end();
+            assert_eq!(lease(&mut turns), **first);
+            let other = lease(&mut turns);
+            assert_ne!(other, **first);
+            turns.end(first, true);
+            turns.end(&other, false);
+            turns.take_lanes(false);
         }
     }
 
@@ -277,6 +330,7 @@ mod tests {
         assert_eq!(chosen(&turns, 7, now + pause), first);
         turns.insist();
         assert_eq!(turns.rest(now), None);
-        assert_eq!(turns.take_lanes().len(), 2);
+        assert_eq!(turns.take_lanes(false).len(), 2);
+        assert!(turns.is_forgettable(), "nobody shares it");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ pub(super) struct Way {
     parked: Option<(Instant, Arc<str>)>,
     insists: bool,
     /// Whose mail found no room here or on any other of its ways.
-    pub blocked: Vec<SharedTurns>,
+    pub blocked: VecDeque<SharedTurns>,
 }
 
 impl Way {
@@ -131,7 +131,7 @@ impl Way {
             on_trial: true,
             parked: None,
             insists: false,
-            blocked: Vec::new(),
+            blocked: VecDeque::new(),
         }
     }
 

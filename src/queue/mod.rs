@@ -63,6 +63,7 @@ pub mod schedule;
 mod segments;
 mod selection;
 mod settle;
+pub mod shares;
 mod signal;
 mod signing;
 mod state;

@@ -10,7 +10,7 @@
 mod parked;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use shards::Instant;
 use slab::Slab;
 
 use super::MessageId;
-use super::lane::{Lane, Scope};
+use super::lane::{self, Lane, Scope};
+use super::shares::Shares;
 
 /// Tenants and campaigns that are suspended at a time.
 pub const SUSPENDED_MAX: usize = 1000;
@@ -91,7 +92,7 @@ pub struct Look<'a> {
 pub struct Ready {
     domains: Slab<Domain>,
     names: HashMap<Rc<str>, DomainId>,
-    rotation: VecDeque<DomainId>,
+    rotation: Shares<DomainId>,
     later: BinaryHeap<Reverse<Slice>>,
     parked: BinaryHeap<Reverse<(Instant, DomainId)>>,
     ready_slices: usize,
@@ -175,18 +176,14 @@ impl Ready {
         }
         let numbers: Vec<usize> =
             self.domains.iter().filter(|(_, lane)| scope.covers(&lane.name)).map(|(number, _)| number).collect();
+        // Who waits anew stands at the end; whoever was suspended stands there no more.
+        let domains = &self.domains;
+        self.rotation.retain(|id| !scope.covers(&domains[id.0 as usize].name));
         for number in numbers {
-            let lane = &mut self.domains[number];
-            if matches!(lane.turn, Turn::Waiting | Turn::Suspended) {
-                lane.turn = Turn::Idle;
+            if matches!(self.domains[number].turn, Turn::Waiting | Turn::Suspended) {
                 self.rejoin(DomainId(number as u32));
             }
         }
-        // Who waits anew stands at the end; whoever was suspended stands there no more.
-        let (domains, mut seen) = (&self.domains, HashSet::new());
-        self.rotation.make_contiguous().reverse();
-        self.rotation.retain(|id| domains[id.0 as usize].turn == Turn::Waiting && seen.insert(*id));
-        self.rotation.make_contiguous().reverse();
         true
     }
 
@@ -238,9 +235,11 @@ impl Ready {
 
     /// Takes the next domain out of the rotation.
     pub fn take_domain(&mut self) -> Option<Rc<str>> {
-        let id = self.rotation.pop_front()?;
+        let id = self.rotation.pop()?;
         let domain = &mut self.domains[id.0 as usize];
         domain.turn = Turn::Taken;
+        self.rotation.had_turn(lane::party(&domain.name));
+        self.rotation.forget();
         Some(domain.name.clone())
     }
 
@@ -308,7 +307,7 @@ impl Ready {
             domain.turn = Turn::Suspended;
         } else {
             domain.turn = Turn::Waiting;
-            self.rotation.push_back(id);
+            self.rotation.push_back(lane::party(&domain.name), id);
         }
     }
 

@@ -157,7 +157,19 @@ pub async fn submit(
     recipients: Vec<String>,
     accepted: Rc<RefCell<Vec<Instant>>>,
 ) {
-    submit_sized(reactor, server, recipients, |_| 0, accepted).await;
+    submit_as(reactor, server, "", recipients, accepted).await;
+}
+
+/// The same, where the header of each message begins with these fields.
+pub async fn submit_as(
+    reactor: Reactor,
+    server: SocketAddr,
+    fields: &str,
+    recipients: Vec<String>,
+    accepted: Rc<RefCell<Vec<Instant>>>,
+) {
+    let message = |number: usize| message(fields, &recipients[number], 0);
+    submit_all(reactor, server, recipients.len(), message, accepted).await;
 }
 
 /// The same, where the message of each number has so many more octets.
@@ -168,9 +180,19 @@ pub async fn submit_sized(
     more_bytes: impl Fn(usize) -> usize,
     accepted: Rc<RefCell<Vec<Instant>>>,
 ) {
-    let message = |number: usize| message(&recipients[number], more_bytes(number));
+    let message = |number: usize| message("", &recipients[number], more_bytes(number));
+    submit_all(reactor, server, recipients.len(), message, accepted).await;
+}
+
+async fn submit_all(
+    reactor: Reactor,
+    server: SocketAddr,
+    count: usize,
+    message: impl Fn(usize) -> Transaction,
+    accepted: Rc<RefCell<Vec<Instant>>>,
+) {
     let mut submitted = 0;
-    while submitted < recipients.len() {
+    while submitted < count {
         reactor.sleep(Duration::from_secs(1)).await;
         let Ok(mut stream) = reactor.connect(server, None, CONNECT_PATIENCE).await else { continue };
         let patience = Patience::default();
@@ -194,7 +216,7 @@ pub async fn submit_sized(
                     Ok(chunk) => session.receive(&chunk),
                     Err(error) => session.lost(&error.to_string()),
                 },
-                Step::Ready if submitted < recipients.len() => session.transact(message(submitted)),
+                Step::Ready if submitted < count => session.transact(message(submitted)),
                 Step::Ready => session.quit(),
                 Step::Done(outcomes) => {
                     let is_accepted = matches!(outcomes[..], [client::Result::Accepted(_)]);
@@ -202,7 +224,7 @@ pub async fn submit_sized(
                         submitted += 1;
                         accepted.borrow_mut().push(reactor.now());
                     }
-                    match session.can_transact() && submitted < recipients.len() {
+                    match session.can_transact() && submitted < count {
                         true => session.transact(message(submitted)),
                         false if session.can_transact() => session.quit(),
                         false => {}
@@ -215,9 +237,9 @@ pub async fn submit_sized(
     }
 }
 
-fn message(recipient: &str, more_bytes: usize) -> Transaction {
+fn message(fields: &str, recipient: &str, more_bytes: usize) -> Transaction {
     let more = format!("{}\r\n", "x".repeat(LINE_BYTES - 2)).repeat(more_bytes / LINE_BYTES);
-    let content = format!("From: <{SENDER}>\r\nSubject: {recipient}\r\n\r\nhello\r\n{more}");
+    let content = format!("{fields}From: <{SENDER}>\r\nSubject: {recipient}\r\n\r\nhello\r\n{more}");
     Transaction {
         sender: sender(),
         recipients: vec![Recipient { path: mailbox(recipient), notify: Notify::default(), orcpt: None }],

@@ -14,6 +14,7 @@ mod queue;
 mod resolver;
 mod seeds;
 mod server;
+mod shares;
 mod still_destinations;
 mod storm;
 mod throttling;

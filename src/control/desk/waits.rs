@@ -131,16 +131,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::limit::Party;
 
     #[test]
     fn the_lane_of_a_recipient_is_known_by_what_is_shown_of_it() {
         let message = json!({ "id": "1", "tenant": "acme", "pool": "bulk", "tls_asked": "required" });
         let lane = lane_of(&message, &json!({ "address": "Jo@One.test" })).expect("a lane");
         let demand = Demand::named("required").expect("a demand");
-        assert_eq!(
-            lane::Lane::of(&lane),
-            lane::Lane { domain: "one.test", pool: "bulk", tenant: "acme", campaign: "", demand }
-        );
+        let party = Party { tenant: "acme", campaign: "" };
+        assert_eq!(lane::Lane::of(&lane), lane::Lane { domain: "one.test", pool: "bulk", party, demand });
         assert_eq!(lane_of(&json!({}), &json!({ "address": "jo@one.test" })).as_deref(), Some("one.test"));
     }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use shards::{Instant, Reactor};
 
-use super::tokens::Limited;
-use super::{SharedBudget, WAIT_MAX};
+use super::{Budget, SharedBudget, WAIT_MAX};
 use crate::outbound::known::Known;
 use crate::outbound::path::Path;
 use crate::outbound::warm_up;
@@ -56,8 +55,7 @@ impl Budgets {
     }
 
     fn connection_wait(&self, now: Instant) -> Duration {
-        let waits = self.0.iter().map(|budget| Limited::wait(budget.borrow().new_connections.as_ref(), now));
-        waits.max().unwrap_or_default()
+        self.0.iter().map(|budget| budget.borrow().connection_wait(now)).max().unwrap_or_default()
     }
 
     fn take_connection(&self, now: Instant) {
@@ -94,7 +92,7 @@ impl Budgets {
     pub async fn leave_to_send(&self, reactor: &Reactor) -> bool {
         let deadline = reactor.now() + WAIT_MAX;
         loop {
-            if !self.leave(reactor, deadline, Budgets::message_wait, Budgets::take_message).await {
+            if !self.leave(reactor, deadline, Budget::message_wait, Budgets::take_message).await {
                 return false;
             }
             let grant = match self.ask_plan(reactor) {
@@ -110,23 +108,25 @@ impl Budgets {
         }
     }
 
-    /// Waits until `wait` is over, and takes; `false`: that is not before `deadline`.
+    /// Waits until the longest `wait` is over, and takes; `false`: that is not before `deadline`.
     async fn leave(
         &self,
         reactor: &Reactor,
         deadline: Instant,
-        wait: impl Fn(&Self, Instant) -> Duration,
+        wait: impl Fn(&Budget, Instant) -> Duration,
         take: impl Fn(&Self, Instant),
     ) -> bool {
         loop {
             let now = reactor.now();
-            let wait = wait(self, now);
+            let wait_for = |budget: &SharedBudget| wait(&budget.borrow(), now);
+            let wait = self.0.iter().map(wait_for).max().unwrap_or_default();
             if wait > deadline.since(now) {
                 return false;
             }
-            // A token of one budget alone is taken before it is there: whoever else waits gets the next one.
-            if wait.is_zero() || self.0.len() == 1 {
-                take(self, now);
+            // What all share is taken before it is there: whoever else waits gets the next one. So nobody is passed over by
+            // those who wait for nothing else. Of the others it is used up from that moment on, not earlier.
+            if self.whole().is_none_or(|whole| wait_for(whole) == wait) {
+                take(self, now + wait);
                 if !wait.is_zero() {
                     reactor.sleep(wait).await;
                 }
@@ -205,7 +205,7 @@ impl Budgets {
     /// Waits until a search may connect once more, in the place that it has; `false`: that takes longer than `wait_max`.
     pub async fn leave_to_connect_again(&self, reactor: &Reactor, wait_max: Duration) -> bool {
         let deadline = reactor.now() + wait_max;
-        self.leave(reactor, deadline, Budgets::connection_wait, Budgets::take_connection).await
+        self.leave(reactor, deadline, Budget::connection_wait, Budgets::take_connection).await
     }
 
     /// A connection that has had its token since `taken_at` was not begun.
@@ -220,7 +220,7 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Budget, Budgets};
+    use super::super::Budgets;
     use super::*;
     use crate::config::limit::Rate;
     use crate::outbound::path::tests::path;

@@ -14,8 +14,8 @@ impl Dispatcher {
         let mut found: BTreeMap<Box<str>, Behind> = BTreeMap::new();
         for turns in inner.sites.borrow().values() {
             let turns = turns.borrow();
-            let stage = if turns.in_line { Stage::Crowded } else { Stage::Turns };
             for lane in turns.lanes().filter(|lane| lanes.contains(*lane)) {
+                let stage = if turns.is_in_line(lane) { Stage::Crowded } else { Stage::Turns };
                 found.insert(lane.into(), inner.behind(lane, &turns, stage));
             }
         }

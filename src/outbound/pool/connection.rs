@@ -10,6 +10,8 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 
 use super::{Inner, SharedPath};
+use crate::config::limit::Party;
+use crate::outbound::Task;
 use crate::outbound::budget::Place;
 use crate::outbound::conversation::{Conversation, Delivery};
 use crate::outbound::dialer::Wanted;
@@ -71,6 +73,7 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
             return if conversation.has_worked() { End::Enough } else { End::Useless };
         }
         let Some(mut waiting) = next_task(pool, path, number, conversation).await else { return End::Enough };
+        let mut turn = UnderWay::new(path, &waiting.task);
         if !conversation.takes(waiting.task.domain()) {
             path.borrow_mut().push_back_first(waiting);
             return End::Enough;
@@ -83,6 +86,8 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
         transactions.set(transactions.get() + begun);
         match delivery {
             Delivery::Outcomes(mut outcomes) => {
+                turn.was_tried = outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::Untried(_)));
+                drop(turn);
                 if outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered(..))) {
                     pool.went_well(path, begun);
                 }
@@ -134,6 +139,27 @@ async fn next_task(
     };
     path.borrow_mut().idles_no_more(number);
     next
+}
+
+/// A task that a connection has in hand, counted to whose it is until this is dropped.
+struct UnderWay<'a> {
+    path: &'a SharedPath,
+    tenant: Box<str>,
+    campaign: Box<str>,
+    was_tried: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(path: &'a SharedPath, task: &Task) -> Self {
+        Self { path, tenant: task.tenant.clone(), campaign: task.campaign.clone(), was_tried: false }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let party = Party { tenant: &self.tenant, campaign: &self.campaign };
+        self.path.borrow_mut().is_no_longer_under_way(party, self.was_tried);
+    }
 }
 
 /// A connection's place in the counts of its path and of the shard, given back when it is dropped.

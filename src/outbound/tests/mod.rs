@@ -157,6 +157,8 @@ pub(super) fn task(site: &Arc<Site>, lease: u64, recipients: u16) -> Task {
         return_path: None,
         insists: false,
         replies: None,
+        tenant: Box::default(),
+        campaign: Box::default(),
     }
 }
 

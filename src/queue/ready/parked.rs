@@ -7,6 +7,7 @@ use std::sync::Arc;
 use shards::Instant;
 
 use super::{Domain, DomainId, Ready, Turn};
+use crate::queue::lane;
 
 impl Domain {
     fn rests_at(&self, destinations: &BTreeSet<Box<str>>) -> bool {
@@ -43,7 +44,7 @@ impl Ready {
             return self.hand_back(name);
         }
         if domain.turn == Turn::Waiting {
-            self.rotation.retain(|waiting| *waiting != id);
+            self.rotation.retain_of(lane::party(name), |waiting| *waiting != id);
         }
         domain.turn = Turn::Parked(until);
         domain.why = why.clone();
