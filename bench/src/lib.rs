@@ -241,7 +241,8 @@ fn classification() -> Box<dyn FnMut()> {
     let text = "The mailbox of this recipient holds as much as it may, so the message was not stored; \
                 see https://mx.example.net/full or write to postmaster@example.net";
     let reply = Reply { code: 552, enhanced: Some(EnhancedCode(5, 2, 2)), text: text.into() };
-    let context = Context { mx: Some("mx.example.net"), address: Some(Ipv4Addr::LOCALHOST.into()), own: None };
+    let context =
+        Context { mx: Some("mx.example.net"), address: Some(Ipv4Addr::LOCALHOST.into()), ..Context::default() };
     Box::new(move || {
         black_box(classify(black_box(&reply), &context));
     })

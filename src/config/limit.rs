@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::read::{Placed, Reading, Section, number, text};
 use super::units;
-use super::validate::{to_u32, values};
+use super::validate::{timeout, to_u32, values};
 use super::{Config, egress};
 
 /// The providers that come along.
@@ -16,6 +16,8 @@ const SHIPPED: &str = include_str!("providers.toml");
 const LIMITS_MAX: usize = 1024;
 /// Providers of one configuration.
 const PROVIDERS_MAX: usize = 256;
+/// A connection counts as long as it idles, and no host keeps one for longer than this (RFC 5321 §4.5.3.2.7).
+const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 /// The largest number of a rate.
 const RATE_NUMBER_MAX: u64 = 1_000_000;
 
@@ -58,6 +60,8 @@ pub struct Limits {
     pub connection_rate: Option<Rate>,
     /// `message_rate`: transactions.
     pub message_rate: Option<Rate>,
+    /// `idle_timeout`: how long a connection without a message stays.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A `[[provider]]`.
@@ -213,7 +217,7 @@ pub(super) fn all(
         let Placed { value: limit, line } = limit(section, providers, pools, reading);
         let scope = &limit.scope;
         if limit.limits == Limits::default() {
-            let keys = "connections_max, messages_per_connection_max, connection_rate, message_rate";
+            let keys = "connections_max, messages_per_connection_max, connection_rate, message_rate, idle_timeout";
             reading.mistake(line, format!("limit: it limits nothing: write one of {keys}"));
         }
         if limits.iter().any(|other| other.scope.to_string() == scope.to_string()) {
@@ -282,12 +286,20 @@ fn limits(section: &mut Section<'_>, reading: &mut Reading) -> Limits {
     let messages = section.optional("messages_per_connection_max", reading, number(1..=1_000_000));
     let connection_rate = section.optional("connection_rate", reading, text(rate));
     let message_rate = section.optional("message_rate", reading, text(rate));
+    let idle_timeout = idle_timeout(section, reading);
     Limits {
         connections_max: connections.map(to_u32),
         messages_per_connection_max: messages.map(to_u32),
         connection_rate: connection_rate.map(|rate| rate.value),
         message_rate: message_rate.map(|rate| rate.value),
+        idle_timeout,
     }
+}
+
+/// `idle_timeout`.
+pub(super) fn idle_timeout(section: &mut Section<'_>, reading: &mut Reading) -> Option<Duration> {
+    let idle = section.optional("idle_timeout", reading, text(timeout(IDLE_TIMEOUT_MAX)));
+    idle.map(|timeout| timeout.value)
 }
 
 /// `100/1s`, `10/1h`.

@@ -265,6 +265,8 @@ pub struct Delivery {
     pub connections_max: u32,
     /// Transactions per connection.
     pub messages_per_connection_max: u32,
+    /// How long a connection waits for a message before it ends.
+    pub idle_timeout: Duration,
     /// For one TCP connection.
     pub connect_timeout: Duration,
     /// For the greeting and each reply but the one to the final dot.
@@ -316,7 +318,7 @@ impl Default for Retry {
             greylist: minutes(&[5, 5, 10]),
             mailbox_full: minutes(&[60, 240, 480]),
             block_pause: Duration::from_secs(3_600),
-            rate_pause: minutes(&[1, 5, 15, 30, 60]),
+            rate_pause: minutes(&[1, 5, 15]),
         }
     }
 }

@@ -100,6 +100,7 @@ pub(super) fn all(
 fn pattern(section: &mut Section<'_>, reading: &mut Reading) -> Option<Placed<Pattern>> {
     let line = section.line;
     let looks = ["words", "status", "codes"].iter().any(|key| section.has(key));
+    let says = ["category", "signal"].iter().any(|key| section.has(key));
     let name = section.required("name", reading, text(egress::name));
     let mut list = |key: &'static str, check: fn(&str) -> Result<Box<str>, String>| {
         let list = section.list(key, reading, text(check)).map(|list| values(bounded(key, list, reading)));
@@ -109,22 +110,29 @@ fn pattern(section: &mut Section<'_>, reading: &mut Reading) -> Option<Placed<Pa
         (list("words", check_phrases), list("unless", check_phrases), list("status", check_status));
     let codes = section.list("codes", reading, number(400..=599));
     let codes = codes.map(|codes| values(bounded("codes", codes, reading))).unwrap_or_default();
-    let category = section.required("category", reading, text(category));
+    let category = section.optional("category", reading, text(category));
     let signal = section.optional("signal", reading, word(SIGNALS));
     let action = section.optional("action", reading, word(ACTIONS));
     if !looks {
         reading.missing(line, "reply: it looks for nothing: write words, status or codes");
     }
+    if !says {
+        reading.missing(line, "reply: it says nothing: write category, signal or both");
+    }
+    if let (None, true, Some(action)) = (&category, says, &action) {
+        reading.mistake(action.line, "reply.action: what is done follows from a category: write one, or only a signal");
+    }
     let name = name?;
     let value = Pattern {
         id: format!("reply:{}", name.value).into(),
-        category: category?.value,
+        category: category.map(|category| category.value),
         action: action.map(|action| action.value),
         signal: signal.map(|signal| signal.value),
         words,
         unless,
         address: None,
         class: None,
+        provider: Vec::new(),
         mx: Vec::new(),
         codes: codes.into_iter().filter_map(|code| u16::try_from(code).ok()).collect(),
         status,
@@ -214,6 +222,32 @@ mod tests {
     }
 
     #[test]
+    fn one_that_only_tells_of_the_path_leaves_the_rest_to_those_that_follow() {
+        let config = parse(
+            "[[reply]]\nname = \"loud\"\nwords = [\"kettle\"]\nsignal = \"rate\"\n\
+             [[reply]]\nname = \"louder\"\nwords = [\"kettle\"]\nsignal = \"block\"\n\
+             [[reply]]\nname = \"hot\"\nwords = [\"kettle + hot\"]\ncategory = \"policy\"\nsignal = \"none\"\n\
+             [[reply]]\nname = \"cold\"\nwords = [\"kettle + cold\"]\ncategory = \"system\"\n\
+             [[reply]]\nname = \"tea\"\nwords = [\"tea\"]\ncategory = \"policy\"\nsignal = \"none\"\n\
+             [[reply]]\nname = \"tea-time\"\nwords = [\"tea\"]\nsignal = \"connections\"\n",
+        )
+        .expect("good");
+        let part = Part { provider: None, domain: "a.test", source: "s1", party: Party::default() };
+        let own = config.replies.in_force(&part);
+        let context = Context { own: own.as_ref(), ..Context::default() };
+        for (text, rule, category, signal, signal_rule) in [
+            ("450 hot kettle", "reply:hot", "policy", PathSignal::Rate, Some("reply:loud")),
+            ("450 cold kettle", "reply:cold", "system", PathSignal::Rate, Some("reply:loud")),
+            ("452 4.2.2 the kettle is full", "enhanced:x.2.2", "mailbox-full", PathSignal::Rate, Some("reply:loud")),
+            ("450 no tea", "reply:tea", "policy", PathSignal::None, None),
+        ] {
+            let verdict = classify_text(text, &context).expect("it is a reply");
+            let told = (&*verdict.rule, verdict.category.name(), verdict.signal, verdict.signal_rule.as_deref());
+            assert_eq!(told, (rule, category, Some(signal), signal_rule), "{text}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_line_and_what_to_write() {
         let base = BASE.lines().count();
         for (line, reply, told) in [
@@ -223,6 +257,8 @@ mod tests {
             (2, "name = \"a\"\nstatus = [\"4.7.28\"]\ncategory = \"rate\"", "7.28"),
             (2, "name = \"a\"\ncodes = [250]\ncategory = \"rate\"", "between 400 and 599"),
             (0, "name = \"a\"\ncategory = \"rate\"", "words, status or codes"),
+            (0, "name = \"a\"\nwords = [\"x\"]", "category, signal or both"),
+            (4, "name = \"a\"\nwords = [\"x\"]\nsignal = \"rate\"\naction = \"defer\"", "follows from a category"),
             (4, "name = \"a\"\nwords = [\"x\"]\ncategory = \"rate\"\nsignal = \"slow\"", "\"connections\""),
             (2, "name = \"a\"\nprovider = \"gmial\"\nwords = [\"x\"]\ncategory = \"rate\"", "known are gmail"),
             (1, "name = \"a b\"\nwords = [\"x\"]\ncategory = \"rate\"", "not a name"),

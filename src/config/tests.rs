@@ -80,6 +80,7 @@ fn what_is_absent_has_the_defaults_of_the_reference() {
     assert_eq!(config.delivery.port, reference.delivery.port);
     assert_eq!(config.delivery.connections_max, reference.delivery.connections_max);
     assert_eq!(config.delivery.messages_per_connection_max, reference.delivery.messages_per_connection_max);
+    assert_eq!(config.delivery.idle_timeout, reference.delivery.idle_timeout);
     assert_eq!(config.delivery.connect_timeout, reference.delivery.connect_timeout);
     assert_eq!(config.delivery.reply_timeout, reference.delivery.reply_timeout);
     assert_eq!(config.delivery.final_dot_timeout, reference.delivery.final_dot_timeout);
@@ -223,6 +224,7 @@ const ADDED: &[(&str, &str, usize, &str)] = &[
     ("no wait for a connection", "[delivery]\nconnect_timeout = \"0s\"\n", 2, "more than zero"),
     ("no wait for a reply", "[delivery]\nreply_timeout = \"0s\"\n", 2, "more than zero"),
     ("a wait longer than all replies", "[delivery]\nfinal_dot_timeout = \"2h\"\n", 2, "at most 30m"),
+    ("a connection that idles for hours", "[delivery]\nidle_timeout = \"1h\"\n", 2, "at most 5m"),
     ("a connection that takes hours", "[delivery]\nconnect_timeout = \"1h\"\n", 2, "at most 10m"),
     ("a DNS server by name", "[dns]\nservers = [\"localhost\"]\n", 2, "not an address"),
     ("no DNS server", "[dns]\nservers = []\n", 2, "the list is empty"),

@@ -313,6 +313,7 @@ fn delivery(document: &mut Section<'_>, pools: &[Arc<Pool>], base_dir: &Path, re
     let port = section.optional("port", reading, number(1..=65_535));
     let connections_max = section.optional("connections_max", reading, number(1..=100_000));
     let messages_max = section.optional("messages_per_connection_max", reading, number(1..=1_000_000));
+    let idle_timeout = limit::idle_timeout(&mut section, reading);
     let connect = section.optional("connect_timeout", reading, text(timeout(CONNECT_TIMEOUT_MAX)));
     let reply = section.optional("reply_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
     let final_dot = section.optional("final_dot_timeout", reading, text(timeout(REPLY_TIMEOUT_MAX)));
@@ -325,6 +326,7 @@ fn delivery(document: &mut Section<'_>, pools: &[Arc<Pool>], base_dir: &Path, re
         pool: pool.map(|pool| pool.value),
         connections_max: connections_max.map_or(20, to_u32),
         messages_per_connection_max: messages_max.map_or(100, to_u32),
+        idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(5)),
         connect_timeout: connect.map_or(Duration::from_secs(30), |timeout| timeout.value),
         reply_timeout: reply.map_or(5 * MINUTE, |timeout| timeout.value),
         final_dot_timeout: final_dot.map_or(10 * MINUTE, |timeout| timeout.value),
@@ -418,7 +420,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A wait for a peer: more than zero, at most `max`.
-fn timeout(max: Duration) -> impl Fn(&str) -> Result<Duration, String> {
+pub(super) fn timeout(max: Duration) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
         positive_duration(text).and_then(|timeout| {
             if timeout > max { Err(format!("`{text}` must be at most {}m", max.as_secs() / 60)) } else { Ok(timeout) }

@@ -40,6 +40,8 @@ pub(super) struct Budget {
     connections: u32,
     connections_max: u32,
     messages_per_connection_max: u32,
+    /// How long a connection without a message stays.
+    idle_timeout: Duration,
     /// Paths that wait for the end of a connection, each once.
     line: VecDeque<Weak<RefCell<Path>>>,
     new_connections: Option<Limited>,
@@ -72,7 +74,7 @@ impl Adjusted {
     fn follow(&mut self, now: Instant) {
         let tokens = self.throttle.rate().map(|rate| Tokens::adjusted(rate, now));
         self.messages = match (self.messages.take(), tokens) {
-            (Some(old), Some(new)) if new.interval <= old.interval => Some(new.going_on(&old)),
+            (Some(old), Some(new)) if new.interval <= old.interval => Some(new.going_on(&old, now)),
             (_, tokens) => tokens,
         };
     }
@@ -87,6 +89,7 @@ impl Budget {
             connections: 0,
             connections_max: u32::MAX,
             messages_per_connection_max: u32::MAX,
+            idle_timeout: Duration::MAX,
             line: VecDeque::new(),
             new_connections: None,
             messages: None,
@@ -105,6 +108,7 @@ impl Budget {
         self.connections_max = limits.connections_max.as_ref().map_or(u32::MAX, |said| said.value.max(1));
         let messages_max = limits.messages_per_connection_max.as_ref();
         self.messages_per_connection_max = messages_max.map_or(u32::MAX, |said| said.value);
+        self.idle_timeout = limits.idle_timeout.as_ref().map_or(Duration::MAX, |said| said.value);
         Limited::renew(&mut self.new_connections, limits.connection_rate.as_ref(), empty_at);
         Limited::renew(&mut self.messages, limits.message_rate.as_ref(), empty_at);
     }

@@ -11,10 +11,11 @@ use shards::{Instant, Reactor};
 
 use super::Task;
 use super::budget::Budgets;
-use super::outcome::of_result;
+use super::outcome::{host_of, of_result};
 use super::protection::Protection;
 use super::timing::Timing;
 use crate::assurance::{Channel, Security};
+use crate::bounce::classify::{Context, PathSignal, classify};
 use crate::message::{has_international_header, seven_bit};
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
@@ -152,7 +153,7 @@ impl Conversation {
 
     /// Whether another task can be delivered. Looks, without waiting, whether the peer has left in the meantime.
     pub fn is_usable(&mut self) -> bool {
-        let heard = self.connection.receive(self.timing.idle).now_or_never();
+        let heard = self.connection.receive(self.timing.quit).now_or_never();
         if let Some(heard) = heard {
             self.hear(heard);
         }
@@ -172,9 +173,9 @@ impl Conversation {
         }
     }
 
-    /// Waits until the peer says something or ends the connection, at most as long as a connection may idle.
-    pub async fn idle(&mut self) {
-        let heard = self.connection.receive(self.timing.idle).await;
+    /// Waits until the peer says something or ends the connection, at most so long.
+    pub async fn idle(&mut self, idle_timeout: Duration) {
+        let heard = self.connection.receive(idle_timeout).await;
         if !heard.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
             self.hear(heard);
         }
@@ -182,7 +183,8 @@ impl Conversation {
 
     /// Delivers `task`, in as many transactions as its recipients need, each with the leave of `budgets`; what a connection
     /// may have no transaction for any more is given back untried. `fresh_if_left`:
-    /// report [`Delivery::NotBegun`] where that is what happened, instead of an outcome.
+    /// report [`Delivery::NotBegun`] where that is what happened, instead of an outcome; so it is in any case where a
+    /// connection has had as many messages as the peer takes on one.
     pub async fn deliver(&mut self, task: &Task, budgets: &Budgets, fresh_if_left: bool) -> Delivery {
         let reused = self.transactions > 0;
         self.note_domain(task.domain());
@@ -197,7 +199,8 @@ impl Conversation {
             }
             let batch = self.batch(task, &mut left);
             let results = self.transact(task, &fitting, batch).await;
-            if reused && fresh_if_left && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result)) {
+            let is_left = reused && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result));
+            if is_left && (fresh_if_left || results.iter().all(|(_, result)| self.is_used_up(result, task))) {
                 return Delivery::NotBegun;
             }
             // A notice of success that goes to a return path of ours does not reach the sender.
@@ -209,13 +212,19 @@ impl Conversation {
                 if any_accepted && is_too_many(&result) {
                     left.push(at);
                 } else {
-                    let outcome =
-                        of_result(result, &self.remote, ours, hop, task.replies.as_ref()).over(self.security.clone());
+                    let outcome = of_result(result, &self.remote, ours, hop, task.known()).over(self.security.clone());
                     outcomes.push((task.recipients[at].0, outcome));
                 }
             }
         }
         Delivery::Outcomes(outcomes)
+    }
+
+    /// Whether the peer has had enough of this connection, and of nothing else.
+    fn is_used_up(&self, result: &Result, task: &Task) -> bool {
+        let Result::Refused(_, reply) = result else { return false };
+        let context = Context { mx: Some(host_of(&self.remote)), ..task.known() };
+        classify(reply, &context).signal == Some(PathSignal::None)
     }
 
     /// The content as the peer takes it: without 8BITMIME, as seven bits (RFC 6152 §3); and whether it needs SMTPUTF8. Many

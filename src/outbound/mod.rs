@@ -47,7 +47,7 @@ use std::time::Duration;
 
 use shards::{Reactor, Timestamp};
 
-use crate::bounce::classify::InForce;
+use crate::bounce::classify::{Context, InForce};
 use crate::bounce::return_path::{ReturnPath, Token};
 use crate::config::Source;
 use crate::config::limit::Party;
@@ -114,6 +114,12 @@ pub struct Returning {
 }
 
 impl Task {
+    /// What is known of whoever answers, whatever its address.
+    pub(super) fn known(&self) -> Context<'_> {
+        let (provider, own) = (self.site.shape.provider.as_deref(), self.replies.as_ref());
+        Context { provider, own, ..Context::default() }
+    }
+
     /// MAIL of a transaction that begins with the recipient of that index.
     pub fn sender_for(&self, index: u16) -> Sender {
         let ours =

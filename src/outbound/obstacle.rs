@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::outcome::{host_of, name};
 use crate::assurance::Security;
-use crate::bounce::classify::{Category, Context, InForce, Reason, classify};
+use crate::bounce::classify::{Category, Context, Reason, classify};
 use crate::queue::outcome::{Answer, Outcome};
 use crate::smtp::client::{Failure, Phase};
 use crate::smtp::reply::{EnhancedCode, Reply};
@@ -94,8 +94,8 @@ pub(super) fn trouble_of_source(tried: &Tried) -> Option<&str> {
 pub(super) type Tried = Vec<(Box<str>, Obstacle)>;
 
 /// The outcome for everyone who waited for a connection that no host took. Our address there is not known;
-/// what is said means what our `own` rules say first.
-pub(super) fn of_no_connection(tried: &Tried, own: Option<&InForce>) -> Outcome {
+/// what is said is judged by what is `known`, as in [`super::outcome::of_result`].
+pub(super) fn of_no_connection(tried: &Tried, known: Context<'_>) -> Outcome {
     let mut text = String::from("no host took a connection");
     for (separator, (remote, obstacle)) in [": "].into_iter().chain(std::iter::repeat("; ")).zip(tried) {
         if text.len() > TRIED_BYTES_MAX {
@@ -119,7 +119,7 @@ pub(super) fn of_no_connection(tried: &Tried, own: Option<&InForce>) -> Outcome 
     };
     let reason = match told {
         Some((remote, Obstacle::Refused(_, reply))) => {
-            classify(reply, &Context { mx: Some(host_of(remote)), address: None, own }).reason()
+            classify(reply, &Context { mx: Some(host_of(remote)), address: None, ..known }).reason()
         }
         Some((_, Obstacle::Insecure(..))) => Reason::without_reply(Category::Tls),
         Some((_, Obstacle::Source(_))) => Reason::by(SOURCE_RULE, Category::System),

@@ -13,24 +13,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::assurance::{Assurance, Demand, Security};
-use crate::bounce::classify::{Action, Category, Context, InForce, Reason, classify};
+use crate::bounce::classify::{Action, Category, Context, Reason, classify};
 use crate::queue::outcome::{Answer, Hop, Outcome};
 use crate::route::Unroutable;
 use crate::smtp::client::{Phase, Result};
 use crate::smtp::reply::{EnhancedCode, Reply};
 
 /// One recipient's outcome of a transaction with `remote`, which sees us as `ours` and is to notices what `hop` says; what
-/// it says means what our `own` rules say first.
-pub(super) fn of_result(
-    result: Result,
-    remote: &str,
-    ours: Option<IpAddr>,
-    hop: Hop,
-    own: Option<&InForce>,
-) -> Outcome {
+/// it says is judged as its provider's and by our own rules, which `known` has.
+pub(super) fn of_result(result: Result, remote: &str, ours: Option<IpAddr>, hop: Hop, known: Context<'_>) -> Outcome {
     match result {
         Result::Accepted(reply) => Outcome::Delivered(said(Phase::Dot, reply, remote), hop),
-        Result::Refused(phase, reply) => refused(phase, reply, remote, ours, own),
+        Result::Refused(phase, reply) => refused(phase, reply, remote, ours, known),
         Result::Lost(phase, why) => Outcome::Deferred(lost(phase, &why, remote)),
         Result::Impossible(reply) => {
             let permanent = reply.is_permanent();
@@ -42,8 +36,8 @@ pub(super) fn of_result(
 }
 
 /// What a refusal means is the classifier's matter; the status tells the same as the outcome.
-fn refused(phase: Phase, reply: Reply, remote: &str, ours: Option<IpAddr>, own: Option<&InForce>) -> Outcome {
-    let verdict = classify(&reply, &Context { mx: Some(host_of(remote)), address: ours, own });
+fn refused(phase: Phase, reply: Reply, remote: &str, ours: Option<IpAddr>, known: Context<'_>) -> Outcome {
+    let verdict = classify(&reply, &Context { mx: Some(host_of(remote)), address: ours, ..known });
     let mut answer = Answer { reason: Some(verdict.reason()), ..said(phase, reply, remote) };
     if verdict.action == Action::Reject {
         answer.status.0 = 5;

@@ -12,6 +12,8 @@ use crate::smtp::client::Phase;
 /// Why a whole path is left alone, and not one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Parking {
+    /// We had too many connections: what works besides goes on.
+    Connections,
     /// We sent too much.
     Rate,
     /// We are on a block list.
@@ -29,7 +31,8 @@ impl Parking {
         };
         match of_path(answer, ours) {
             PathSignal::Block => Some(Parking::Block),
-            PathSignal::Rate | PathSignal::Connections => Some(Parking::Rate),
+            PathSignal::Rate => Some(Parking::Rate),
+            PathSignal::Connections => Some(Parking::Connections),
             PathSignal::Reputation | PathSignal::None => None,
         }
     }

@@ -155,6 +155,11 @@ impl Path {
         self.live == 0 && self.opening == 0
     }
 
+    /// Whether other connections stand beside one that does.
+    pub fn has_others(&self) -> bool {
+        self.live > 1
+    }
+
     /// Takes a task in.
     pub fn push(&mut self, waiting: Waiting) {
         push(&mut self.waiting, waiting, Shares::push_back);
@@ -301,22 +306,23 @@ impl Path {
     pub fn park(&mut self, parking: Parking, retry: &Retry, is_adaptive: bool, now: Instant) -> Duration {
         let last = self.parked.as_ref().filter(|last| now < last.until + last.pause);
         let resting = self.parked_for(now);
-        let rate_steps = match (parking, last) {
-            (Parking::Rate, Some(_)) if resting.is_none() && is_adaptive && self.trusted > 1 => 0,
+        let is_too_much = parking != Parking::Block;
+        let rate_steps = match last {
+            Some(_) if is_too_much && resting.is_none() && is_adaptive && self.trusted > 1 => 0,
             // Other connections hear the same.
-            (Parking::Rate, Some(last)) if resting.is_none() => last.rate_steps + 1,
-            (_, Some(last)) => last.rate_steps,
-            (_, None) => 0,
+            Some(last) if is_too_much && resting.is_none() => last.rate_steps + 1,
+            Some(last) => last.rate_steps,
+            None => 0,
         };
         let pause = match parking {
             Parking::Block => retry.block_pause,
-            Parking::Rate => {
+            Parking::Rate | Parking::Connections => {
                 let step = retry.rate_pause.get(rate_steps).or(retry.rate_pause.last());
                 step.copied().unwrap_or(retry.block_pause)
             }
         };
         match resting {
-            Some(rest) if rest >= pause || parking == Parking::Rate => rest,
+            Some(rest) if rest >= pause || is_too_much => rest,
             _ => {
                 self.parks(pause, rate_steps, now);
                 pause

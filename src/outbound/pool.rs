@@ -325,8 +325,10 @@ impl Inner {
     /// No host took a connection.
     fn no_connection(&self, path: &SharedPath, tried: &Tried) {
         count(&self.metrics.connections_failed);
-        let own = path.borrow().first_waiting().and_then(|task| task.replies.clone());
-        let outcome = of_no_connection(tried, own.as_ref());
+        let outcome = {
+            let path = path.borrow();
+            of_no_connection(tried, path.first_waiting().map(Task::known).unwrap_or_default())
+        };
         if let Some(why) = trouble_of_source(tried) {
             let source = path.borrow().source.name.clone();
             count(&self.metrics.source_failures);
@@ -335,7 +337,7 @@ impl Inner {
             }
         }
         // The path is shared, but each message's own rules say what a reply means for it.
-        self.close(path, &outcome, |task| of_no_connection(tried, task.replies.as_ref()));
+        self.close(path, &outcome, |task| of_no_connection(tried, task.known()));
     }
 
     /// A connection was made from the path's source.
@@ -380,7 +382,7 @@ impl Inner {
     }
 
     /// Leaves the path alone if an outcome at a peer that sees us as `ours` says so: its rest, which the outcomes then
-    /// name too. What waits is given back.
+    /// name too. What waits is given back. Too many connections are no reason to rest while others of them work.
     fn heed(&self, path: &SharedPath, ours: Option<IpAddr>, outcomes: &mut [(u16, Outcome)]) -> Option<Rest> {
         let signals = outcomes.iter().filter_map(|(_, outcome)| heard(outcome, ours));
         let worst = signals.max_by_key(|(signal, _)| *signal);
@@ -389,14 +391,26 @@ impl Inner {
             self.hear(path, worst, Duration::ZERO);
             return None;
         };
+        if parking == Parking::Connections && path.borrow().has_others() {
+            let pause = self.dialer.timing().opening_pause;
+            self.hear(path, worst, pause);
+            path.borrow_mut().is_enough(pause, self.reactor.now());
+            park_all(outcomes, ours, pause);
+            return None;
+        }
         let config = self.config.borrow().clone();
         let pause = path.borrow_mut().park(parking, &config.retry, config.shaping.adaptive, self.reactor.now());
         self.hear(path, worst.map(|(signal, _)| (signal, &*why)), pause);
         let rest = path.borrow_mut().rests(pause, &why);
-        for (_, outcome) in outcomes {
-            *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));
-        }
+        park_all(outcomes, ours, pause);
         give_back(path, &rest);
         Some(rest)
+    }
+}
+
+/// What parks a path costs no message an attempt.
+fn park_all(outcomes: &mut [(u16, Outcome)], ours: Option<IpAddr>, pause: Duration) {
+    for (_, outcome) in outcomes {
+        *outcome = parked(std::mem::replace(outcome, Outcome::Untried(0)), ours, whole_seconds(pause));
     }
 }

@@ -10,33 +10,29 @@
 //! What many replies say at once is heard once, but for something worse. Then, as long as replies are good and what is
 //! allowed is used, each step (a minute) gives a tenth back, up to what was too much: the *mark*. Where that was never
 //! confirmed the steps double from there on, as it may have been far too low. Where about the same was too much again it
-//! stays just below for a while, the longer the more often this was so, before it is tried again in steps that begin small.
-//! What reaches the configured limit, or with none was not spoken of for a day, is lifted.
+//! goes down by less (roots of the share) and stays just below for a while, the longer the more often this was so, before more
+//! is tried in steps that begin small.
+//! What reaches the configured limit is lifted; what was not spoken of for a day is forgotten. Each of the two numbers has its own such
+//! episodes and steps: a signal about connections keeps no rate from growing.
 //! Limits: two numbers and a sentence of [`WHY_CHARS_MAX`] characters.
+
+mod level;
 
 use serde::{Deserialize, Serialize};
 
+use self::level::{Heard, Level};
+
 /// Characters that are kept of a reason.
 const WHY_CHARS_MAX: usize = 200;
-/// A tenth of the mark comes back with each step.
-const RECOVERY_SHARE: f64 = 0.1;
-/// So much of what was confirmed is stayed at.
-const SETTLED_SHARE: f64 = 0.97;
-/// A mark that is confirmed rises by this share of the difference: what came out of a full bucket makes one too high.
-const TRUST_SHARE: f64 = 0.5;
 /// What is so near to what is configured is lifted.
 const LIFTED_SHARE: f64 = 0.999;
-/// The first step beyond a mark that was not confirmed, and beyond one that was, as a share of it.
-const PROBE_SHARES: [f64; 2] = [0.1, 0.02];
-/// Steps that a mark is stayed below, by how often it was confirmed; the last repeats.
-const HELD_STEPS: [u64; 5] = [0, 15, 30, 60, 120];
-/// What was in use counts as at least this share of what was allowed: after a rest little was.
-const USED_SHARE_MIN: f64 = 0.75;
+/// Steps for which distrust is heard once: it goes away slowly also where little enough is sent.
+const DISTRUST_STEPS: u64 = 3;
 /// Messages a second that count as sent where too few were to tell what is too much.
 const UNKNOWN_RATE: f64 = 2.0;
 /// A number that is used less than by this share does not grow.
 const GROWTH_USE_SHARE: f64 = 0.5;
-/// Without a configured limit an adjustment that nobody spoke of for so long is lifted.
+/// An adjustment that nobody spoke of for so long is forgotten.
 const LIFTED_AFTER_S: u64 = 24 * 60 * 60;
 
 /// What a reply says about what we send, the worse the greater.
@@ -112,87 +108,26 @@ impl Change {
     }
 }
 
-/// A number that replies adjust.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Level {
-    value: f64,
-    /// What was too much last.
-    mark: f64,
-    /// How often in a row about the same was.
-    confirmed: usize,
-    lowered_s: u64,
-    /// The next step beyond the mark, as a share of it.
-    stride: f64,
-    /// What it was before the last step, and when that was: so much went well.
-    proven: f64,
-    raised_s: u64,
-}
-
-impl Level {
-    /// The level that `share` of what is `used` makes.
-    fn lowered(before: Option<&Level>, used: f64, share: f64, (min, step_s): (f64, u64), now_s: u64) -> Level {
-        let in_use = |level: &Level| {
-            let was_just_raised = now_s < level.raised_s.saturating_add(step_s + step_s / 2);
-            let proven = if was_just_raised { level.proven } else { 0.0 };
-            used.clamp(level.value * USED_SHARE_MIN, level.value).max(proven)
-        };
-        let mark = before.map_or(used, in_use).max(min);
-        let is_about = |level: &&Level| {
-            let had_recovered = level.value >= level.mark * (SETTLED_SHARE - RECOVERY_SHARE);
-            had_recovered && (2.0 / 3.0..=1.5).contains(&(mark / level.mark))
-        };
-        let (mark, confirmed) = match before.filter(is_about) {
-            Some(level) => {
-                (mark.min(level.mark + (mark - level.mark) * TRUST_SHARE), level.confirmed.saturating_add(1))
-            }
-            None => (mark, 0),
-        };
-        let (value, stride) = ((mark * share).max(min), PROBE_SHARES[usize::from(confirmed > 0)]);
-        Level { value, mark, confirmed, lowered_s: now_s, stride, proven: 0.0, raised_s: 0 }
-    }
-
-    /// One step up, unless it is not yet time for one.
-    fn raise(&mut self, step_s: u64, now_s: u64) -> bool {
-        let settled = if self.confirmed > 0 { self.mark * SETTLED_SHARE } else { self.mark };
-        let held_steps = HELD_STEPS[self.confirmed.min(HELD_STEPS.len() - 1)];
-        let before = self.value;
-        if self.value < settled {
-            self.value = (self.value + self.mark * RECOVERY_SHARE).min(settled);
-        } else if now_s < self.lowered_s.saturating_add(held_steps.saturating_mul(step_s)) {
-            return false;
-        } else {
-            self.value += self.mark * self.stride;
-            self.stride *= 2.0;
-        }
-        (self.proven, self.raised_s) = (before, now_s);
-        true
-    }
-}
-
 /// What replies have made of the limits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Throttle {
     rate: Option<Level>,
     connections: Option<Level>,
     /// The last signal, and its words.
     heard: Option<(Signal, Box<str>)>,
     heard_s: u64,
-    /// What is heard before is of the same episode.
-    calm_s: u64,
-    /// Messages that were accepted since it was last looked at whether more may be allowed, and when that was.
-    accepted: u64,
-    looked_s: u64,
 }
 
 impl Throttle {
     /// Messages a second, where they are adjusted.
     pub fn rate(&self) -> Option<f64> {
-        self.rate.as_ref().map(|level| level.value)
+        self.rate.as_ref().and_then(Level::in_force).map(|level| level.value)
     }
 
     /// Connections, where they are adjusted; at least one.
     pub fn connections(&self) -> Option<u32> {
-        self.connections.as_ref().map(|level| (level.value as u32).max(1))
+        self.connections.as_ref().and_then(Level::in_force).map(|level| (level.value as u32).max(1))
     }
 
     /// The last signal, its words and when it came, in seconds since the epoch.
@@ -200,7 +135,19 @@ impl Throttle {
         self.heard.as_ref().map(|(signal, why)| (*signal, &**why, self.heard_s))
     }
 
-    /// Whether nothing is adjusted.
+    /// When the message rate, and the connections, may grow at the earliest, in seconds since the epoch: if at least half of
+    /// what is allowed is used until then.
+    pub fn grow_at_s(&self, step_s: u64) -> [Option<u64>; 2] {
+        [&self.rate, &self.connections]
+            .map(|level| level.as_ref().and_then(Level::in_force).map(|level| level.grows_at_s(step_s)))
+    }
+
+    /// Whether something is limited.
+    pub fn limits(&self) -> bool {
+        self.rate().is_some() || self.connections().is_some()
+    }
+
+    /// Whether nothing is known.
     pub fn is_idle(&self) -> bool {
         self.rate.is_none() && self.connections.is_none()
     }
@@ -215,52 +162,47 @@ impl Throttle {
         now_s: u64,
     ) -> Vec<Change> {
         self.mend_clock(now_s);
-        let same = self.heard.as_ref().filter(|_| now_s < self.calm_s).map(|(signal, _)| *signal);
-        if same.is_some_and(|heard| signal <= heard) {
-            return Vec::new();
-        }
         let (rate_share, connections_share) = signal.shares();
-        // Something worse in the same episode takes what is left to take.
-        let (rate_done, connections_done) = same.map_or((None, None), Signal::shares);
-        let mut changes = Vec::new();
+        let (from, from_connections) = (self.rate(), self.shown());
+        let episode_s = if signal == Signal::Reputation { bounds.step_s.saturating_mul(DISTRUST_STEPS) } else { 0 };
+        let episode_s = episode_s.max(pause_s);
+        let heard = |share, used, min| Heard { share, used, min, step_s: bounds.step_s, pause_s, episode_s, now_s };
+        let mut is_news = false;
         if let Some(share) = rate_share {
-            let from = self.rate();
             let lately = if self.rate.is_none() { used.rate.max(UNKNOWN_RATE) } else { used.rate };
             let used = lately.min(bounds.rate_max.unwrap_or(f64::INFINITY));
-            match (&mut self.rate, rate_done) {
-                (Some(level), Some(done)) => level.value = (level.value * share / done).max(bounds.rate_min),
-                (level, _) => {
-                    *level = Some(Level::lowered(level.as_ref(), used, share, (bounds.rate_min, bounds.step_s), now_s))
-                }
-            }
-            changes.push(Change { limit: "message_rate", from, to: self.rate(), why: why.into() });
+            is_news |= Level::hear(&mut self.rate, &heard(share, used, bounds.rate_min));
         }
-        if let Some(share) = connections_share.filter(|_| connections_done.is_none()) {
-            let from = self.connections();
+        if let Some(share) = connections_share {
             let used = f64::from(used.connections.min(bounds.connections_max));
-            self.connections =
-                Some(Level::lowered(self.connections.as_ref(), used, share, (1.0, bounds.step_s), now_s));
-            changes.push(Change {
-                limit: "connections_max",
-                from: from.map(f64::from),
-                to: self.shown(),
-                why: why.into(),
-            });
+            let heard = Heard { episode_s: pause_s, ..heard(share, used, 1.0) };
+            is_news |= Level::hear(&mut self.connections, &heard);
         }
-        self.heard = Some((signal, why.chars().take(WHY_CHARS_MAX).collect()));
-        self.heard_s = now_s;
-        self.calm_s = now_s.saturating_add(pause_s);
-        (self.accepted, self.looked_s) = (0, self.calm_s);
-        changes.retain(|change| change.from != change.to);
-        changes
+        if is_news {
+            self.heard = Some((signal, why.chars().take(WHY_CHARS_MAX).collect()));
+            self.heard_s = now_s;
+        }
+        self.changes(from, from_connections, |_, _| why.into())
+    }
+
+    /// What has changed, where it was this before; why, by what holds now.
+    fn changes(
+        &self,
+        from: Option<f64>,
+        from_connections: Option<f64>,
+        why: impl Fn(&'static str, Option<f64>) -> String,
+    ) -> Vec<Change> {
+        let pairs = [("message_rate", from, self.rate()), ("connections_max", from_connections, self.shown())];
+        let changed = pairs.into_iter().filter(|(_, from, to)| from != to);
+        changed.map(|(limit, from, to)| Change { limit, from, to, why: why(limit, to) }).collect()
     }
 
     /// A wall clock that was ahead when something was heard must not keep the limits as they were until then.
     fn mend_clock(&mut self, now_s: u64) {
         if self.heard_s > now_s {
-            (self.heard_s, self.calm_s, self.looked_s) = (now_s, now_s, now_s);
+            self.heard_s = now_s;
             for level in [&mut self.rate, &mut self.connections].into_iter().flatten() {
-                (level.lowered_s, level.raised_s) = (level.lowered_s.min(now_s), level.raised_s.min(now_s));
+                level.mend_clock(now_s);
             }
         }
     }
@@ -272,47 +214,48 @@ impl Throttle {
     /// So many messages were accepted, over so many connections.
     pub fn went_well(&mut self, messages: u64, connections: u32, bounds: &Bounds, now_s: u64) -> Vec<Change> {
         self.mend_clock(now_s);
-        let Some(elapsed_s) = now_s.checked_sub(self.looked_s) else { return Vec::new() };
-        self.accepted += messages;
-        if elapsed_s < bounds.step_s {
-            return Vec::new();
-        }
-        let (accepted, from, from_connections) = (std::mem::take(&mut self.accepted), self.rate(), self.shown());
-        self.looked_s = now_s;
-        let is_lifted = |level: &Level, max: Option<f64>| match max {
-            Some(max) => level.value >= max * LIFTED_SHARE,
-            None => now_s.saturating_sub(level.lowered_s) >= LIFTED_AFTER_S,
-        };
-        if let Some(level) = &mut self.rate {
+        let (from, from_connections) = (self.rate(), self.shown());
+        let is_old = |level: &Level| now_s.saturating_sub(level.lowered_s) >= LIFTED_AFTER_S;
+        let mut seen = [None, None];
+        if let Some(level) = &mut self.rate
+            && let Some((accepted, elapsed_s)) = level.look(messages, bounds.step_s, now_s)
+        {
+            seen[0] = Some((accepted, elapsed_s));
             if accepted as f64 >= GROWTH_USE_SHARE * level.value * elapsed_s as f64 {
                 level.raise(bounds.step_s, now_s);
             }
-            if is_lifted(level, bounds.rate_max) {
+            if let Some(max) = bounds.rate_max.filter(|max| level.value >= max * LIFTED_SHARE) {
+                level.lift(max);
+            }
+            if is_old(level) {
                 self.rate = None;
             }
         }
-        if let Some(level) = &mut self.connections {
+        if let Some(level) = &mut self.connections
+            && let Some((accepted, elapsed_s)) = level.look(messages, bounds.step_s, now_s)
+        {
+            seen[1] = Some((accepted, elapsed_s));
             if f64::from(connections) >= GROWTH_USE_SHARE * level.value {
                 level.raise(bounds.step_s, now_s);
             }
-            if is_lifted(level, Some(bounds.connections_max.into()))
-                || now_s.saturating_sub(level.lowered_s) >= LIFTED_AFTER_S
-            {
+            let max = f64::from(bounds.connections_max);
+            if level.value >= max * LIFTED_SHARE {
+                level.lift(max);
+            }
+            if is_old(level) {
                 self.connections = None;
             }
         }
-        let why = |to: Option<f64>| match to {
-            Some(_) => format!("{accepted} messages in {elapsed_s} s were accepted"),
-            None => "replies have been good for long enough: what is configured holds again".to_owned(),
-        };
-        let pairs = [("message_rate", from, self.rate()), ("connections_max", from_connections, self.shown())];
-        let changed = pairs.into_iter().filter(|(_, from, to)| from != to);
-        changed.map(|(limit, from, to)| Change { limit, from, to, why: why(to) }).collect()
+        self.changes(from, from_connections, |limit, to| match (to, seen[usize::from(limit != "message_rate")]) {
+            (Some(_), Some((accepted, elapsed_s))) => format!("{accepted} messages in {elapsed_s} s were accepted"),
+            _ => "replies have been good for long enough: what is configured holds again".to_owned(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::level::HELD_STEPS;
     use super::*;
 
     const MINUTE_S: u64 = 60;
@@ -346,8 +289,11 @@ mod tests {
         }
         let worse = heard(&mut throttle, Signal::Reputation, 10.0, 1030);
         assert_eq!((worse.len(), throttle.rate(), throttle.connections()), (2, Some(2.5), Some(5)));
-        assert_eq!(heard(&mut throttle, Signal::Rate, 0.0, 1091)[0].to, Some(0.9375), "the pause counts for little");
-        assert_eq!(throttle.heard(), Some((Signal::Rate, "421 no", 1091)));
+        let again = heard(&mut throttle, Signal::Reputation, 10.0, 1209);
+        assert!(again.len() == 1 && again[0].limit == "connections_max", "distrust goes away slowly: {again:?}");
+        assert_eq!(heard(&mut throttle, Signal::Rate, 0.0, 1211)[0].to, Some(0.9375), "the pause counts for little");
+        assert_eq!(throttle.heard(), Some((Signal::Rate, "421 no", 1211)));
+        assert_eq!(throttle.grow_at_s(MINUTE_S)[0], Some(1211 + 2 * MINUTE_S));
     }
 
     #[test]
@@ -364,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_connections_keeps_no_rate_from_growing_and_neither_keeps_the_other_from_being_heard() {
+        let mut throttle = Throttle::default();
+        heard(&mut throttle, Signal::Rate, 10.0, 0);
+        assert_eq!(heard(&mut throttle, Signal::Connections, 10.0, 1).len(), 1, "in the same minute");
+        assert_eq!((throttle.rate(), throttle.connections()), (Some(5.0), Some(5)));
+        // Somebody takes connections away from us every minute, and no new one is opened for half a minute then.
+        let mut rates = Vec::new();
+        for minute in 1..=10 {
+            rates.extend(goes_well(&mut throttle, &FREE, minute * MINUTE_S, 1));
+            heard(&mut throttle, Signal::Connections, 10.0, minute * MINUTE_S + 40);
+        }
+        assert!(rates[1..].windows(2).all(|pair| pair[0] < pair[1]), "{rates:?}");
+        assert!(throttle.rate() > Some(10.0) && throttle.connections() == Some(1), "{throttle:?}");
+    }
+
+    #[test]
     fn it_comes_back_step_by_step_and_is_lifted_at_what_is_configured() {
         let bounds = Bounds { rate_max: Some(8.0), ..FREE };
         let mut throttle = Throttle::default();
@@ -375,7 +337,11 @@ mod tests {
             rates.iter().zip(wanted).all(|(rate, wanted)| *rate == wanted || (rate - wanted).abs() < 1e-9),
             "{rates:?}"
         );
-        assert!(throttle.is_idle());
+        assert!(!throttle.limits());
+        // What is too much only a little below what is configured is learned, too.
+        assert_eq!(throttle.hear((Signal::Rate, "slow down"), used(7.9, 1), &bounds, 0, 3600).len(), 1);
+        let rates = goes_well(&mut throttle, &bounds, 3600, 15);
+        assert!(rates.iter().all(|rate| *rate < 8.0), "{rates:?}");
     }
 
     #[test]
@@ -410,12 +376,16 @@ mod tests {
         let mut at_s = 0;
         for held in HELD_STEPS {
             heard(&mut throttle, Signal::Rate, 10.0, at_s);
+            let mut told = [None; 2];
             let minutes = (1..200).find(|minute| {
+                told = throttle.grow_at_s(MINUTE_S);
                 goes_well(&mut throttle, &FREE, at_s + minute * MINUTE_S, 1);
                 throttle.rate() > Some(10.0)
             });
             let minutes = minutes.expect("it goes beyond some time");
             assert!((held..held + 10).contains(&minutes), "{minutes} minutes, held for {held}");
+            let [Some(grows_at_s), None] = told else { panic!("{told:?}") };
+            assert!(grows_at_s >= at_s + held * MINUTE_S, "it was told to grow at {grows_at_s} s");
             at_s += (minutes + 2) * MINUTE_S;
         }
     }

@@ -15,8 +15,6 @@ pub struct Timing {
     pub handshake: Duration,
     /// After this no further address is tried for one connection (10 min).
     pub open: Duration,
-    /// For a task, on a connection that has none, before QUIT (5 s).
-    pub idle: Duration,
     /// For the reply to QUIT (2 s): nothing depends on it.
     pub quit: Duration,
     /// For what the peer said last, after it could not be sent to (1 s).
@@ -46,7 +44,6 @@ impl Default for Timing {
             connect: seconds(30),
             handshake: seconds(60),
             open: seconds(600),
-            idle: seconds(5),
             quit: seconds(2),
             last_words: seconds(1),
             opening_pause: seconds(30),

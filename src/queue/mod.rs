@@ -93,6 +93,7 @@ use state::State;
 pub use learned::home;
 pub use lease::{Lease, Submitter};
 pub use open::Claim;
+pub use rehome::rehome;
 
 /// A message's identity: the shard that accepted it and a number that only grows there. Shown as 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

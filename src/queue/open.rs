@@ -14,7 +14,7 @@ use shards::{Reactor, Timestamp};
 
 use super::checkpoint::{META_KEY, Meta};
 use super::format;
-use super::rehome::rehome;
+use super::rehome::{partitions, rehome};
 use super::row;
 use super::rows::{LEARNED, META, QUEUED, SEGMENTS, SUBMITTED, TABLES};
 use super::signal::Signal;
@@ -87,7 +87,9 @@ impl Claim {
     pub fn begin(&self) -> Result<(), Error> {
         format::claim(&self.directory)?;
         let (directory, shards) = (self.directory.clone(), self.shards);
-        let moved = shards::launch::run(move |reactor| async move { rehome(&reactor, &directory, shards).await });
+        let partitions = partitions(&directory)?;
+        let moved =
+            shards::launch::run(move |reactor| async move { rehome(&reactor, &directory, partitions, shards).await });
         moved.map_err(|why| Error::Io(self.directory.clone(), why))?.map(drop)
     }
 }

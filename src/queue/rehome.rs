@@ -19,11 +19,20 @@ use super::rows::{LEARNED, TABLES};
 /// An entry of the table, as it is.
 type Entry = (Vec<u8>, Vec<u8>);
 
-/// Moves what is at another place than `shards` shards look for it in `directory`. Gives how many entries.
-pub(super) async fn rehome(reactor: &Reactor, directory: &Path, shards: usize) -> Result<usize, Error> {
+/// Moves what is at another place than `shards` shards look for it in `directory`, where the shards of `partitions` have one.
+/// Gives how many entries.
+///
+/// # Errors
+/// The storage fails.
+pub async fn rehome(
+    reactor: &Reactor,
+    directory: &Path,
+    partitions: Vec<usize>,
+    shards: usize,
+) -> Result<usize, Error> {
     let mut moved: HashMap<usize, Vec<Entry>> = HashMap::new();
     let mut left: Vec<(usize, Vec<Entry>)> = Vec::new();
-    for shard in partitions(directory)? {
+    for shard in partitions {
         let misplaced = misplaced(&open(reactor, directory, shard).await?, shard, shards)?;
         for (home, entry) in &misplaced {
             moved.entry(*home).or_default().push(entry.clone());
@@ -51,7 +60,7 @@ pub(super) async fn rehome(reactor: &Reactor, directory: &Path, shards: usize) -
 }
 
 /// The shards that have a partition, also those that are no longer opened.
-fn partitions(directory: &Path) -> Result<Vec<usize>, Error> {
+pub(super) fn partitions(directory: &Path) -> Result<Vec<usize>, Error> {
     let io = |why| Error::Io(directory.to_path_buf(), why);
     let mut shards = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(io)? {

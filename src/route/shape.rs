@@ -4,6 +4,8 @@
 //! provider's, whatever their sessions must prove. What a `[[limit]]` says of a tenant, a campaign or of domains counts besides,
 //! for these alone; so mail that such a limit is about has connections of its own.
 
+use std::time::Duration;
+
 use super::{Host, Site};
 use crate::config::limit::{Limits, Party, Rate};
 use crate::config::{Config, Limit, Provider};
@@ -39,6 +41,8 @@ pub struct Effective {
     pub connection_rate: Option<Said<Rate>>,
     /// Transactions.
     pub message_rate: Option<Said<Rate>>,
+    /// How long a connection without one stays.
+    pub idle_timeout: Option<Said<Duration>>,
 }
 
 impl Site {
@@ -86,6 +90,7 @@ pub fn effective(config: &Config, source: &str, site: &Site) -> Vec<Effective> {
     let delivery = Limits {
         connections_max: Some(config.delivery.connections_max),
         messages_per_connection_max: Some(config.delivery.messages_per_connection_max),
+        idle_timeout: Some(config.delivery.idle_timeout),
         ..Limits::default()
     };
     let whole = of_group.chain(of_provider).chain([("[delivery]".to_owned(), delivery)]);
@@ -105,12 +110,14 @@ fn first_of(name: Box<str>, sayings: impl Iterator<Item = (String, Limits)>) -> 
         messages_per_connection_max: None,
         connection_rate: None,
         message_rate: None,
+        idle_timeout: None,
     };
     for (by, limits) in sayings {
         take(&mut all.connections_max, limits.connections_max, &by);
         take(&mut all.messages_per_connection_max, limits.messages_per_connection_max, &by);
         take(&mut all.connection_rate, limits.connection_rate, &by);
         take(&mut all.message_rate, limits.message_rate, &by);
+        take(&mut all.idle_timeout, limits.idle_timeout, &by);
     }
     all
 }

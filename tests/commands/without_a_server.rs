@@ -87,6 +87,8 @@ fn explain_tells_which_limits_hold_and_who_says_so() {
         line("messages_per_connection_max", "50", "[[provider]] gmail"),
         line("message_rate", "100/1s", "[[provider]] gmail"),
         line("message_rate", "10/1h", "[[limit]] for tenant acme"),
+        line("idle_timeout", "5s", "[delivery]"),
+        line("google-rate", "rate", "comes along for [[provider]] gmail"),
     ] {
         assert!(said.contains(&expected), "{expected}: {said}");
     }

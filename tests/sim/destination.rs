@@ -35,11 +35,14 @@ pub struct Trouble {
     pub stall: f64,
     /// The message is taken and the connection reset instead of saying so.
     pub drop_after_dot: f64,
+    /// It says that it is too much.
+    pub complain: f64,
 }
 
 impl Trouble {
     /// Quite some of everything.
-    pub const LIVELY: Trouble = Trouble { defer: 0.15, refuse: 0.05, reset: 0.02, stall: 0.002, drop_after_dot: 0.05 };
+    pub const LIVELY: Trouble =
+        Trouble { defer: 0.15, refuse: 0.05, reset: 0.02, stall: 0.002, drop_after_dot: 0.05, complain: 0.0 };
 }
 
 /// All destinations of a run; they share their trouble, which the test turns off at the end.
@@ -181,7 +184,8 @@ impl Conversation {
                 if let Some(visit) = &mut self.visit {
                     visit.mail(&sender);
                 }
-                self.session.answer(Answer::Accept);
+                let answer = self.complaint().map_or(Answer::Accept, Answer::Refuse);
+                self.session.answer(answer);
             }
             Question::Content => self.session.answer(Answer::Accept),
             Question::Authenticate { .. } => unreachable!("AUTH is not offered"),
@@ -194,6 +198,21 @@ impl Conversation {
             return Some(reply::codes(550, 5, 1, 1).say("no such mailbox"));
         }
         self.mood(self.session.sender().is_some_and(|sender| sender.path == ReversePath::Null))
+    }
+
+    /// That it is too much.
+    fn complaint(&self) -> Option<Reply> {
+        let complain = self.destination.trouble.get().complain;
+        if complain == 0.0 {
+            return None;
+        }
+        let (code, text) = [
+            (450, "message rate limit exceeded, slow down"),
+            (421, "too many messages from your address, try again later"),
+            (451, "too many concurrent connections from your address"),
+            (451, "the reputation of your address is low"),
+        ][self.reactor.random() as usize % 4];
+        self.chance(complain).then(|| reply::codes(code, 4, 7, 1).say(text))
     }
 
     /// A refusal out of nothing. A notice is never refused for good: nobody would hear of that.

@@ -10,6 +10,7 @@
 //! | `warm_up_plan` | so many MAIL from the source to the group on a day (UTC) | the hosts, at MAIL |
 //! | recipients of a transaction | so many RCPT as RFC 5321 §4.5.3.1.8 has every host take | the host, at RCPT |
 //! | what a host itself says (LIMITS RCPTMAX and MAILMAX, SIZE) | nobody is told that it was too much | the host, at each reply |
+//! | what replies have made of these, as the log tells it (`learned`) | no connection and no MAIL beyond what was learned, restarts and other numbers of shards or not | the hosts, as a connection comes and at MAIL |
 //! | a pool's sources | nothing from an address that is no source's of it | the hosts, as a connection comes |
 //! | `[limits] recipients_max`, `message_bytes_max` | nobody is promised more | the clients, at each 250 (`oracle`) |
 //! | `[limits] content_memory_bytes_max` | half of it for content that arrives (or one and a half messages of the largest size), half for content on its way out | each shard, asked every second |
@@ -33,6 +34,7 @@ use ringpost::smtp::envelope::{Recipient, Sender};
 use shards::sim::Wire;
 use shards::{Instant, Timestamp};
 
+use crate::learned::{self, Learned};
 use crate::mail::{TENANT_FIELD, TENANT_SENDER};
 
 /// The addresses of the server's two sources. The first one warms up.
@@ -155,6 +157,8 @@ pub struct Ledger {
     mails: BTreeMap<(Group, IpAddr), Vec<Instant>>,
     days: BTreeMap<(Group, u64), usize>,
     peaks: Peaks,
+    /// What replies have made of the limits.
+    pub learned: Learned,
     broken: Vec<String>,
 }
 
@@ -182,6 +186,7 @@ impl Ledger {
             mails: BTreeMap::new(),
             days: BTreeMap::new(),
             peaks: Peaks::default(),
+            learned: Learned::default(),
             broken: Vec::new(),
         }))
     }
@@ -201,8 +206,12 @@ impl Ledger {
         self.peaks
     }
 
-    /// One of so many shards was asked what it has.
-    pub fn told(&mut self, shards: usize, report: &Report) {
+    /// One of so many shards was asked what it has, and has said so by now.
+    pub fn told(&mut self, shards: usize, report: &Report, now: Timestamp) {
+        if let Report::Adjusted(paths) = report {
+            let wrong = self.learned.told(paths, now.as_millis());
+            return self.broken.extend(wrong);
+        }
         let metric = |name| match report {
             Report::Metrics(metrics) => metrics.iter().find(|(found, _)| *found == name).map(|(_, value)| *value),
             _ => None,
@@ -250,6 +259,12 @@ impl Ledger {
             self.broken.push(format!("{} connections from {source}, {group:?}", held.len()));
         }
         let begun = wire.begun(ends.0, ends.1);
+        if let (Some(path), Some(begun)) = (path_of(group, source), begun) {
+            let forbidden = self.learned.forbids_connections(path, held.len(), wire.wall_at(begun).as_millis());
+            let told =
+                |max| format!("{} connections from {source}, {group:?}, and {max} are permitted now", held.len());
+            self.broken.extend(forbidden.map(told));
+        }
         if let (Some(rates), Some(begun)) = (allowed.rates, begun) {
             let times = self.begun.entry((group, source)).or_default();
             if exceeds(times, begun, rates.connections) {
@@ -270,6 +285,14 @@ impl Ledger {
         if exceeds(times, at, rate) {
             self.broken.push(format!("more than {} messages from {source} in {} s, {group:?}", rate.0, rate.1));
         }
+        if let Some(path) = path_of(group, source) {
+            let begin = times.partition_point(|time| at.since(*time) >= Duration::from_millis(learned::STRETCH_MS));
+            let sent = times[begin..].iter().filter(|time| **time <= at).count();
+            let forbidden = self.learned.forbids_messages(path, sent, self.wire.wall_at(at).as_millis());
+            let told =
+                |max| format!("{sent} messages from {source} in a minute, {group:?}, and {max:.1} are permitted now");
+            self.broken.extend(forbidden.map(told));
+        }
         if source == SOURCES[0] && matches!(group, Group::Provider | Group::Other) {
             let day = self.wire.wall_at(at).as_millis() / DAY_MS;
             let today = self.days.entry((group, day)).or_default();
@@ -279,6 +302,16 @@ impl Ledger {
                 self.broken.push(format!("{today} messages on day {day} from {source}, which warms up, {group:?}"));
             }
         }
+    }
+}
+
+/// Source and destination, as the server calls them, of all that goes from there to a group.
+fn path_of(group: Group, source: IpAddr) -> Option<(&'static str, &'static str)> {
+    let source = *["a", "b"].get(SOURCES.iter().position(|one| *one == source)?)?;
+    match group {
+        Group::Provider => Some((source, "big")),
+        Group::Other => Some((source, "mx4.hosts.test:25")),
+        Group::Domain | Group::Tenant => None,
     }
 }
 

@@ -150,7 +150,8 @@ fn content(reactor: &Reactor, number: u32, bytes: usize) -> Vec<u8> {
     content
 }
 
-/// Submits a message to each of these, one after another, trying again until all are accepted; when each was.
+/// Submits a message to each of these, or to several with a space between, one after another, trying again until all are
+/// accepted; when each was.
 pub async fn submit(
     reactor: Reactor,
     server: SocketAddr,
@@ -219,7 +220,7 @@ async fn submit_all(
                 Step::Ready if submitted < count => session.transact(message(submitted)),
                 Step::Ready => session.quit(),
                 Step::Done(outcomes) => {
-                    let is_accepted = matches!(outcomes[..], [client::Result::Accepted(_)]);
+                    let is_accepted = outcomes.iter().all(|outcome| matches!(outcome, client::Result::Accepted(_)));
                     if is_accepted {
                         submitted += 1;
                         accepted.borrow_mut().push(reactor.now());
@@ -237,12 +238,10 @@ async fn submit_all(
     }
 }
 
-fn message(fields: &str, recipient: &str, more_bytes: usize) -> Transaction {
+fn message(fields: &str, recipients: &str, more_bytes: usize) -> Transaction {
     let more = format!("{}\r\n", "x".repeat(LINE_BYTES - 2)).repeat(more_bytes / LINE_BYTES);
-    let content = format!("{fields}From: <{SENDER}>\r\nSubject: {recipient}\r\n\r\nhello\r\n{more}");
-    Transaction {
-        sender: sender(),
-        recipients: vec![Recipient { path: mailbox(recipient), notify: Notify::default(), orcpt: None }],
-        content: Arc::new(content.into_bytes()),
-    }
+    let content = format!("{fields}From: <{SENDER}>\r\nSubject: {recipients}\r\n\r\nhello\r\n{more}");
+    let recipient = |path| Recipient { path: mailbox(path), notify: Notify::default(), orcpt: None };
+    let recipients = recipients.split(' ').map(recipient).collect();
+    Transaction { sender: sender(), recipients, content: Arc::new(content.into_bytes()) }
 }

@@ -5,6 +5,7 @@ mod calendar;
 mod client;
 mod destination;
 mod instruments;
+mod learned;
 mod limits;
 mod mail;
 mod many_destinations;

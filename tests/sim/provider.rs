@@ -1,33 +1,63 @@
-//! A large provider: it takes so many connections and messages a second from one address, and says so as the large ones do.
-//! It counts what comes, taken or not.
+//! A large provider: it takes so many connections and messages from one address, and says so as the large ones do. It counts
+//! what comes, taken or not.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringpost::smtp::reply;
-use ringpost::smtp::server::{Acceptance, Answer, Question, Session, Step};
+use ringpost::smtp::reply::{self, Reply};
+use ringpost::smtp::server::{Acceptance, Answer, Question, Session, Settings, Step};
 use shards::net::Stream;
 use shards::{Instant, Reactor};
 
 use crate::destination::settings;
 
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long what came is held against an address, if it is.
+const MEMORY_S: f64 = 600.0;
+const HOUR_S: f64 = 3600.0;
 const TOO_MANY: &[u8] = b"421 4.7.0 Too many concurrent connections from your address, try again later\r\n";
+
+/// How much a provider takes from one address.
+#[derive(Clone, Copy, Debug)]
+pub enum Allows {
+    /// So many messages a second, and so many at once after a pause.
+    Evenly { rate: f64, saved_max: f64 },
+    /// So many in each hour by the clock; then none until it ends.
+    Hourly(f64),
+    /// So many a second for long: the more came lately beyond that, the more are put off.
+    WhileTrusted(f64),
+}
+
+impl Allows {
+    /// Messages a second, over hours.
+    pub fn rate(self) -> f64 {
+        match self {
+            Allows::Evenly { rate, .. } | Allows::WhileTrusted(rate) => rate,
+            Allows::Hourly(messages) => messages / HOUR_S,
+        }
+    }
+}
 
 /// What a provider allows each address, and what it has seen.
 pub struct Provider {
-    /// Messages a second.
-    pub rate: f64,
-    /// Messages that it takes at once after a pause.
-    pub saved_max: f64,
+    /// Messages.
+    pub allows: Allows,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Messages on one connection.
+    pub messages_per_connection_max: usize,
+    /// Recipients of one message.
+    pub recipients_max: usize,
+    /// How long it looks at each message before it takes it.
+    pub looks_for: Duration,
     /// It wants nothing at all of this address.
     pub blocks: Option<IpAddr>,
-    saved: BTreeMap<IpAddr, (f64, Instant)>,
+    /// What is saved, was taken in the hour, or is held against each address; and when that was so.
+    counted: BTreeMap<IpAddr, (f64, Instant)>,
     open: BTreeMap<IpAddr, usize>,
     /// How often the clients have died: what they left behind counts no more.
     deaths: u32,
@@ -48,13 +78,21 @@ pub type Times = Vec<(IpAddr, Instant)>;
 pub type Shared = Rc<RefCell<Provider>>;
 
 impl Provider {
+    /// One that takes so many messages a second, and so many at once after a pause.
     pub fn new(rate: f64, saved_max: f64, connections_max: usize) -> Shared {
+        Provider::that(Allows::Evenly { rate, saved_max }, connections_max)
+    }
+
+    /// One that allows that, and any number on a connection and to any number of recipients.
+    pub fn that(allows: Allows, connections_max: usize) -> Shared {
         Rc::new(RefCell::new(Provider {
-            rate,
-            saved_max,
+            allows,
             connections_max,
+            messages_per_connection_max: usize::MAX,
+            recipients_max: usize::MAX,
+            looks_for: Duration::ZERO,
             blocks: None,
-            saved: BTreeMap::new(),
+            counted: BTreeMap::new(),
             open: BTreeMap::new(),
             deaths: 0,
             open_most: 0,
@@ -70,27 +108,70 @@ impl Provider {
         self.open.clear();
     }
 
-    fn mood(&mut self, client: IpAddr, now: Instant) -> Answer {
+    /// Messages a second that it takes of whoever keeps within all that it allows.
+    pub fn rate(&self) -> f64 {
+        let by_connections = self.connections_max as f64 / self.looks_for.as_secs_f64();
+        self.allows.rate().min(by_connections)
+    }
+
+    /// The answer to the MAIL that is the `number`th on its connection; `chance` is between 0 and 1.
+    fn mood(&mut self, client: IpAddr, number: usize, chance: f64, now: Instant) -> Answer {
         self.asked.push((client, now));
         if self.blocks == Some(client) {
             let text = format!("Service unavailable; client host [{client}] blocked using bl.test");
             return Answer::Refuse(reply::codes(554, 5, 7, 1).say(text));
         }
-        let (rate, max) = (self.rate, self.saved_max);
-        let (saved, at) = self.saved.entry(client).or_insert((max, now));
-        *saved = (*saved + rate * now.since(*at).as_secs_f64()).min(max);
-        *at = now;
-        if *saved < 1.0 {
-            let reply = match self.asked.len() % 3 {
-                0 => reply::codes(421, 4, 7, 28)
-                    .say("An unusual rate of unsolicited mail: your address is temporarily rate limited"),
-                1 => reply::codes(450, 4, 7, 1).say("Message rate limit exceeded, slow down"),
-                _ => reply::codes(451, 4, 7, 1).say("Too many messages from your address, try again later"),
-            };
-            return Answer::Refuse(reply);
+        if number > self.messages_per_connection_max {
+            return Answer::Refuse(reply::codes(421, 4, 7, 0).say("Too many messages on this connection, closing it"));
         }
-        *saved -= 1.0;
-        Answer::Accept
+        match self.is_within(client, chance, now) {
+            true => Answer::Accept,
+            false => Answer::Refuse(self.too_much()),
+        }
+    }
+
+    /// Whether one more message from that address is within what is allowed, which then counts.
+    fn is_within(&mut self, client: IpAddr, chance: f64, now: Instant) -> bool {
+        let before = if let Allows::Evenly { saved_max, .. } = self.allows { saved_max } else { 0.0 };
+        let (counted, at) = self.counted.entry(client).or_insert((before, now));
+        let passed_s = now.since(*at).as_secs_f64();
+        let hour = |at: Instant| (at.since(Instant::default()).as_secs_f64() / HOUR_S) as u64;
+        let is_new_hour = hour(now) != hour(*at);
+        *at = now;
+        match self.allows {
+            Allows::Evenly { rate, saved_max } => {
+                *counted = (*counted + rate * passed_s).min(saved_max);
+                let is_within = *counted >= 1.0;
+                *counted -= f64::from(is_within);
+                is_within
+            }
+            Allows::Hourly(messages) => {
+                *counted = if is_new_hour { 0.0 } else { *counted };
+                let is_within = *counted < messages;
+                *counted += f64::from(is_within);
+                is_within
+            }
+            Allows::WhileTrusted(rate) => {
+                *counted = *counted * (-passed_s / MEMORY_S).exp() + 1.0;
+                let beyond = *counted / (rate * MEMORY_S) - 1.0;
+                chance >= 2.0 * beyond
+            }
+        }
+    }
+
+    fn too_much(&self) -> Reply {
+        let reply = |code, detail, text: &str| reply::codes(code, 4, 7, detail).say(text);
+        match (self.allows, self.asked.len() % 3) {
+            (Allows::WhileTrusted(_), _) => reply(
+                421,
+                0,
+                "Our system has detected that this message is suspicious due to the very low reputation of the sending IP",
+            ),
+            (_, 0) => reply(421, 28, "An unusual rate of unsolicited mail: your address is temporarily rate limited"),
+            (Allows::Hourly(_), _) => reply(450, 28, "You have sent too many messages this hour, try again later"),
+            (_, 1) => reply(450, 1, "Message rate limit exceeded, slow down"),
+            _ => reply(451, 1, "Too many messages from your address, try again later"),
+        }
     }
 }
 
@@ -155,7 +236,10 @@ async fn visit(provider: Shared, reactor: Reactor, mut stream: Stream) {
         let _ = stream.send(&mut TOO_MANY.to_vec(), PATIENCE).await;
         return;
     }
-    let mut session = Session::new(settings("mx.provider.test"), false);
+    // What it allows it does not offer, but says when it is too much.
+    let settings = Settings { messages_max: 0, ..(*settings("mx.provider.test")).clone() };
+    let mut session = Session::new(Arc::new(settings), false);
+    let (mut messages, mut recipients) = (0, 0);
     loop {
         match session.next() {
             Step::Send => {
@@ -168,13 +252,24 @@ async fn visit(provider: Shared, reactor: Reactor, mut stream: Stream) {
                 Err(_) => return,
             },
             Step::Ask(Question::Sender(_)) => {
-                let answer = provider.borrow_mut().mood(client, reactor.now());
+                (messages, recipients) = (messages + 1, 0);
+                let chance = (reactor.random() >> 11) as f64 / (1u64 << 53) as f64;
+                let answer = provider.borrow_mut().mood(client, messages, chance, reactor.now());
                 session.answer(answer);
             }
             Step::Ask(Question::Message(envelope, _)) => {
-                let recipient = envelope.recipients[0].path.as_str().to_owned();
-                provider.borrow_mut().taken.push((recipient, reactor.now()));
+                let looks_for = provider.borrow().looks_for;
+                reactor.sleep(looks_for).await;
+                let recipients = envelope.recipients.iter().map(|to| (to.path.as_str().to_owned(), reactor.now()));
+                provider.borrow_mut().taken.extend(recipients);
                 session.accepted(&Taken);
+            }
+            Step::Ask(Question::Recipient(_)) => {
+                recipients += 1;
+                session.answer(match recipients > provider.borrow().recipients_max {
+                    true => Answer::Refuse(reply::codes(452, 4, 5, 3).say("Too many recipients")),
+                    false => Answer::Accept,
+                });
             }
             Step::Ask(_) => session.answer(Answer::Accept),
             Step::Close => return,

@@ -13,6 +13,14 @@ pub fn each(kept: &[u64], test: impl Fn(u64)) {
     some(u64::MAX, kept, test);
 }
 
+/// Runs `test` with so many seeds each time, or as many as are asked for.
+pub fn usually(few: u64, test: impl Fn(u64)) {
+    if let Some(seed) = number("SEED") {
+        return test(seed);
+    }
+    (0..number("SEEDS").unwrap_or(few)).for_each(test);
+}
+
 /// The same with at most `most` others, for runs that take long.
 pub fn some(most: u64, kept: &[u64], test: impl Fn(u64)) {
     if let Some(seed) = number("SEED") {
@@ -24,9 +32,15 @@ pub fn some(most: u64, kept: &[u64], test: impl Fn(u64)) {
 
 /// Reads the server's log; shows it if one seed was asked for.
 pub async fn show(log: Arc<Channel>) {
+    read(log, |_| {}).await;
+}
+
+/// The same, and gives what is read to `look`.
+pub async fn read(log: Arc<Channel>, mut look: impl FnMut(&str)) {
     let is_replay = number("SEED").is_some();
     loop {
         let lines = log.next().await;
+        look(&lines.to_string());
         if is_replay {
             eprint!("{lines}");
         }

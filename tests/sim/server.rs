@@ -13,6 +13,7 @@ use ringpost::config::{Config, Uncertain};
 use ringpost::crossing::{Certificate, Crossing, Quotas};
 use ringpost::events::log::{Channel, Style};
 use ringpost::queue::orders::{Order, Report, Selection};
+use ringpost::queue::rehome;
 use ringpost::shard::{self, Start};
 use shards::Timestamp;
 use shards::mesh::{Inlet, mesh};
@@ -43,12 +44,14 @@ pub fn signers() -> Arc<Signers> {
 /// The server, running or not.
 pub struct Server {
     node: Node,
-    config: Arc<Config>,
+    config: RefCell<Arc<Config>>,
     certificate: Option<Arc<Certificate>>,
     credits: usize,
     resolver: Resolver,
     log: Arc<Channel>,
     inlet: RefCell<Option<Inlet<Crossing>>>,
+    /// The fewest shards that it ever had: what waits for webhooks keeps its share until more comes.
+    fewest: Cell<usize>,
     /// Shards that have opened their doors since the last start.
     ready: Rc<Cell<usize>>,
     /// A shard has ended since the last start, because its storage failed.
@@ -107,7 +110,8 @@ impl Server {
         config.webhooks.iter_mut().for_each(|webhook| webhook.waiting_bytes_max = limits::WAITING_BYTES_MAX);
         Server {
             node,
-            config: Arc::new(config),
+            fewest: Cell::new(config.shards),
+            config: RefCell::new(Arc::new(config)),
             certificate: None,
             credits: CREDITS,
             resolver,
@@ -146,17 +150,18 @@ impl Server {
 
     /// Starts every shard.
     pub fn start(&self) {
-        let (ports, inlet) = mesh(self.config.shards, self.credits, INLET_SLOTS);
+        let config = self.config.borrow().clone();
+        let (ports, inlet) = mesh(config.shards, self.credits, INLET_SLOTS);
         self.inlet.replace(Some(inlet));
         self.ready.set(0);
         self.has_failed.set(false);
 
-        let quotas = Quotas::new(&self.config);
+        let quotas = Quotas::new(&config);
         let (dns, queries) = mpsc::channel(QUERIES);
         self.node.spawn(|reactor| self.resolver.clone().run(reactor, queries));
         for port in ports {
             let start = Start {
-                config: self.config.clone(),
+                config: config.clone(),
                 certificate: self.certificate.clone(),
                 signers: signers(),
                 trust: Arc::default(),
@@ -178,9 +183,26 @@ impl Server {
         }
     }
 
+    /// Starts it, which was stopped before, with that number of shards.
+    pub fn start_with(&self, simulation: &Simulation, shards: usize) {
+        let before = Config::clone(&self.config.borrow());
+        let (directory, partitions, moved) =
+            (before.data_dir.clone(), (0..before.shards).collect(), Rc::new(Cell::new(false)));
+        self.config.replace(Arc::new(Config { shards, ..before }));
+        self.fewest.set(self.fewest.get().min(shards));
+        let is_moved = moved.clone();
+        self.node.spawn(|reactor| async move {
+            rehome(&reactor, &directory, partitions, shards).await.expect("the disk is fine");
+            moved.set(true);
+        });
+        let waited = simulation.run_until("what was learned moves", Duration::from_secs(60), || is_moved.get());
+        waited.unwrap_or_else(|unmet| panic!("{unmet:?}"));
+        self.start();
+    }
+
     /// Whether all its shards serve.
     pub fn has_started(&self) -> bool {
-        self.ready.get() == self.config.shards
+        self.ready.get() == self.config.borrow().shards
     }
 
     /// Whether a shard has ended because its storage failed: the process is to be started anew.
@@ -194,7 +216,7 @@ impl Server {
         asked.retain_mut(|answered| match answered.try_recv() {
             Ok(None) => true,
             Ok(Some(report)) => {
-                show(self.config.shards, &report);
+                show(self.fewest.get(), &report);
                 false
             }
             Err(oneshot::Canceled) => false,
@@ -202,8 +224,8 @@ impl Server {
         let Some(inlet) = self.inlet.borrow().clone().filter(|_| asked.is_empty() && self.has_started()) else {
             return;
         };
-        for (shard, order) in (0..inlet.shards()).flat_map(|shard| [(shard, Order::Metrics), (shard, Order::Webhooks)])
-        {
+        let orders = |shard| [(shard, Order::Metrics), (shard, Order::Webhooks), (shard, Order::Adjusted(None))];
+        for (shard, order) in (0..inlet.shards()).flat_map(orders) {
             let (answer, answered) = oneshot::channel();
             if inlet.send(shard, Crossing::Order(Box::new(order), answer)).is_ok() {
                 asked.push(answered);

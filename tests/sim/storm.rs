@@ -37,6 +37,9 @@ const CLIENTS: usize = 4;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Of all messages, those at which a destination complains that it is too much.
+const COMPLAINTS: f64 = 0.04;
+
 /// Within this time after the weather has cleared the queue must be empty.
 const CALM: Duration = Duration::from_secs(12 * 3600);
 
@@ -49,6 +52,8 @@ struct Weather {
     links_break: bool,
     /// Destinations refuse, defer, reset, stall.
     destinations_misbehave: bool,
+    /// Destinations say that it is too much.
+    destinations_complain: bool,
     /// Questions that meet SERVFAIL, in percent.
     servfail_percent: u64,
     /// The server's disk is full now and then.
@@ -63,6 +68,7 @@ const FAIR: Weather = Weather {
     deaths_max: 0,
     links_break: false,
     destinations_misbehave: false,
+    destinations_complain: false,
     servfail_percent: 0,
     disk_fills: false,
     disk_fails: false,
@@ -73,6 +79,7 @@ const STORM: Weather = Weather {
     deaths_max: 4,
     links_break: true,
     destinations_misbehave: true,
+    destinations_complain: false,
     servfail_percent: 10,
     disk_fills: true,
     disk_fails: false,
@@ -139,7 +146,8 @@ impl World {
         let uncertain = [Uncertain::Retry, Uncertain::Hold][simulation.dice().below(2)];
         oracle.borrow_mut().set_holds_uncertain(uncertain == Uncertain::Hold);
         let server = Server::new(node, resolver, 2 + simulation.dice().below(2), uncertain, simulation.wall());
-        simulation.node("console").spawn(|_| seeds::show(server.log()));
+        let (log, told) = (server.log(), ledger.clone());
+        simulation.node("console").spawn(|_| seeds::read(log, move |lines| told.borrow_mut().learned.read(lines)));
         let checked = (oracle.clone(), ledger.clone());
         simulation.at_every_tick(move || checked.0.borrow().check().and_then(|()| checked.1.borrow().check()));
         World {
@@ -157,9 +165,15 @@ impl World {
     /// The server is about to be, or was, torn from its connections.
     fn crashed(&self) {
         self.oracle.borrow_mut().crashed(self.simulation.now());
+        self.ledger.borrow_mut().learned.died(self.simulation.wall().as_millis());
     }
 
     fn start_clients(&self) {
+        self.start_clients_for(MESSAGES);
+    }
+
+    /// They submit until there were so many messages.
+    fn start_clients_for(&self, messages_max: u32) {
         for number in 0..CLIENTS {
             self.simulation.node(&format!("client {number}")).spawn(|reactor| {
                 let client = Client {
@@ -168,7 +182,7 @@ impl World {
                     oracle: self.oracle.clone(),
                     domains: ["one.test", "two.test", "three.test", "gone.test"].map(str::to_owned).into(),
                     next_message: self.next_message.clone(),
-                    messages_max: MESSAGES,
+                    messages_max,
                     volume: Volume::Usual,
                 };
                 client.run()
@@ -182,6 +196,9 @@ impl World {
         }
         if weather.destinations_misbehave {
             self.trouble.set(Trouble::LIVELY);
+        }
+        if weather.destinations_complain {
+            self.trouble.set(Trouble { complain: COMPLAINTS, ..self.trouble.get() });
         }
         self.servfail_percent.set(weather.servfail_percent);
     }
@@ -215,7 +232,8 @@ impl World {
         let end = self.simulation.now() + duration;
         while self.simulation.now() < end {
             self.simulation.run_for(SECOND.min(end.since(self.simulation.now())));
-            self.server.look(|shards, report| self.ledger.borrow_mut().told(shards, report));
+            let now = self.simulation.wall();
+            self.server.look(|shards, report| self.ledger.borrow_mut().told(shards, report, now));
             if self.server.has_failed() {
                 self.failures.set(self.failures.get() + 1);
                 self.crashed();
@@ -332,6 +350,46 @@ fn limits_hold_on_all_shards_together_and_through_restarts() {
         let weather = Weather { deaths_max: 4, disk_fills: true, ..FAIR };
         assert!(run(seed, &weather).tally.delivered > MESSAGES as usize / 2);
     });
+}
+
+/// Runs of what replies make of the limits.
+const LEARNING: u64 = 2;
+
+#[test]
+fn what_was_learned_of_limits_holds_through_crashes_and_other_numbers_of_shards() {
+    let counted = Cell::new(0);
+    seeds::usually(LEARNING, |seed| {
+        let world = World::new(seed);
+        world.server.start();
+        world.start_clients();
+        world.rise(&Weather { destinations_complain: true, ..FAIR });
+        for shards in [2, 3, 3] {
+            world.pass_up_to(6 * MINUTE);
+            world.crashed();
+            match world.simulation.dice().below(2) {
+                0 => world.server.kill(),
+                _ => world.server.crash(),
+            }
+            world.server.start_with(&world.simulation, shards);
+        }
+        world.pass_up_to(6 * MINUTE);
+        world.clear();
+        world.settle();
+        // Fewer shards are started only when nothing is queued.
+        world.crashed();
+        world.server.kill();
+        world.server.start_with(&world.simulation, 1);
+        world.start_clients_for(MESSAGES + MESSAGES / 4);
+        world.rise(&Weather { destinations_complain: true, ..FAIR });
+        world.pass(6 * MINUTE);
+        world.clear();
+        world.settle();
+        world.pass(20 * MINUTE);
+        assert_eq!(world.ledger.borrow().learned.lost(), Vec::<&_>::new());
+        world.oracle.borrow().check_at_end().unwrap_or_else(|lost| panic!("{lost}"));
+        counted.set(counted.get() + world.ledger.borrow().learned.counted);
+    });
+    assert!(counted.get() > 100, "{} times something was counted against what was learned", counted.get());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A provider that allows less than is configured, and says so: nearly all that it allows is sent, it is not asked for much
 //! more, and what was learned outlives restarts and blocks. What is configured, and a day's plan, are never exceeded.
 
+mod shapes;
+
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +26,9 @@ const RUNS_MAX: u64 = 1;
 /// Runs in which a plan meets crashes.
 const CRASHES_MAX: u64 = 6;
 
+/// Of each pair of shards: enough for all connections.
+const CREDITS: usize = 64;
+
 /// What is configured for every destination: much more than the provider allows.
 const CONNECTIONS_MAX: usize = 10;
 const RATE: (usize, Duration) = (20, Duration::from_secs(10));
@@ -32,11 +38,25 @@ struct World {
     simulation: Simulation,
     server: Server,
     provider: provider::Shared,
+    /// Recipients of each message.
+    recipients: usize,
+    /// Changes of limits that were told and should not have been.
+    wrong: Rc<RefCell<Vec<String>>>,
 }
 
 impl World {
     /// A server with `more` in its configuration and a provider, whom `messages` are for.
     fn new(seed: u64, provider: provider::Shared, messages: u32, more: &str) -> World {
+        World::with_recipients(seed, provider, (messages, 1), more)
+    }
+
+    /// The same, each message with so many recipients.
+    fn with_recipients(
+        seed: u64,
+        provider: provider::Shared,
+        (messages, recipients): (u32, usize),
+        more: &str,
+    ) -> World {
         let simulation = Simulation::new(seed);
         let node = simulation.node("ringpost");
         let host = simulation.node("provider");
@@ -52,12 +72,20 @@ impl World {
              connection_rate = \"{CONNECTION_RATE}/{per}s\"\n\
              [retry]\ndelay_notice_after = \"5d\"\n[retention]\ncontent = \"0s\"\nplaceholder = \"10m\"\n{more}"
         );
-        let server = Server::configured(node, resolver, shards, &more);
-        simulation.node("console").spawn(|_| seeds::show(server.log()));
-        let world = World { simulation, server, provider };
+        let server = Server::configured(node, resolver, shards, &more).with_credits(CREDITS);
+        let wrong: Rc<RefCell<Vec<String>>> = Rc::default();
+        let (log, told) = (server.log(), wrong.clone());
+        simulation.node("console").spawn(|_| {
+            seeds::read(log, move |lines| told.borrow_mut().extend(lines.lines().filter(is_wrong).map(str::to_owned)))
+        });
+        let world = World { simulation, server, provider, recipients, wrong };
         world.server.start();
         let address = world.server.address();
-        let recipients: Vec<String> = (0..messages).map(|number| format!("r{number}@big.test")).collect();
+        let of_message = |number: u32| {
+            let recipient = |to| format!("r{number}-{to}@big.test");
+            (0..recipients).map(recipient).collect::<Vec<_>>().join(" ")
+        };
+        let recipients = (0..messages).map(of_message).collect();
         world.simulation.node("client").spawn(|reactor| submit(reactor, address, recipients, Rc::default()));
         world
     }
@@ -69,7 +97,8 @@ impl World {
     /// The share that was taken of what the provider allows from then on until now.
     fn share(&self, from: Instant) -> f64 {
         let provider = self.provider.borrow();
-        let allowed = provider.rate * self.now().since(from).as_secs_f64();
+        let recipients = provider.recipients_max.min(self.recipients) as f64;
+        let allowed = provider.rate() * recipients * self.now().since(from).as_secs_f64();
         let taken = provider.taken.iter().filter(|(_, at)| *at >= from).count();
         let share = taken as f64 / allowed;
         seeds::say(&format!("{share:.3} of what is allowed"));
@@ -83,6 +112,7 @@ impl World {
         let (asked, opened) = (most(&provider.asked), most(&provider.opened));
         assert!(asked <= RATE.0, "{asked} messages within {:?}", RATE.1);
         assert!(opened <= CONNECTION_RATE, "{opened} connections within {:?}", RATE.1);
+        assert_eq!(*self.wrong.borrow(), [""; 0]);
     }
 
     /// The server's power fails, or its process is killed, and it is started again.
@@ -94,6 +124,22 @@ impl World {
         self.provider.borrow_mut().died();
         self.server.start();
     }
+}
+
+/// Whether a line of the log tells of a limit that leaves its floor or its ceiling, or is not told with its reason.
+fn is_wrong(line: &&str) -> bool {
+    if !line.contains("event=limit_lowered") && !line.contains("event=limit_raised") {
+        return false;
+    }
+    let field = |name: &str| line.split_once(&format!(" {name}=")).map(|(_, rest)| rest);
+    let to = field("to").map(|rest| rest.split(' ').next().unwrap_or_default().parse::<f64>());
+    let (floor, ceiling) = match field("limit") {
+        Some(limit) if limit.starts_with("connections_max") => (1.0, CONNECTIONS_MAX as f64),
+        _ => (1.0 / 60.0, RATE.0 as f64 / RATE.1.as_secs_f64()),
+    };
+    // As it is told it is rounded.
+    let is_within = |to: f64| (floor - 0.01..=ceiling + 0.01).contains(&to);
+    field("why").is_none_or(str::is_empty) || to.is_some_and(|to| !to.is_ok_and(is_within))
 }
 
 const ONE_SOURCE: &str = "[[source]]\nname = \"a\"\naddresses = [\"10.77.0.1\"]\n[delivery]\npool = \"a\"\n";

@@ -70,8 +70,8 @@ fn a_reply_that_only_a_rule_of_the_sender_knows_lowers_the_limit_that_it_names()
     assert!(!server.log().contains("event=limit_lowered"), "nobody knows yet what it means");
 
     let toml = fs::read_to_string(server.config()).expect("read");
-    let rule = "[[reply]]\nname = \"kettle\"\ndomains = [\"sink.test\"]\nwords = [\"kettle + hot\"]\ncategory = \"rate\"\n\
-                signal = \"connections\"\n";
+    let rule = "[[reply]]\nname = \"steam\"\ndomains = [\"sink.test\"]\nwords = [\"kettle\"]\nsignal = \"connections\"\n\
+                [[reply]]\nname = \"kettle\"\ndomains = [\"sink.test\"]\nwords = [\"kettle + hot\"]\ncategory = \"rate\"\n";
     fs::write(server.config(), format!("{toml}{rule}")).expect("written");
     server.reload();
     server.wait_log(&["event=reloaded"]);
@@ -92,7 +92,9 @@ fn a_reply_that_only_a_rule_of_the_sender_knows_lowers_the_limit_that_it_names()
                 .arg(server.config()),
         )
     };
-    assert!(tried("sink.test").contains("reply:kettle") && !tried("other.test").contains("reply:kettle"));
+    let known = tried("sink.test");
+    assert!(known.contains("reply:kettle") && known.contains("\"signal_rule\":\"reply:steam\""), "{known}");
+    assert!(!tried("other.test").contains("reply:"));
 }
 
 #[test]
@@ -105,6 +107,8 @@ fn a_limit_that_a_reply_lowered_is_shown_with_the_reason_and_kept_over_restarts(
     Client::greet(server.relay).submit("a@sender.test", &["b@sink.test"], CONTENT);
     server.wait_log(&["event=limit_lowered", "limit=message_rate", "to=1.00", "slow down"]);
     mailbox.wait(1);
+    let whole = explain(&server);
+    assert!(whole.contains("message_rate grows") && whole.contains("at the earliest"), "{whole}");
     // What is in use and rests is of the moment.
     let lowered = |server: &Server| -> Vec<String> {
         let shown = explain(server);

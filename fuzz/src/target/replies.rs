@@ -181,7 +181,8 @@ pub fn classify(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (context, text) = text.split_once('\n').unwrap_or(("", &text));
     let (mx, address) = context.split_once(' ').unwrap_or((context, ""));
-    let context = Context { mx: Some(mx).filter(|mx| !mx.is_empty()), address: address.parse().ok(), own: None };
+    let mx = Some(mx).filter(|mx| !mx.is_empty());
+    let context = Context { mx, address: address.parse().ok(), ..Context::default() };
     let _ = names_address(text, context.address);
     let verdict = classify_text(text, &context);
     assert_eq!(verdict, classify_text(text, &context));

@@ -6,7 +6,8 @@
 //!
 //! The first of these that applies decides:
 //!
-//! 0. a sender's own rule, where one is in force for the mail that was answered;
+//! 0. a sender's own rule, where one is in force for the mail that was answered (one without a category only tells of the
+//!    path, and what follows decides the rest);
 //! 1. a provider's override: what certain words or codes mean at the hosts of a domain, also by whether they name our
 //!    address;
 //! 2. a rule of our own: words that mean the same everywhere;
@@ -36,8 +37,8 @@ pub use category::{Action, Category, PathSignal};
 use diagnostic::Said;
 pub use diagnostic::names_address;
 pub use own::{InForce, PATTERNS_MAX, Patterns, check_phrases, check_status};
-use rules::Verdict;
 pub use rules::{Pattern, PatternAction};
+use rules::{Rule, Verdict};
 
 use crate::smtp::reply::{EnhancedCode, Reply};
 
@@ -46,6 +47,8 @@ use crate::smtp::reply::{EnhancedCode, Reply};
 pub struct Context<'a> {
     /// The host that spoke, as its MX record names it.
     pub mx: Option<&'a str>,
+    /// The provider whose host that is, as the configuration has it.
+    pub provider: Option<&'a str>,
     /// The address that it saw us come from. Without it, any address in a text is taken for ours.
     pub address: Option<IpAddr>,
     /// The sender's own rules for what was answered.
@@ -65,6 +68,8 @@ pub struct Classification {
     pub status: Option<EnhancedCode>,
     /// What it says of the path, where a rule says so; `None`: what its category does.
     pub signal: Option<PathSignal>,
+    /// Which rule says that, where it is another one than `rule`.
+    pub signal_rule: Option<Box<str>>,
     /// Which rule decided: `reply:NAME` of the configuration, an `id` in `rules.toml`, `enhanced:…`, `basic:…` or `class`.
     pub rule: Cow<'static, str>,
 }
@@ -123,9 +128,10 @@ pub fn classify_text(text: &str, context: &Context<'_>) -> Option<Classification
     (is_known || diagnostic::names_its_kind(text)).then_some(verdict)
 }
 
-/// The rules that come along for the hosts of providers such as `host`: their names, and what they are about.
-pub fn known_of(host: &str) -> impl Iterator<Item = (&'static str, Category)> {
-    rules::rules().of_host(host)
+/// The rules that come along for `host`, which is the provider's of that name: their names, and what they are about.
+pub fn known_of(host: &str, provider: Option<&str>) -> impl Iterator<Item = (&'static str, Category)> {
+    let of_host = rules::rules().of_host(host, provider);
+    of_host.filter_map(Rule::verdict).map(|verdict| (verdict.rule, verdict.category))
 }
 
 /// Where no rule and no code tells anything.
@@ -142,8 +148,8 @@ fn judge(said: &Said<'_>, context: &Context<'_>) -> Classification {
     let status = said.status.or(class.filter(|class| [2, 4, 5].contains(class)).map(|class| EnhancedCode(class, 0, 0)));
     let accepted = Verdict { category: Category::Accepted, action: by_class, ..UNKNOWN };
     let is_accepted = by_class == Some(Action::Deliver);
-    let own = context.own.filter(|_| !is_accepted).and_then(|own| own.judge(said, context));
-    let (verdict, rule) = match own {
+    let own = context.own.filter(|_| !is_accepted).map(|own| own.judge(said, context)).unwrap_or_default();
+    let (verdict, rule) = match own.verdict {
         Some(verdict) => (verdict, Cow::Owned(verdict.rule.to_owned())),
         None if is_accepted => (accepted, accepted.rule.into()),
         None => {
@@ -151,10 +157,12 @@ fn judge(said: &Said<'_>, context: &Context<'_>) -> Classification {
             (verdict, verdict.rule.into())
         }
     };
-    let Verdict { category, signal, .. } = verdict;
+    let category = verdict.category;
+    let signal = own.signal.map(|(signal, _)| signal).or(verdict.signal);
+    let signal_rule = own.signal.map(|(_, by)| by).filter(|by| **by != *rule).map(Box::from);
     let action = verdict.action.or(by_class).unwrap_or_else(|| {
         // A report without any code tells of a failure, unless it tells nothing.
         if category.lasts() && diagnostic::tells_anything(said) { Action::Reject } else { Action::Defer }
     });
-    Classification { action, category, code: said.code, status, signal, rule }
+    Classification { action, category, code: said.code, status, signal, signal_rule, rule }
 }

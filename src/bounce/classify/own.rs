@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 
-use super::Context;
 use super::diagnostic::{Said, words};
 use super::rules::{Pattern, Phrases, Rule, Verdict, check_alternative, find, status_of};
+use super::{Context, PathSignal};
 
 /// Rules of one sender.
 pub const PATTERNS_MAX: usize = 64 * PATTERN_BLOCKS;
@@ -14,7 +14,16 @@ const PATTERN_BLOCKS: usize = 4;
 /// Octets of what a rule looks for in one place.
 const PHRASE_BYTES_MAX: usize = 200;
 
-/// All own rules, ready for use; the first that is in force and applies decides.
+/// What own rules say of a reply.
+#[derive(Debug, Default)]
+pub(super) struct Judged<'a> {
+    /// Of the reply: the first that applies among those that have a category.
+    pub verdict: Option<Verdict<'a>>,
+    /// Of the path: the first that applies and tells of it, with its rule. Of those that have a category the one above only.
+    pub signal: Option<(PathSignal, &'a str)>,
+}
+
+/// All own rules, ready for use.
 #[derive(Debug)]
 pub struct Patterns {
     search: AhoCorasick,
@@ -51,12 +60,20 @@ impl InForce {
         (bits != [0; PATTERN_BLOCKS]).then(|| InForce { patterns: patterns.clone(), holds: bits })
     }
 
-    /// The first that applies.
-    pub(super) fn judge(&self, said: &Said<'_>, context: &Context<'_>) -> Option<Verdict<'_>> {
+    /// What those say that apply.
+    pub(super) fn judge(&self, said: &Said<'_>, context: &Context<'_>) -> Judged<'_> {
         let Patterns { search, rules } = &*self.patterns;
         let found = find(search, &words(said));
         let in_force = rules.iter().enumerate().filter(|(at, _)| self.holds[at / 64] >> (at % 64) & 1 == 1);
-        in_force.map(|(_, rule)| rule).find(|rule| rule.applies(said, &found, context)).map(Rule::verdict)
+        let mut judged = Judged::default();
+        for (_, rule) in in_force.filter(|(_, rule)| rule.applies(said, &found, context)) {
+            match rule.verdict() {
+                Some(_) if judged.verdict.is_some() => continue,
+                verdict => judged.verdict = judged.verdict.or(verdict),
+            }
+            judged.signal = judged.signal.or(rule.signal().map(|signal| (signal, &*rule.id)));
+        }
+        judged
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Rules {
 #[derive(Debug)]
 pub(super) struct Rule {
     pub id: Box<str>,
-    category: Category,
+    category: Option<Category>,
     action: Option<Action>,
     signal: Option<PathSignal>,
     /// One of these: all phrases of it.
@@ -56,6 +56,7 @@ pub(super) struct Rule {
     unless: Vec<Vec<usize>>,
     address: Option<bool>,
     class: Option<u8>,
+    providers: Vec<Box<str>>,
     mx: Vec<Box<str>>,
     codes: Vec<u16>,
     status: Vec<(u16, u16)>,
@@ -91,8 +92,8 @@ struct Connections {
 pub struct Pattern {
     /// What events name.
     pub id: Box<str>,
-    /// What the reply is about.
-    pub category: Category,
+    /// What the reply is about; only a sender's own rule has none: it tells of the path, and others tell the rest.
+    pub category: Option<Category>,
     /// What is done about it; absent: what the category says.
     pub action: Option<PatternAction>,
     /// What it says of the path; absent: what the category says.
@@ -107,7 +108,10 @@ pub struct Pattern {
     pub address: Option<bool>,
     /// The first figure of the code.
     pub class: Option<u8>,
-    /// Domains of hosts.
+    /// Providers, at whose hosts it applies.
+    #[serde(default)]
+    pub provider: Vec<Box<str>>,
+    /// Domains of hosts, at which it applies, too.
     #[serde(default)]
     pub mx: Vec<Box<str>>,
     /// Basic codes.
@@ -134,21 +138,25 @@ impl Rules {
     /// Reads rules.
     fn parse(text: &str) -> Result<Rules, String> {
         let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
-        let mut phrases = Phrases::default();
+        let mut phrases = Phrases { hosts: hosts_of_providers()?, ..Phrases::default() };
+        if let Some(rule) = written.rule.iter().chain(&written.provider).find(|rule| rule.category.is_none()) {
+            return Err(format!("`{}` has no category", rule.id));
+        }
         let own = written.rule.into_iter().map(|rule| phrases.rule(rule)).collect::<Result<Vec<_>, _>>()?;
         let providers = written.provider.into_iter().map(|rule| phrases.rule(rule)).collect::<Result<Vec<_>, _>>()?;
         if let Some(rule) = providers.iter().find(|rule| rule.mx.is_empty()) {
-            return Err(format!("`{}` is a provider's rule and names no mx", rule.id));
+            return Err(format!("`{}` is a provider's rule and names neither provider nor mx", rule.id));
         }
         let connections = phrases.rule(Pattern {
             id: "connections".into(),
-            category: Category::Rate,
+            category: Some(Category::Rate),
             action: None,
             signal: Some(PathSignal::Connections),
             words: written.connections.words,
             unless: written.connections.unless,
             address: None,
             class: None,
+            provider: Vec::new(),
             mx: Vec::new(),
             codes: Vec::new(),
             status: Vec::new(),
@@ -175,7 +183,7 @@ impl Rules {
         let found = find(&self.search, &words(said));
         let applies = |rule: &&Rule| rule.applies(said, &found, context);
         let verdict = match self.providers.iter().find(applies).or_else(|| self.own.iter().find(applies)) {
-            Some(rule) => rule.verdict(),
+            Some(rule) => rule.verdict()?,
             None => {
                 let code = said.status.and_then(|status| self.by_status(status));
                 let code = code.or_else(|| self.basic.get(&said.code?))?;
@@ -188,10 +196,9 @@ impl Rules {
         Some(Verdict { signal, ..verdict })
     }
 
-    /// Rules for the hosts of a provider: the name and category of those for `host`.
-    pub fn of_host(&self, host: &str) -> impl Iterator<Item = (&str, Category)> {
-        let of_host = move |rule: &&Rule| rule.mx.iter().any(|domain| is_within(host, domain));
-        self.providers.iter().filter(of_host).map(|rule| (&*rule.id, rule.category))
+    /// Rules for `host`, which is the provider's of that name.
+    pub fn of_host(&self, host: &str, provider: Option<&str>) -> impl Iterator<Item = &Rule> {
+        self.providers.iter().filter(move |rule| rule.is_for(Some(host), provider))
     }
 
     fn by_status(&self, EnhancedCode(class, subject, detail): EnhancedCode) -> Option<&Code> {
@@ -227,19 +234,29 @@ impl Found {
 }
 
 impl Rule {
-    /// What it says.
-    pub fn verdict(&self) -> Verdict<'_> {
-        Verdict { category: self.category, action: self.action, signal: self.signal, rule: &self.id }
+    /// What it says; `None`: at most something of the path.
+    pub fn verdict(&self) -> Option<Verdict<'_>> {
+        Some(Verdict { category: self.category?, action: self.action, signal: self.signal, rule: &self.id })
+    }
+
+    /// What it says of the path.
+    pub fn signal(&self) -> Option<PathSignal> {
+        self.signal
+    }
+
+    /// Whether it applies at that host, which is the provider's of that name.
+    fn is_for(&self, host: Option<&str>, provider: Option<&str>) -> bool {
+        provider.is_some_and(|provider| self.providers.iter().any(|name| **name == *provider))
+            || host.is_some_and(|host| self.mx.iter().any(|domain| is_within(host, domain)))
     }
 
     /// Whether it is about this reply.
     pub fn applies(&self, said: &Said<'_>, found: &Found, context: &Context<'_>) -> bool {
         let class = said.code.map(|code| code / 100).or(said.status.map(|status| u16::from(status.0)));
-        let at_host = || context.mx.is_some_and(|host| self.mx.iter().any(|domain| is_within(host, domain)));
         let has_status = || said.status.is_some_and(|status| self.status.contains(&(status.1, status.2)));
         (self.words.is_empty() || found.any(&self.words))
             && !found.any(&self.unless)
-            && (self.mx.is_empty() || at_host())
+            && (self.mx.is_empty() || self.is_for(context.mx, context.provider))
             && (self.status.is_empty() || has_status())
             && (self.codes.is_empty() || said.code.is_some_and(|code| self.codes.contains(&code)))
             && self.class.is_none_or(|wanted| class == Some(u16::from(wanted)))
@@ -256,9 +273,26 @@ fn is_within(host: &str, domain: &str) -> bool {
         && (start == 0 || host.as_bytes()[start - 1] == b'.')
 }
 
-/// The phrases of all rules, each once.
+/// The hosts of the providers that come along, as their profiles name them.
+fn hosts_of_providers() -> Result<HashMap<Box<str>, Vec<Box<str>>>, String> {
+    #[derive(Deserialize)]
+    struct Profiles {
+        provider: Vec<Profile>,
+    }
+    #[derive(Deserialize)]
+    struct Profile {
+        name: Box<str>,
+        mx: Vec<Box<str>>,
+    }
+    let profiles: Profiles =
+        toml::from_str(include_str!("../../config/providers.toml")).map_err(|error| error.to_string())?;
+    Ok(profiles.provider.into_iter().map(|Profile { name, mx }| (name, mx)).collect())
+}
+
+/// The phrases of all rules, each once; and the hosts of the providers that they may name.
 #[derive(Default)]
 pub(super) struct Phrases {
+    hosts: HashMap<Box<str>, Vec<Box<str>>>,
     list: Vec<String>,
     numbers: HashMap<String, usize>,
 }
@@ -275,14 +309,18 @@ impl Phrases {
         let unless = self.alternatives(&written.unless).map_err(named)?;
         let status = written.status.iter().map(|code| status_of(code).map_err(named));
         let status = status.collect::<Result<Vec<_>, _>>()?;
+        let mut mx = written.mx;
+        for name in &written.provider {
+            mx.extend_from_slice(self.hosts.get(name).ok_or_else(|| named(format!("there is no provider {name}")))?);
+        }
         let action = match written.action {
-            None => written.category.action(),
+            None => written.category.and_then(Category::action),
             Some(PatternAction::Class) => None,
             Some(PatternAction::Defer) => Some(Action::Defer),
             Some(PatternAction::Reject) => Some(Action::Reject),
         };
-        let Pattern { category, signal, address, class, mx, codes, .. } = written;
-        Ok(Rule { id, category, action, signal, words, unless, address, class, mx, codes, status })
+        let Pattern { category, signal, address, class, provider: providers, codes, .. } = written;
+        Ok(Rule { id, category, action, signal, words, unless, address, class, providers, mx, codes, status })
     }
 
     /// What looks for all of them in one pass.
@@ -353,7 +391,7 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), count, "an id is used twice");
         for rule in rules.providers.iter().chain(&rules.own) {
-            assert!(!rule.category.name().is_empty() && !rule.id.contains(' '), "{}", rule.id);
+            assert!(rule.category.is_some() && !rule.id.contains(' '), "{}", rule.id);
             assert!(
                 rule.mx.iter().all(|domain| domain.contains('.') && **domain == *domain.to_lowercase()),
                 "{}",
@@ -365,7 +403,12 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let mistakes = [
-            ("rule = []\n[[provider]]\nid = \"p\"\ncategory = \"rate\"\nwords = [\"x\"]", "names no mx"),
+            ("rule = []\n[[provider]]\nid = \"p\"\ncategory = \"rate\"\nwords = [\"x\"]", "neither provider nor mx"),
+            (
+                "rule = []\n[[provider]]\nid = \"p\"\nprovider = [\"gmial\"]\ncategory = \"rate\"\nwords = [\"x\"]",
+                "no provider gmial",
+            ),
+            ("provider = []\n[[rule]]\nid = \"r\"\nsignal = \"rate\"\nwords = [\"x\"]", "has no category"),
             ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"", "neither words nor status"),
             ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rat\"\nwords = [\"x\"]", "unknown variant"),
             ("provider = []\n[[rule]]\nid = \"r\"\ncategory = \"rate\"\nwords = [\"a*b\"]", "`a*b` is no phrase"),

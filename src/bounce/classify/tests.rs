@@ -279,10 +279,20 @@ fn a_provider_means_something_of_its_own() {
         ),
     ];
     for (mx, text, expected) in cases {
-        let context = Context { mx: Some(mx), address: "192.0.2.1".parse().ok(), own: None };
+        let context = Context { mx: Some(mx), address: "192.0.2.1".parse().ok(), ..Context::default() };
         let (action, category, rule) = told(text, &context);
         assert_eq!(format!("{action} {category} {rule}"), expected, "{mx}: {text}");
     }
+}
+
+#[test]
+fn what_a_provider_means_counts_at_all_hosts_that_the_configuration_says_are_its() {
+    let at = |provider| Context { mx: Some("mx.moved.test"), provider, ..Context::default() };
+    assert_eq!(told("550 5.7.23 No.", &at(Some("gmail"))).2, "google-reverse-dns");
+    assert_eq!(told("550 5.7.23 No.", &at(None)).2, "enhanced:x.7.23");
+    let known = |host, provider| known_of(host, provider).map(|(rule, _)| rule).collect::<Vec<_>>();
+    assert_eq!(known("mx.moved.test", Some("gmail")), known("aspmx.l.google.com", None));
+    assert!(known("aspmx.l.google.com", None).contains(&"google-rate") && known("mx.moved.test", None).is_empty());
 }
 
 #[test]
@@ -382,7 +392,7 @@ const FRAGMENTS: &[&str] = &[
 #[test]
 fn garbage_is_judged_without_panic_and_in_bounded_text() {
     let mut random = fastrand::Rng::with_seed(11);
-    let context = Context { mx: Some("mx.icloud.com"), address: "192.0.2.1".parse().ok(), own: None };
+    let context = Context { mx: Some("mx.mail.icloud.com"), address: "192.0.2.1".parse().ok(), ..Context::default() };
     for _ in 0..3_000 {
         let count = random.usize(..60);
         let text: String = (0..count).map(|_| FRAGMENTS[random.usize(..FRAGMENTS.len())]).collect();

@@ -52,14 +52,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let own = match &arguments.config {
-        Some(file) => {
-            let config = Config::load(file).map_err(|mistakes| in_file(file, &mistakes))?;
-            own(&config, arguments)
-        }
+    let config = match &arguments.config {
+        Some(file) => Some(Config::load(file).map_err(|mistakes| in_file(file, &mistakes))?),
         None => None,
     };
-    let context = Context { mx: arguments.mx.as_deref(), address: arguments.address, own: own.as_ref() };
+    let provider = config.as_ref().and_then(|config| provider(config, arguments));
+    let own = config.as_ref().and_then(|config| own(config, provider, arguments));
+    let context = Context { mx: arguments.mx.as_deref(), provider, address: arguments.address, own: own.as_ref() };
     let mut out = std::io::stdout().lock();
     let in_words = arguments.text || (out.is_terminal() && !arguments.json);
     let say = |text: &[u8]| {
@@ -75,13 +74,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     done.map_err(|error| Failure::Failed(error.to_string()))
 }
 
+/// The provider whose host the arguments name.
+fn provider<'a>(config: &'a Config, arguments: &Arguments) -> Option<&'a str> {
+    let host = arguments.mx.as_deref()?.trim_end_matches('.').to_lowercase();
+    config.providers.iter().find(|provider| provider.has(&host)).map(|provider| &*provider.name)
+}
+
 /// The rules of `config` that are in force for what the arguments name.
-fn own(config: &Config, arguments: &Arguments) -> Option<InForce> {
-    let host = arguments.mx.as_deref().map(|host| host.trim_end_matches('.').to_lowercase());
-    let provider = host.and_then(|host| config.providers.iter().find(|provider| provider.has(&host)));
+fn own(config: &Config, provider: Option<&str>, arguments: &Arguments) -> Option<InForce> {
     let domain = arguments.domain.as_deref().unwrap_or_default().to_lowercase();
     config.replies.in_force(&Part {
-        provider: provider.map(|provider| &*provider.name),
+        provider,
         domain: &domain,
         source: arguments.source.as_deref().unwrap_or_default(),
         party: Party {
@@ -106,7 +109,7 @@ fn each_line(mut input: impl BufRead, mut out: impl Write, say: impl Fn(&[u8]) -
 
 /// A verdict with all its names; `unknown` where the text tells of no reply.
 fn json(verdict: Option<&Classification>) -> Value {
-    json!({
+    let mut told = json!({
         "action": verdict.map_or("unknown", |verdict| verdict.action.name()),
         "category": verdict.map(|verdict| verdict.category.name()),
         "code": verdict.and_then(|verdict| verdict.code),
@@ -115,7 +118,11 @@ fn json(verdict: Option<&Classification>) -> Value {
         "signal": verdict.and_then(|verdict| verdict.signal).map(PathSignal::name),
         "powermta": verdict.map(Classification::powermta),
         "kumomta": verdict.map(Classification::kumomta),
-    })
+    });
+    if let Some(by) = verdict.and_then(|verdict| verdict.signal_rule.as_deref()) {
+        told["signal_rule"] = by.into();
+    }
+    told
 }
 
 /// A verdict for people, on one line.
@@ -131,7 +138,13 @@ fn words(verdict: Option<&Classification>) -> String {
     let codes = [verdict.code.map(|code| code.to_string()), verdict.status.map(|status| status.to_string())];
     let codes = codes.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let of = if codes.is_empty() { "without a code".to_owned() } else { format!("of {codes}") };
-    format!("{}: {means}. About: {}, {of}, by rule {}", verdict.action.name(), verdict.category.name(), verdict.rule)
+    let rule = &verdict.rule;
+    let signal = verdict.signal.map(|signal| {
+        let by = verdict.signal_rule.as_deref().map(|by| format!(" by rule {by}")).unwrap_or_default();
+        format!("; of the path: {}{by}", signal.name())
+    });
+    let signal = signal.unwrap_or_default();
+    format!("{}: {means}. About: {}, {of}, by rule {rule}{signal}", verdict.action.name(), verdict.category.name())
 }
 
 #[cfg(test)]

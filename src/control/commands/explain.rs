@@ -162,7 +162,8 @@ fn explain(config: &Config, arguments: &Arguments, about: &About, domain: &str) 
     let chosen = Chosen::of(config, &pool, source.map(|source| (source, asker)), domain);
     let sources: Vec<&str> = of_each.iter().map(|(source, _)| *source).collect();
     let replies = replies(config, &site, (domain, party), &sources);
-    let words = in_words(domain, &site, &of_each, (&present, &chosen, &pool)) + &replies_in_words(&replies);
+    let step = config.shaping.recovery_step;
+    let words = in_words(domain, &site, &of_each, (&present, &chosen, &pool), step) + &replies_in_words(&replies);
     let mut json = in_json(domain, &site, &of_each, &present);
     json["pool"] = chosen.json();
     json["replies"] = replies.iter().map(Known::json).collect();
@@ -184,7 +185,7 @@ fn together(mut each: impl ExactSizeIterator<Item = Value>, rest: Value) -> Valu
 /// A rule of what replies mean, and who says so.
 struct Known {
     rule: Box<str>,
-    category: Category,
+    category: Option<Category>,
     signal: Option<PathSignal>,
     by: String,
 }
@@ -192,7 +193,7 @@ struct Known {
 impl Known {
     fn json(&self) -> Value {
         let signal = self.signal.map(PathSignal::name);
-        json!({ "rule": self.rule, "category": self.category.name(), "signal": signal, "from": self.by })
+        json!({ "rule": self.rule, "category": self.category.map(Category::name), "signal": signal, "from": self.by })
     }
 }
 
@@ -209,16 +210,23 @@ fn replies(config: &Config, site: &Site, (domain, party): (&str, Party<'_>), sou
         by: format!("[[reply]] for {}", reply.scope),
     });
     let host = site.hosts.first().map_or("", |host| &*host.name);
-    let by = || "comes along for its hosts".to_owned();
-    let shipped = known_of(host).map(|(rule, category)| Known { rule: rule.into(), category, signal: None, by: by() });
-    own.chain(shipped).collect()
+    let by = || {
+        provider.map_or("comes along for its hosts".to_owned(), |name| format!("comes along for [[provider]] {name}"))
+    };
+    let shipped =
+        |(rule, category): (&str, _)| Known { rule: rule.into(), category: Some(category), signal: None, by: by() };
+    own.chain(known_of(host, provider).map(shipped)).collect()
 }
 
 fn replies_in_words(replies: &[Known]) -> String {
     let mut text = String::from(if replies.is_empty() { "" } else { "\nreplies that mean something here\n" });
     for Known { rule, category, signal, by } in replies {
-        let signal = signal.map(|signal| format!(", signal {}", signal.name())).unwrap_or_default();
-        _ = writeln!(text, "  {rule:<28}  {:<12}  {by}", format!("{}{signal}", category.name()));
+        let says = [
+            category.map(|category| category.name().to_owned()),
+            signal.map(|signal| format!("signal {}", signal.name())),
+        ];
+        let says: Vec<String> = says.into_iter().flatten().collect();
+        _ = writeln!(text, "  {rule:<28}  {:<12}  {by}", says.join(", "));
     }
     text
 }
@@ -268,13 +276,14 @@ fn in_words(
     site: &Site,
     of_each: &[(&str, Vec<Effective>)],
     (present, chosen, pool): (&Present, &Chosen, &Pool),
+    step: Duration,
 ) -> String {
     let hosts: Vec<&str> = site.hosts.iter().map(|host| &*host.name).collect();
     let mut text = format!("{domain}: hosts {}; provider {}\n", hosts.join(" "), provider(site));
     text += &chosen.words();
     let group = site.group();
     for (name, all) in of_each {
-        let now = present.at(name, &group).map(now_in_words).unwrap_or_default();
+        let now = present.at(name, &group).map(|path| now_in_words(path, step)).unwrap_or_default();
         let source = if name.is_empty() { "the host itself" } else { name };
         for limits in all {
             let place = (*name, &*limits.name);
@@ -283,6 +292,7 @@ fn in_words(
             text += &line("messages_per_connection_max", limits.messages_per_connection_max.as_ref(), (present, place));
             text += &line("connection_rate", limits.connection_rate.as_ref(), (present, place));
             text += &line("message_rate", limits.message_rate.as_ref(), (present, place));
+            text += &line("idle_timeout", seconds(limits.idle_timeout.as_ref()).as_ref(), (present, place));
         }
         text += &now;
         text += &present.in_the_way(name, &group, domain);
@@ -292,7 +302,7 @@ fn in_words(
 }
 
 /// What replies and a plan have made of the limits.
-fn now_in_words(path: &Value) -> String {
+fn now_in_words(path: &Value, step: Duration) -> String {
     let mut text = String::new();
     for key in ["connections_max", "message_rate"] {
         match &path[key] {
@@ -303,6 +313,16 @@ fn now_in_words(path: &Value) -> String {
     }
     if let (Some(why), Some(since)) = (path["why"].as_str(), path["since"].as_str()) {
         _ = writeln!(text, "  since {since}, because: {why}");
+    }
+    for key in ["connections_max", "message_rate"].into_iter().filter(|key| !path[*key].is_null()) {
+        let when = match path[format!("{key}_grows_at")].as_str() {
+            Some(at) => format!("at {at} at the earliest, if at least half of it is used until then"),
+            None => format!("once at least half of it is used for {} s", step.as_secs()),
+        };
+        _ = writeln!(text, "  {:<28}  {when}, and no reply says again that it is too much", format!("{key} grows"));
+    }
+    if let Some(until) = path["blocked_until"].as_str() {
+        _ = writeln!(text, "  blocked until {until}; then one connection tries");
     }
     if let Some(plan) = path["warm_up"].as_object().filter(|plan| !plan.contains_key("begins")) {
         _ = writeln!(text, "  warm-up: {} of {} messages of today", plan["messages_today"], plan["messages_max"]);
@@ -321,6 +341,10 @@ fn line<T: Display>(key: &str, said: Option<&Said<T>>, (present, place): (&Prese
     }
 }
 
+fn seconds(said: Option<&Said<Duration>>) -> Option<Said<String>> {
+    said.map(|Said { value, by }| Said { value: format!("{}s", value.as_secs()), by: by.clone() })
+}
+
 fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], present: &Present) -> Value {
     fn said<T: Display>(said: Option<&Said<T>>) -> Value {
         said.map_or(Value::Null, |said| json!({ "value": said.value.to_string(), "from": said.by }))
@@ -333,6 +357,7 @@ fn in_json(domain: &str, site: &Site, of_each: &[(&str, Vec<Effective>)], presen
             "messages_per_connection_max": said(limits.messages_per_connection_max.as_ref()),
             "connection_rate": said(limits.connection_rate.as_ref()),
             "message_rate": said(limits.message_rate.as_ref()),
+            "idle_timeout": said(seconds(limits.idle_timeout.as_ref()).as_ref()),
         })
     };
     let sources: Vec<Value> = of_each

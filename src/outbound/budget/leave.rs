@@ -124,7 +124,8 @@ impl Budgets {
                 return false;
             }
             // What all share is taken before it is there: whoever else waits gets the next one. So nobody is passed over by
-            // those who wait for nothing else. Of the others it is used up from that moment on, not earlier.
+            // those who wait for nothing else. Of the others it is used up from that moment on, not earlier; of each rate
+            // of a budget it counts when it is used.
             if self.whole().is_none_or(|whole| wait_for(whole) == wait) {
                 take(self, now + wait);
                 if !wait.is_zero() {
@@ -174,6 +175,11 @@ impl Budgets {
     pub fn messages_per_connection_max(&self) -> u32 {
         let each = self.0.iter().map(|budget| budget.borrow().messages_per_connection_max);
         each.min().unwrap_or(u32::MAX).max(1)
+    }
+
+    /// How long a connection may have no message.
+    pub fn idle_timeout(&self) -> Duration {
+        self.0.iter().map(|budget| budget.borrow().idle_timeout).min().unwrap_or_default()
     }
 
     /// The path stands in line for the end of a connection: in one line only, of a budget that is full. In several it would
@@ -238,6 +244,7 @@ mod tests {
             messages_per_connection_max: None,
             connection_rate: None,
             message_rate: said(message_rate),
+            idle_timeout: None,
         }
     }
 

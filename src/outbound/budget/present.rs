@@ -109,6 +109,7 @@ mod tests {
             messages_per_connection_max: None,
             connection_rate: None,
             message_rate,
+            idle_timeout: None,
         };
         let (start, wall) = (Instant::default(), Timestamp::from_millis(0));
         let slow = Rate { number: 20, per: Duration::from_secs(60) };

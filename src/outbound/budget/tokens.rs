@@ -46,9 +46,15 @@ impl Tokens {
         Tokens { interval, saved_max, full_at: now + interval * (saved_max - 1), taken_at: now, released: None }
     }
 
-    /// With as many there as of those that came more slowly before, `old`.
-    pub fn going_on(self, old: &Tokens) -> Tokens {
-        Tokens { full_at: self.full_at.min(old.full_at), ..self }
+    /// With as many there as of those that came more slowly before, `old`: of which some may be taken that are there only later.
+    pub fn going_on(self, old: &Tokens, now: Instant) -> Tokens {
+        let next_at = old.full_at - old.interval * (old.saved_max - 1);
+        let full_at = if next_at <= now {
+            self.full_at.min(old.full_at)
+        } else {
+            now.max(next_at - old.interval + self.interval) + self.interval * (self.saved_max - 1)
+        };
+        Tokens { full_at, ..self }
     }
 
     /// So many are there at once, beside those that come evenly; what is not used before `until` is lost.
@@ -64,15 +70,15 @@ impl Tokens {
         self.full_at.since(now + self.interval * (self.saved_max - 1))
     }
 
-    /// Takes the next token, which is there after [`Tokens::wait`].
-    pub fn take(&mut self, now: Instant) {
+    /// Takes the next token to be used `at` that time, which is not before the end of [`Tokens::wait`].
+    pub fn take(&mut self, at: Instant) {
         match &mut self.released {
-            Some((left, until)) if *left > 0 && now < *until => return *left -= 1,
-            Some((_, until)) if now < *until => {}
+            Some((left, until)) if *left > 0 && at < *until => return *left -= 1,
+            Some((_, until)) if at < *until => {}
             _ => self.released = None,
         }
-        self.full_at = self.full_at.max(now) + self.interval;
-        self.taken_at = now;
+        self.full_at = self.full_at.max(at) + self.interval;
+        self.taken_at = at;
     }
 
     /// Gives a token back that was not used.
@@ -168,6 +174,39 @@ mod tests {
         tokens.take(start);
         tokens.give_back();
         assert_eq!(tokens.wait(start), tokens.interval);
+    }
+
+    #[test]
+    fn a_rate_is_kept_where_another_one_that_held_besides_is_lifted() {
+        let (rate, start) = (Rate { number: 20, per: 10 * SECOND }, Instant::default());
+        let (mut tokens, mut slower) = (Tokens::new(rate, start), Tokens::adjusted(1.0, start));
+        let mut used = Vec::new();
+        // Five wait for what comes slowly, when that ends.
+        let lifted = start + 60 * SECOND;
+        while used.last().is_none_or(|at| *at < lifted + 5 * SECOND) {
+            let now = used.last().map_or(start, |at: &Instant| *at - 5 * SECOND).max(start);
+            let at = now + slower.wait(now).max(tokens.wait(now));
+            slower.take(at);
+            tokens.take(at);
+            used.push(at);
+        }
+        used.extend(taken(&mut tokens, lifted, lifted + 30 * SECOND));
+        used.sort();
+        for (first, begin) in used.iter().enumerate() {
+            let within = used[first..].iter().take_while(|at| at.since(*begin) < rate.per).count();
+            assert!(within <= 20, "{within} within {:?}", rate.per);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_in_advance_counts_when_more_comes() {
+        let start = Instant::default() + 100 * SECOND;
+        let mut slow = Tokens::adjusted(1.0, start);
+        (0..5).for_each(|_| slow.take(start + slow.wait(start)));
+        let fast = Tokens::adjusted(2.0, start).going_on(&slow, start);
+        assert_eq!(fast.wait(start), 4 * SECOND + SECOND / 2, "half a second after the last of those that are taken");
+        let rested = Tokens::adjusted(1.0, start);
+        assert!(Tokens::adjusted(2.0, start).going_on(&rested, start).wait(start).is_zero());
     }
 
     #[test]

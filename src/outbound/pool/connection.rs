@@ -17,6 +17,7 @@ use crate::outbound::conversation::{Conversation, Delivery};
 use crate::outbound::dialer::Wanted;
 use crate::outbound::metrics::count;
 use crate::outbound::obstacle::Tried;
+use crate::outbound::told::untried;
 use crate::outbound::waiting::Waiting;
 use crate::queue::outcome::Outcome;
 
@@ -104,6 +105,12 @@ async fn serve(pool: &Rc<Inner>, path: &SharedPath, number: u64, conversation: &
                 return End::Enough;
             }
             Delivery::NotBegun => {
+                let rest = path.borrow().rest(pool.reactor.now());
+                if let Some(rest) = rest {
+                    // Nobody comes for what waits while the path rests.
+                    waiting.answer_all(&untried(rest.pause), Some(rest));
+                    return End::Enough;
+                }
                 waiting.given_before = true;
                 path.borrow_mut().push_back_first(waiting);
                 return End::Enough;
@@ -133,7 +140,8 @@ async fn next_task(
             next => Poll::Ready(next),
         }
     });
-    let next = match select(pin!(task), pin!(conversation.idle())).await {
+    let idle_timeout = path.borrow().budgets.idle_timeout();
+    let next = match select(pin!(task), pin!(conversation.idle(idle_timeout))).await {
         Either::Left((next, _)) => next,
         Either::Right(_) => None,
     };

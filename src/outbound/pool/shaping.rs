@@ -163,11 +163,12 @@ impl Pool {
         let kept = self.0.queue.as_ref().map(|queue| queue.all_learned(SHOWN_MAX, |path| is_of(path, destination)));
         let kept = kept.unwrap_or_default().into_iter().filter(|(path, _)| !budgets.contains_key(path));
         let is_adjusted = |path: &Value| path.as_object().is_some_and(|path| path.len() > 2);
-        let kept = kept.map(|(path, value)| describe(&path, &Known::decode(&value), None)).filter(is_adjusted);
+        let moment = (self.0.wall_s(), self.0.config.borrow().shaping.recovery_step.as_secs().max(1));
+        let kept = kept.map(|(path, value)| describe(&path, &Known::decode(&value), None, moment)).filter(is_adjusted);
         let rests = self.0.rests();
         let known = budgets.iter().filter(|(path, _)| is_of(path, destination)).filter_map(|(path, budget)| {
             let budget = budget.borrow();
-            let mut shown = describe(path, &Known::of(&budget), budget.warming.as_deref());
+            let mut shown = describe(path, &Known::of(&budget), budget.warming.as_deref(), moment);
             let is_adjusted = is_adjusted(&shown);
             let in_the_way = self.0.add_present(&mut shown, &budget, rests.get(&**path));
             // Who asks for one destination is shown also what is not used up.
@@ -186,17 +187,28 @@ fn is_of(path: &str, destination: Option<&str>) -> bool {
     destination.is_none_or(leads_there)
 }
 
-fn describe(path: &str, known: &Known, warming: Option<&Warming>) -> Value {
+/// What is known of a path now, where a step up takes so long.
+fn describe(path: &str, known: &Known, warming: Option<&Warming>, (now_s, step_s): (u64, u64)) -> Value {
+    let time = |at_s: u64| json!(rfc3339(shards::Timestamp::from_millis(at_s.saturating_mul(1000))));
     let (source, destination) = path.split_once(' ').unwrap_or_default();
     let mut shown = json!({ "source": source, "destination": destination });
-    if let Some(throttle) = &known.throttle {
+    if let Some(throttle) = known.throttle.as_ref().filter(|throttle| throttle.limits()) {
         shown["message_rate"] = json!(throttle.rate().map(|rate| format!("{rate:.2}/1s")));
         shown["connections_max"] = json!(throttle.connections());
         if let Some((signal, why, at_s)) = throttle.heard() {
             shown["signal"] = json!(signal.name());
             shown["why"] = json!(why);
-            shown["since"] = json!(rfc3339(shards::Timestamp::from_millis(at_s.saturating_mul(1000))));
+            shown["since"] = time(at_s);
         }
+        let [rate, connections] = throttle.grow_at_s(step_s);
+        for (key, at_s) in [("message_rate_grows_at", rate), ("connections_max_grows_at", connections)] {
+            if let Some(at_s) = at_s.filter(|at_s| *at_s > now_s) {
+                shown[key] = time(at_s);
+            }
+        }
+    }
+    if known.blocked_until_s > now_s {
+        shown["blocked_until"] = time(known.blocked_until_s);
     }
     if let Some(warming) = warming
         && let Some(allowance) = warming.allowance()

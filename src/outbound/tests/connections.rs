@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bounce::return_path::{ReturnPath, Token};
+use crate::config::limit::Party;
 use crate::outbound::Returning;
 
 #[test]
@@ -124,14 +125,22 @@ fn tasks_that_come_at_once_to_an_idle_connection_open_one_more_for_each_it_does_
 
 #[test]
 fn a_connection_that_idles_too_long_says_quit() {
-    let timing = Timing { idle: Duration::from_millis(20), ..timing() };
-    story_with(timing, "", &[], async |mut world| {
-        let peer = world.peer(|_| Act::Usual);
-        world.deliver(&site_of(&peer), 1).await;
-        world.until(|| peer.record.connections_now.get() == 0).await;
-        assert_eq!(peer.record.count("QUIT"), 1);
-        world.until(|| world.metrics.connections_now.get() == 0).await;
-    });
+    let of_all = "idle_timeout = \"1s\"";
+    let of_some = "idle_timeout = \"5m\"\n[[limit]]\nidle_timeout = \"2m\"\n[[limit]]\ndomains = [\"next.test\"]\n";
+    for config in [of_all.to_owned(), format!("{of_some}{of_all}")] {
+        story(&config, &[], async |mut world| {
+            let peer = world.peer(|_| Act::Usual);
+            let site = site_of(&peer);
+            let site = Arc::new(Site::clone(&site).shaped(&world.config, "next.test", Party::default()));
+            world.deliver(&site, 1).await;
+            let since = world.reactor.now();
+            world.until(|| peer.record.connections_now.get() == 0).await;
+            let idled = world.reactor.now().since(since);
+            assert!((900..5000).contains(&idled.as_millis()), "{idled:?}");
+            assert_eq!(peer.record.count("QUIT"), 1);
+            world.until(|| world.metrics.connections_now.get() == 0).await;
+        });
+    }
 }
 
 #[test]
@@ -222,5 +231,35 @@ fn every_recipient_of_a_message_with_return_paths_has_a_reverse_path_of_its_own(
         for (index, mail) in (0..).zip(mails) {
             assert!(mail.starts_with(&format!("MAIL FROM:<{}>", ours(index))), "{mail}");
         }
+    });
+}
+
+#[test]
+fn what_a_peer_leaves_while_its_path_rests_goes_back_to_its_owner() {
+    story("connections_max = 2", &[], async |mut world| {
+        let mails = [const { std::cell::Cell::new(0) }; 2];
+        let peer = world.peer(move |moment| {
+            let connection = moment.connection as usize - 1;
+            let is_mail = moment.line.starts_with("MAIL");
+            mails[connection].set(mails[connection].get() + u32::from(is_mail));
+            match (mails[connection].get(), connection) {
+                (2, 0) if moment.line.starts_with("RCPT") => Act::SayAndClose("421 4.7.1 message rate limit exceeded"),
+                (2, 1) if is_mail => Act::Silence,
+                _ if moment.line == "." => Act::Wait,
+                _ => Act::Usual,
+            }
+        });
+        let site = site_of(&peer);
+        (0..2).for_each(|_| world.give(&site, 1));
+        world.until(|| peer.record.count("DATA") == 2).await;
+        peer.record.released.set(true);
+        for _ in 0..2 {
+            assert_eq!(shapes(&world.done().await), ["delivered 2.0.0 Dot"]);
+        }
+        (0..2).for_each(|_| world.give(&site, 1));
+        let (first, second) = (world.done().await, world.done().await);
+        assert_eq!(shapes(&first), ["parked 4.7.1 Rcpt"]);
+        assert!(matches!(second.outcomes[0].1, Outcome::Untried(pause_s) if pause_s > 1), "{:?}", shapes(&second));
+        assert!(second.park.is_some());
     });
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::assurance::{Assurance, Security};
+use crate::bounce::classify::Context;
 use crate::outbound::obstacle::{Obstacle, TRIED_BYTES_MAX, Tried, of_no_connection, trouble_of_source};
 use crate::outbound::outcome::of_result;
 use crate::outbound::parking::{Parking, parked, signal_of};
@@ -20,7 +21,10 @@ fn a_message_that_requires_tls_is_returned_only_if_every_host_was_asked() {
     let insecure = |status| Obstacle::Insecure(status, "no".into(), Arc::new(Security::refused(&Assurance::default())));
     let needed = EnhancedCode(5, 7, 30);
     let shape_of = |obstacles: &[Obstacle]| {
-        shape(&of_no_connection(&obstacles.iter().map(|obstacle| ("mx.test".into(), obstacle.clone())).collect(), None))
+        shape(&of_no_connection(
+            &obstacles.iter().map(|obstacle| ("mx.test".into(), obstacle.clone())).collect(),
+            Context::default(),
+        ))
     };
     assert_eq!(shape_of(&[insecure(needed), Obstacle::NoAddress]), ('f', "5.7.30".into()));
     let lost = Obstacle::Lost(Phase::Connect, "refused".into());
@@ -56,7 +60,7 @@ fn a_reply_decides_and_its_own_status_stays() {
         (Result::Impossible(reply(550, Some((5, 6, 7)))), ('f', "5.6.7")),
     ];
     for (result, expected) in cases {
-        let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", None, Hop::WithDsn, None);
+        let outcome = of_result(result.clone(), "mx.test[192.0.2.1]:25", None, Hop::WithDsn, Context::default());
         assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{result:?}");
     }
 }
@@ -67,10 +71,10 @@ fn words_decide_against_the_codes_class_and_the_status_follows() {
         let reply = Reply { text: text.into(), ..reply(code, enhanced) };
         of_result(
             Result::Refused(Phase::Rcpt, reply),
-            "mx.icloud.com[192.0.2.9]:25",
+            "mx01.mail.icloud.com[192.0.2.9]:25",
             "192.0.2.1".parse().ok(),
             Hop::WithDsn,
-            None,
+            Context::default(),
         )
     };
     let cases = [
@@ -79,7 +83,8 @@ fn words_decide_against_the_codes_class_and_the_status_follows() {
         (refused(554, None, "192.0.2.1 is listed at bl.test"), ('r', "4.0.0"), "listed", Some(Parking::Block)),
         (refused(554, None, "[HM08] policy [192.0.2.1]"), ('r', "4.0.0"), "apple-address", Some(Parking::Block)),
         (refused(554, None, "[HM08] policy"), ('f', "5.0.0"), "apple-content", None),
-        (refused(450, None, "Too many connections"), ('r', "4.0.0"), "rate", Some(Parking::Rate)),
+        (refused(450, None, "Too many connections"), ('r', "4.0.0"), "rate", Some(Parking::Connections)),
+        (refused(450, None, "Too many messages"), ('r', "4.0.0"), "rate", Some(Parking::Rate)),
     ];
     for (outcome, expected, rule, parking) in cases {
         assert_eq!(shape(&outcome), (expected.0, expected.1.to_string()), "{outcome:?}");
@@ -106,7 +111,7 @@ fn replies_are_signals_of_what_they_are_about() {
     ];
     for (phase, code, status, text, signal) in cases {
         let refused = Result::Refused(phase, Reply { text: text.into(), ..reply(code, Some(status)) });
-        let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn, None);
+        let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn, Context::default());
         assert_eq!(signal_of(&outcome, ours), signal, "{text}: {outcome:?}");
     }
 }
@@ -124,7 +129,7 @@ fn a_block_at_one_recipient_or_message_is_about_us_only_where_it_names_our_addre
     ];
     for (phase, text, parks) in cases {
         let refused = Result::Refused(phase, Reply { text: text.into(), ..reply(550, Some((5, 7, 1))) });
-        let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn, None);
+        let outcome = of_result(refused, "mx.test[192.0.2.9]:25", ours, Hop::WithDsn, Context::default());
         assert_eq!(shape(&outcome), ('r', "4.7.1".into()), "a block is tried again: {text}");
         assert_eq!(Parking::of(&outcome, ours), parks.then_some(Parking::Block), "{phase:?} {text}");
     }
@@ -132,14 +137,18 @@ fn a_block_at_one_recipient_or_message_is_about_us_only_where_it_names_our_addre
 
 #[test]
 fn the_peers_words_are_kept_and_ours_are_not_taken_for_its() {
-    let Outcome::Failed(theirs) =
-        of_result(Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))), "mx", None, Hop::WithDsn, None)
-    else {
+    let Outcome::Failed(theirs) = of_result(
+        Result::Refused(Phase::Rcpt, reply(550, Some((5, 1, 1)))),
+        "mx",
+        None,
+        Hop::WithDsn,
+        Context::default(),
+    ) else {
         panic!("not failed")
     };
     assert_eq!((theirs.reply, &*theirs.text), (Some(reply(550, Some((5, 1, 1)))), "550 5.1.1 words"));
     let Outcome::Failed(ours) =
-        of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", None, Hop::WithDsn, None)
+        of_result(Result::Impossible(reply(552, Some((5, 3, 4)))), "mx", None, Hop::WithDsn, Context::default())
     else {
         panic!("not failed")
     };
@@ -149,7 +158,7 @@ fn the_peers_words_are_kept_and_ours_are_not_taken_for_its() {
 #[test]
 fn a_loss_after_the_dot_says_that_the_peer_may_have_it() {
     let Outcome::Deferred(answer) =
-        of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", None, Hop::WithDsn, None)
+        of_result(Result::Lost(Phase::Dot, "timed out".into()), "mx", None, Hop::WithDsn, Context::default())
     else {
         panic!("not deferred")
     };
@@ -172,7 +181,11 @@ fn no_connection_is_answered_with_what_tells_most() {
     ];
     for (obstacles, expected) in cases {
         let tried: Tried = obstacles.into_iter().map(|obstacle| ("mx.test".into(), obstacle)).collect();
-        assert_eq!(shape(&of_no_connection(&tried, None)), (expected.0, expected.1.to_string()), "{tried:?}");
+        assert_eq!(
+            shape(&of_no_connection(&tried, Context::default())),
+            (expected.0, expected.1.to_string()),
+            "{tried:?}"
+        );
     }
 }
 
@@ -181,7 +194,7 @@ fn a_source_that_cannot_be_used_is_no_fault_of_the_message() {
     let why: Box<str> = "the source a: its address 192.0.2.1 cannot be used".into();
     let tried: Tried = vec![("mx.test".into(), Obstacle::Source(why.clone()))];
     assert_eq!(trouble_of_source(&tried), Some(&*why));
-    let outcome = parked(of_no_connection(&tried, None), None, 60);
+    let outcome = parked(of_no_connection(&tried, Context::default()), None, 60);
     let Outcome::Parked(answer, 60) = outcome else { panic!("an attempt is counted: {outcome:?}") };
     assert_eq!((answer.status, answer.remote), (EnhancedCode(4, 3, 5), None));
     assert!(answer.text.contains(&*why), "{}", answer.text);
@@ -193,13 +206,13 @@ fn the_list_of_what_was_tried_is_readable_and_bounded() {
         ("a[192.0.2.1]:25".into(), Obstacle::Lost(Phase::Connect, "connection refused".into())),
         ("b[192.0.2.2]:25".into(), Obstacle::Refused(Phase::Greeting, reply(421, None))),
     ];
-    let Outcome::Deferred(answer) = of_no_connection(&tried, None) else { panic!("not deferred") };
+    let Outcome::Deferred(answer) = of_no_connection(&tried, Context::default()) else { panic!("not deferred") };
     assert_eq!(
         &*answer.text,
         "no host took a connection: a[192.0.2.1]:25: connection refused; b[192.0.2.2]:25: 421 words"
     );
     assert_eq!(answer.remote.as_deref(), Some("b[192.0.2.2]:25"));
     let endless: Tried = (0..1000).map(|_| tried[0].clone()).collect();
-    let Outcome::Deferred(answer) = of_no_connection(&endless, None) else { panic!("not deferred") };
+    let Outcome::Deferred(answer) = of_no_connection(&endless, Context::default()) else { panic!("not deferred") };
     assert!(answer.text.len() < 2 * TRIED_BYTES_MAX, "{}", answer.text.len());
 }

@@ -59,6 +59,7 @@ schedule = ["40s", "10m"]
 /// A pool with what is around it.
 struct World {
     reactor: Reactor,
+    config: Arc<Config>,
     pool: Pool,
     metrics: Rc<Metrics>,
     dones: mpsc::UnboundedReceiver<(usize, Done)>,
@@ -82,7 +83,9 @@ fn story_with(timing: Timing, delivery: &str, names: &[(&str, Answer)], tell: im
 }
 
 fn config(delivery: &str) -> Config {
-    Config::parse(&format!("{CONFIG}[delivery]\n{delivery}"), Path::new("/nowhere")).expect("good")
+    // As for what a test waits for: unless it says so, connections stay.
+    let idle = if delivery.contains("idle_timeout") { "" } else { "idle_timeout = \"1m\"\n" };
+    Config::parse(&format!("{CONFIG}[delivery]\n{idle}{delivery}"), Path::new("/nowhere")).expect("good")
 }
 
 /// A resolver that knows `names`, and that everything else does not exist.
@@ -102,7 +105,7 @@ fn resolver(reactor: &Reactor, names: HashMap<Question, Answer>) -> dns::Cache {
 fn timing() -> Timing {
     let impatient = Duration::from_millis(300);
     let session = Patience { greeting: impatient, command: impatient, data: impatient, block: PATIENT, dot: impatient };
-    Timing { connect: PATIENT, handshake: PATIENT, idle: PATIENT, session, ..Timing::default() }
+    Timing { connect: PATIENT, handshake: PATIENT, session, ..Timing::default() }
 }
 
 /// The answer to a host's address question.
@@ -171,8 +174,8 @@ impl World {
         let log = Log::new(&reactor, 0, Channel::new(Style::Logfmt));
         let (config, trust) = (Arc::new(config), Trust::default());
         let tools = Tools { reactor: reactor.clone(), dns, metrics: metrics.clone(), log };
-        let pool = Pool::new(tools, config, &trust, timing, None, reply);
-        World { reactor, pool, metrics, dones, leases: 0 }
+        let pool = Pool::new(tools, config.clone(), &trust, timing, None, reply);
+        World { reactor, config, pool, metrics, dones, leases: 0 }
     }
 
     fn peer(&self, script: impl Fn(Moment<'_>) -> Act + 'static) -> Peer {

@@ -1,7 +1,7 @@
 //! The senders' own rules for replies: whose they are, and what of a path they decide.
 
 use super::*;
-use crate::bounce::classify::{Category, InForce, PathSignal, Pattern, PatternAction, Patterns};
+use crate::bounce::classify::{Category, Context, InForce, PathSignal, Pattern, PatternAction, Patterns};
 use crate::outbound::outcome::of_result;
 use crate::outbound::parking::Parking;
 use crate::queue::outcome::Hop;
@@ -27,7 +27,13 @@ fn a_refusal_of_the_connection_means_for_each_message_what_its_own_rules_say() {
 fn a_rule_can_let_the_path_rest_for_what_is_refused_for_good() {
     let refused = |own: Option<&InForce>| {
         let reply = Reply { code: 550, enhanced: None, text: "the kettle boils".into() };
-        of_result(Result::Refused(Phase::Mail, reply), "mx.test[192.0.2.9]:25", None, Hop::WithDsn, own)
+        of_result(
+            Result::Refused(Phase::Mail, reply),
+            "mx.test[192.0.2.9]:25",
+            None,
+            Hop::WithDsn,
+            Context { own, ..Context::default() },
+        )
     };
     let own = rule("kettle", "kettle boils", Some(PatternAction::Reject), Some(PathSignal::Block));
     let outcome = refused(Some(&own));
@@ -46,13 +52,14 @@ fn rule_of(done: &Done) -> Box<str> {
 fn rule(id: &str, words: &str, action: Option<PatternAction>, signal: Option<PathSignal>) -> InForce {
     let pattern = Pattern {
         id: id.into(),
-        category: Category::Policy,
+        category: Some(Category::Policy),
         action,
         signal,
         words: vec![words.into()],
         unless: Vec::new(),
         address: None,
         class: None,
+        provider: Vec::new(),
         mx: Vec::new(),
         codes: Vec::new(),
         status: Vec::new(),

@@ -7,6 +7,7 @@ use shards::Instant;
 use shards::sim::Simulation;
 
 use super::*;
+use crate::bounce::classify::Context;
 use crate::config::Source;
 use crate::config::limit::Rate;
 use crate::outbound::budget::{Budget, Budgets, Leave};
@@ -61,6 +62,7 @@ fn one_connection_a_second() -> Budgets {
         messages_per_connection_max: None,
         connection_rate: Some(rate),
         message_rate: None,
+        idle_timeout: None,
     };
     Budgets(vec![Rc::new(RefCell::new(Budget::new(&limits, Instant::default())))])
 }
@@ -141,7 +143,7 @@ fn a_source_of_one_family_spends_nothing_on_addresses_of_the_other() {
         let _place = budgets.begin_connection(begun);
         let opened = dialer.open(&Wanted { source: &source, site: &site, budgets: &budgets, domain: None }).await;
         let tried = opened.err().expect("nobody greets");
-        let outcome = of_no_connection(&tried, None);
+        let outcome = of_no_connection(&tried, Context::default());
         let expected = format!(
             "no host took a connection: six.test: the source four has no IPv6 address; both.test[{}]:25: the greeting: \
              timed out",
