@@ -72,7 +72,16 @@ impl Provider {
     }
 }
 
-/// A part of what goes out: to a domain, at a provider, from a source, of a tenant.
+/// Whose mail it is: a tenant's, of a campaign; empty: nobody's in particular, of none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Party<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The campaign, one of the tenant's.
+    pub campaign: &'a str,
+}
+
+/// A part of what goes out: to a domain, at a provider, from a source, of a party.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
     /// The provider that the domain is at, if any.
@@ -81,8 +90,8 @@ pub struct Part<'a> {
     pub domain: &'a str,
     /// The source.
     pub source: &'a str,
-    /// The tenant; empty: nobody's in particular.
-    pub tenant: &'a str,
+    /// Whose.
+    pub party: Party<'a>,
 }
 
 /// For what a `[[limit]]` or a `[[reply]]` is: what is as it says, all of which must hold.
@@ -96,6 +105,8 @@ pub struct Scope {
     pub domains: Vec<Box<str>>,
     /// `tenant`.
     pub tenant: Option<Box<str>>,
+    /// `campaign`; without `tenant` every tenant's of that name, all of them together.
+    pub campaign: Option<Box<str>>,
 }
 
 /// A `[[limit]]`.
@@ -110,13 +121,14 @@ pub struct Limit {
 impl Scope {
     /// Whether it is about a part of what goes to a destination, and holds beside what is said of the whole.
     pub fn is_partial(&self) -> bool {
-        self.tenant.is_some() || !self.domains.is_empty()
+        self.tenant.is_some() || self.campaign.is_some() || !self.domains.is_empty()
     }
 
-    /// Whether it covers mail of `tenant` for `domain` (lower case) at `provider`, from whichever source.
-    pub fn covers(&self, provider: Option<&str>, domain: &str, tenant: &str) -> bool {
+    /// Whether it covers mail of `party` for `domain` (lower case) at `provider`, from whichever source.
+    pub fn covers(&self, provider: Option<&str>, domain: &str, party: Party<'_>) -> bool {
         self.provider.as_deref().is_none_or(|name| provider == Some(name))
-            && self.tenant.as_deref().is_none_or(|name| name == tenant)
+            && self.tenant.as_deref().is_none_or(|name| name == party.tenant)
+            && self.campaign.as_deref().is_none_or(|name| name == party.campaign)
             && (self.domains.is_empty() || self.domains.iter().any(|pattern| units::matches(pattern, domain)))
     }
 
@@ -135,6 +147,7 @@ impl fmt::Display for Scope {
             ("source", self.source.as_deref()),
             ("domains", domains.as_deref()),
             ("tenant", self.tenant.as_deref()),
+            ("campaign", self.campaign.as_deref()),
         ];
         let given = conditions.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}")));
         let given: Vec<String> = given.collect();
@@ -221,7 +234,7 @@ fn limit(
     Placed { value: Limit { scope, limits }, line }
 }
 
-/// `provider`, `source`, `domains` and `tenant`.
+/// `provider`, `source`, `domains`, `tenant` and `campaign`.
 pub(super) fn scope(
     section: &mut Section<'_>,
     providers: &[Provider],
@@ -248,11 +261,13 @@ pub(super) fn scope(
     );
     let domains = section.list("domains", reading, text(units::pattern));
     let tenant = section.optional("tenant", reading, text(egress::name));
+    let campaign = section.optional("campaign", reading, text(egress::name));
     Scope {
         provider: provider.map(|provider| provider.value),
         source: source.map(|source| source.value),
         domains: domains.map(|domains| values(domains.value)).unwrap_or_default(),
         tenant: tenant.map(|tenant| tenant.value),
+        campaign: campaign.map(|campaign| campaign.value),
     }
 }
 
@@ -337,5 +352,7 @@ mod tests {
         let twice =
             "[[limit]]\ntenant = \"a\"\nconnections_max = 1\n[[limit]]\ntenant = \"a\"\nmessage_rate = \"1/1s\"\n";
         assert!(mistake(twice).contains("already"));
+        assert!(mistake("[[limit]]\ncampaign = \"a b\"\nconnections_max = 1\n").contains("campaign"));
+        assert!(parse(&twice.replacen("[[limit]]", "[[limit]]\ncampaign = \"spring\"", 1)).is_ok(), "of a part of it");
     }
 }

@@ -54,7 +54,7 @@ impl Replies {
 impl Reply {
     /// Whether it is in force for `part`.
     pub fn covers(&self, part: &Part<'_>) -> bool {
-        self.scope.covers(part.provider, part.domain, part.tenant) && self.scope.covers_source(part.source)
+        self.scope.covers(part.provider, part.domain, part.party) && self.scope.covers_source(part.source)
     }
 }
 
@@ -157,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::bounce::classify::{Context, classify_text};
+    use crate::config::limit::Party;
     use crate::config::{Config, Mistake};
 
     const BASE: &str = "[server]\nhostname = \"mta.example.org\"\ndata_dir = \"data\"\n[[listener]]\nkind = \"relay\"\n\
@@ -189,11 +190,12 @@ mod tests {
              action = \"reject\"\nsignal = \"none\"\n",
         )
         .expect("good");
-        let part = Part { provider: None, domain: "a.partner.test", source: "s1", tenant: "" };
+        let part = Part { provider: None, domain: "a.partner.test", source: "s1", party: Party::default() };
         let slots = ("reply:slots".to_owned(), "rate", "defer", Some(PathSignal::Connections));
+        let acme = Party { tenant: "acme", campaign: "spring" };
         let of_acme = ("reply:acme-slots".to_owned(), "rate", "defer", None);
         assert_eq!(judged(&config, "450 Slots taken", &part), slots);
-        assert_eq!(judged(&config, "450 slot taken", &Part { tenant: "acme", ..part }), of_acme);
+        assert_eq!(judged(&config, "450 slot taken", &Part { party: acme, ..part }), of_acme);
         for (text, part) in [
             ("450 Slots taken", Part { source: "", ..part }),
             ("450 Slots taken", Part { domain: "partner.test", ..part }),
@@ -203,7 +205,7 @@ mod tests {
         ] {
             assert!(!judged(&config, text, &part).0.starts_with("reply:"), "{text} {part:?}");
         }
-        let at_gmail = Part { provider: Some("gmail"), domain: "gmail.com", source: "", tenant: "" };
+        let at_gmail = Part { provider: Some("gmail"), domain: "gmail.com", source: "", party: Party::default() };
         let is_final = ("reply:full-is-final".to_owned(), "mailbox-full", "reject", Some(PathSignal::None));
         assert_eq!(judged(&config, "452 4.2.2 over quota", &at_gmail), is_final);
         assert_eq!(judged(&config, "452 4.2.2 over quota", &part).2, "defer");

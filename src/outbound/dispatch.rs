@@ -199,10 +199,10 @@ impl Inner {
     /// Finds the site of a lane that has something ready, and lets it take its turns there.
     async fn place(self: &Rc<Self>, lane: Rc<str>) {
         let insists = self.queue.takes_insistence(&lane);
-        let Lane { domain, pool, tenant, demand, .. } = Lane::of(&lane);
+        let Lane { domain, pool, party, demand } = Lane::of(&lane);
         let config = self.config.borrow().clone();
         let site = match resolve(&self.dns, &self.metrics.reporting, &config, domain, demand).await {
-            Ok(site) => site.shaped(&self.config.borrow(), domain, tenant),
+            Ok(site) => site.shaped(&self.config.borrow(), domain, party),
             Err(unroutable) => return self.refuse(&lane, &unroutable).await,
         };
         if self.is_draining() {
@@ -394,8 +394,8 @@ impl Inner {
         let site = out.turns.borrow().site.clone();
         let (source, home) = (out.way.borrow().source.clone(), out.way.borrow().home);
         let return_path = self.returning(&lease);
-        let Lane { domain, tenant, .. } = Lane::of(&lease.domain);
-        let part = Part { provider: site.shape.provider.as_deref(), domain, source: &source.name, tenant };
+        let Lane { domain, party, .. } = Lane::of(&lease.domain);
+        let part = Part { provider: site.shape.provider.as_deref(), domain, source: &source.name, party };
         let replies = self.config.borrow().replies.in_force(&part);
         let Lease { message, sender, recipients, .. } = lease;
         let insists = out.way.borrow_mut().takes_insistence();

@@ -73,7 +73,7 @@ impl Turns {
 
     /// A lane has resolved to this site.
     pub fn join(&mut self, lane: Rc<str>, now: Instant) {
-        let tenant: Box<str> = Lane::of(&lane).tenant.into();
+        let tenant: Box<str> = Lane::of(&lane).party.tenant.into();
         let entry = (lane, now + STAY_MAX);
         match self.tenants.iter_mut().find(|(name, _)| *name == tenant) {
             Some((_, lanes)) => lanes.push_back(entry),

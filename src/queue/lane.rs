@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::config::limit::Party;
 use crate::message::{Demand, Origin};
 
 const SEPARATOR: char = '\u{1f}';
@@ -19,9 +20,7 @@ pub struct Lane<'a> {
     /// The pool that the messages ask for.
     pub pool: &'a str,
     /// Whose they are.
-    pub tenant: &'a str,
-    /// Of which campaign.
-    pub campaign: &'a str,
+    pub party: Party<'a>,
     /// What the messages ask of their way.
     pub demand: Demand,
 }
@@ -32,7 +31,8 @@ impl<'a> Lane<'a> {
         let mut parts = name.split(SEPARATOR);
         let mut part = || parts.next().unwrap_or_default();
         let (domain, pool, tenant, campaign) = (part(), part(), part(), part());
-        Lane { domain, pool, tenant, campaign, demand: Demand::named(part()).unwrap_or_default() }
+        let party = Party { tenant, campaign };
+        Lane { domain, pool, party, demand: Demand::named(part()).unwrap_or_default() }
     }
 }
 
@@ -85,8 +85,8 @@ impl Scope {
     pub fn covers(&self, lane: &str) -> bool {
         match self {
             Scope::All => true,
-            Scope::Tenant(tenant) => *Lane::of(lane).tenant == **tenant,
-            Scope::Campaign(campaign) => *Lane::of(lane).campaign == **campaign,
+            Scope::Tenant(tenant) => *Lane::of(lane).party.tenant == **tenant,
+            Scope::Campaign(campaign) => *Lane::of(lane).party.campaign == **campaign,
         }
     }
 }
@@ -113,7 +113,8 @@ mod tests {
     fn a_name_tells_its_parts_again() {
         for (pool, tenant, campaign) in [("", "", ""), ("bulk", "", ""), ("", "acme", "spring"), ("a", "b", "c")] {
             let name = name("one.test".into(), &origin(pool, tenant, campaign));
-            assert_eq!(Lane::of(&name), Lane { domain: "one.test", pool, tenant, campaign, demand: Demand::Usual });
+            let party = Party { tenant, campaign };
+            assert_eq!(Lane::of(&name), Lane { domain: "one.test", pool, party, demand: Demand::Usual });
         }
         assert!(matches!(name("one.test".into(), &Origin::default()), Cow::Borrowed("one.test")), "it costs nothing");
         let asking = name("one.test".into(), &Origin { demand: Demand::Required, ..Origin::default() });

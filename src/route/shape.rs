@@ -1,11 +1,11 @@
 //! Whose limits hold at a site: its provider's, and those of the configuration for all or a part of what goes there.
 //!
 //! Limits are counted for each source in groups: the sites of one provider are one, and so is every set of hosts that is no
-//! provider's, whatever their sessions must prove. What a `[[limit]]` says of a tenant or of domains counts besides, for
-//! these alone; so mail that such a limit is about has connections of its own.
+//! provider's, whatever their sessions must prove. What a `[[limit]]` says of a tenant, a campaign or of domains counts besides,
+//! for these alone; so mail that such a limit is about has connections of its own.
 
 use super::{Host, Site};
-use crate::config::limit::{Limits, Rate};
+use crate::config::limit::{Limits, Party, Rate};
 use crate::config::{Config, Limit, Provider};
 
 /// Whose limits hold at a site.
@@ -42,16 +42,16 @@ pub struct Effective {
 }
 
 impl Site {
-    /// The site for mail of `tenant` (empty: nobody's in particular) to `domain`, as `config` shapes it.
+    /// The site for mail of `party` to `domain`, as `config` shapes it.
     #[must_use]
-    pub fn shaped(mut self, config: &Config, domain: &str, tenant: &str) -> Site {
+    pub fn shaped(mut self, config: &Config, domain: &str, party: Party<'_>) -> Site {
         let provider = self.hosts.first().and_then(|best| provider_of(config, best));
         self.shape.provider = provider.map(|provider| provider.name.clone());
         let named = self.shape.provider.as_deref();
         let parts = config
             .path_limits
             .iter()
-            .filter(|limit| limit.scope.is_partial() && limit.scope.covers(named, domain, tenant));
+            .filter(|limit| limit.scope.is_partial() && limit.scope.covers(named, domain, party));
         self.shape.parts = parts.map(|limit| limit.scope.to_string().into()).collect();
         if !self.shape.parts.is_empty() {
             self.key = format!("{} ({})", self.key, self.shape.parts.join("; ")).into();
@@ -78,8 +78,9 @@ pub fn effective(config: &Config, source: &str, site: &Site) -> Vec<Effective> {
     let provider = site.shape.provider.as_deref();
     let of_source = || config.path_limits.iter().filter(|limit| limit.scope.covers_source(source));
     let said = |limit: &Limit| (format!("[[limit]] for {}", limit.scope), limit.limits);
-    let of_group =
-        of_source().filter(|limit| !limit.scope.is_partial() && limit.scope.covers(provider, "", "")).map(said);
+    let of_group = of_source()
+        .filter(|limit| !limit.scope.is_partial() && limit.scope.covers(provider, "", Party::default()))
+        .map(said);
     let of_provider = provider.and_then(|name| config.provider(name));
     let of_provider = of_provider.map(|provider| (format!("[[provider]] {}", provider.name), provider.limits));
     let delivery = Limits {
@@ -140,7 +141,7 @@ mod tests {
     fn site(domain: &str, hosts: &[&str], tenant: &str) -> Site {
         let hosts: Vec<(u16, Box<str>)> = hosts.iter().map(|host| (10, (*host).into())).collect();
         let site = site_of_exchangers(domain, Ok(&hosts), "mta.example.org", 25).expect("routable");
-        site.shaped(&config(), domain, tenant)
+        site.shaped(&config(), domain, Party { tenant, campaign: "" })
     }
 
     #[test]
@@ -178,5 +179,29 @@ mod tests {
         assert_eq!(limits[1].connections_max, None);
         assert_eq!(limits[2].connections_max.as_ref().map(|said| said.value), Some(1));
         assert_eq!(part.group(), site("gmail.com", &["aspmx.l.google.com"], "").group());
+    }
+
+    #[test]
+    fn a_campaign_is_a_tenants_where_its_limit_names_one_and_else_any_of_that_name() {
+        let limits = "[[limit]]\ntenant = \"acme\"\ncampaign = \"spring\"\nconnections_max = 2\n\
+                      [[limit]]\ncampaign = \"spring\"\nmessage_rate = \"1/1m\"\n";
+        let config = Config::parse(&format!("{CONFIG}{limits}"), Path::new("/nowhere")).expect("good");
+        let names = |tenant, campaign| {
+            let site = site_of_exchangers("one.test", Ok(&[(10, "mx.one.test".into())]), "mta.example.org", 25);
+            let site = site.expect("routable").shaped(&config, "one.test", Party { tenant, campaign });
+            effective(&config, "", &site)
+                .split_off(1)
+                .into_iter()
+                .map(|part| part.name.into_string())
+                .collect::<Vec<_>>()
+        };
+        let group = |part: &str| format!("mx.one.test:25 ({part})");
+        let of_all = group("campaign spring");
+        let of_acme = ["tenant acme", "tenant acme, campaign spring"].map(group);
+        assert_eq!(names("acme", "spring"), [of_acme.to_vec(), vec![of_all.clone()]].concat());
+        assert_eq!(names("other", "spring"), [&*of_all], "counted together with those of acme's");
+        assert_eq!(names("", "spring"), [of_all]);
+        assert_eq!(names("acme", "autumn"), of_acme[..1]);
+        assert!(names("other", "autumn").is_empty());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Failure, in_file};
 use crate::bounce::classify::{Action, Classification, Context, InForce, PathSignal, classify_text};
 use crate::config::Config;
-use crate::config::limit::Part;
+use crate::config::limit::{Part, Party};
 
 /// Bytes of a line of stdin that are looked at.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// Also by the [[reply]] rules of this configuration
     #[arg(short = 'c', long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// For mail to this domain (for [[reply]] rules; so are --source and --tenant)
+    /// For mail to this domain (for [[reply]] rules; so are --source, --tenant and --campaign)
     #[arg(long, requires = "config")]
     domain: Option<String>,
     /// For mail from this source
@@ -46,6 +46,9 @@ pub(super) struct Arguments {
     /// For mail of this tenant
     #[arg(long, requires = "config")]
     tenant: Option<String>,
+    /// For mail of this campaign
+    #[arg(long, requires = "config")]
+    campaign: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -81,7 +84,10 @@ fn own(config: &Config, arguments: &Arguments) -> Option<InForce> {
         provider: provider.map(|provider| &*provider.name),
         domain: &domain,
         source: arguments.source.as_deref().unwrap_or_default(),
-        tenant: arguments.tenant.as_deref().unwrap_or_default(),
+        party: Party {
+            tenant: arguments.tenant.as_deref().unwrap_or_default(),
+            campaign: arguments.campaign.as_deref().unwrap_or_default(),
+        },
     })
 }
 

@@ -15,7 +15,7 @@ use super::{ConfigFile, Failure, table};
 use crate::assurance::Assurance;
 use crate::bounce::classify::{Category, PathSignal, known_of};
 use crate::config::Config;
-use crate::config::limit::Part;
+use crate::config::limit::{Part, Party};
 use crate::control::{client, resolver, socket};
 use crate::dns::{Answer, Question};
 use crate::route::{Effective, Missing, NextHop, Said, Site, effective, next_hop, site_of_exchangers};
@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// For mail of this tenant
     #[arg(long)]
     tenant: Option<String>,
+    /// For mail of this campaign
+    #[arg(long)]
+    campaign: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -84,6 +87,7 @@ struct About {
     /// Of a message; what the arguments say counts more.
     source: Option<String>,
     tenant: Option<String>,
+    campaign: Option<String>,
     stopped: required::Stopped,
 }
 
@@ -103,7 +107,7 @@ impl About {
         let wanted = Some(recipient).filter(|recipient| recipient.contains('@'));
         let is_wanted = |address: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(address));
         let stopped = required::Stopped::among(queued, |address| domain_of(address) == domain && is_wanted(address));
-        Ok(About { domains: vec![domain], source: None, tenant: None, stopped })
+        Ok(About { domains: vec![domain], source: None, tenant: None, campaign: None, stopped })
     }
 
     fn message(config: &Config, id: &str) -> Result<About, Failure> {
@@ -111,9 +115,11 @@ impl About {
         let recipients = message["recipients"].as_array().into_iter().flatten();
         let domains: BTreeSet<String> = recipients.filter_map(|one| one["address"].as_str().map(domain_of)).collect();
         let text = |key: &str| message[key].as_str().map(str::to_owned);
-        let (source, tenant) = (text("pool").filter(|name| config.pool(name).is_some()), text("tenant"));
+        let source = text("pool").filter(|name| config.pool(name).is_some());
+        let (tenant, campaign) = (text("tenant"), text("campaign"));
         let stopped = required::Stopped::among(std::slice::from_ref(&message), |_| true);
-        Ok(About { domains: domains.into_iter().take(DOMAINS_MAX).collect(), source, tenant, stopped })
+        let domains = domains.into_iter().take(DOMAINS_MAX).collect();
+        Ok(About { domains, source, tenant, campaign, stopped })
     }
 }
 
@@ -133,9 +139,12 @@ struct Explained {
 }
 
 fn explain(config: &Config, arguments: &Arguments, about: &About, domain: &str) -> Result<Explained, Failure> {
-    let tenant = arguments.tenant.as_deref().or(about.tenant.as_deref());
+    let party = Party {
+        tenant: arguments.tenant.as_deref().or(about.tenant.as_deref()).unwrap_or_default(),
+        campaign: arguments.campaign.as_deref().or(about.campaign.as_deref()).unwrap_or_default(),
+    };
     let source = arguments.source.as_deref().or(about.source.as_deref());
-    let site = resolve(config, domain).map_err(Failure::Failed)?.shaped(config, domain, tenant.unwrap_or_default());
+    let site = resolve(config, domain).map_err(Failure::Failed)?.shaped(config, domain, party);
     let pool = config.pool_for(source, domain);
     let of_each: Vec<(&str, Vec<Effective>)> = pool
         .members
@@ -144,7 +153,7 @@ fn explain(config: &Config, arguments: &Arguments, about: &About, domain: &str) 
         .collect();
     let adjusted = adjusted(config, &site);
     let sources: Vec<&str> = of_each.iter().map(|(source, _)| *source).collect();
-    let replies = replies(config, &site, (domain, tenant.unwrap_or_default()), &sources);
+    let replies = replies(config, &site, (domain, party), &sources);
     let words = in_words(domain, &site, &of_each, &adjusted) + &replies_in_words(&replies);
     let mut json = in_json(domain, &site, &of_each, &adjusted);
     json["replies"] = replies.iter().map(Known::json).collect();
@@ -178,11 +187,11 @@ impl Known {
     }
 }
 
-/// The rules for replies to mail for a domain, of a tenant, from any of `sources`, beside those for everybody: the first that
+/// The rules for replies to mail for a domain, of a party, from any of `sources`, beside those for everybody: the first that
 /// applies counts.
-fn replies(config: &Config, site: &Site, (domain, tenant): (&str, &str), sources: &[&str]) -> Vec<Known> {
+fn replies(config: &Config, site: &Site, (domain, party): (&str, Party<'_>), sources: &[&str]) -> Vec<Known> {
     let provider = site.shape.provider.as_deref();
-    let part = |source| Part { provider, domain, source, tenant };
+    let part = |source| Part { provider, domain, source, party };
     let own = config.replies.all().filter(|reply| sources.iter().any(|source| reply.covers(&part(source))));
     let own = own.map(|reply| Known {
         rule: reply.pattern.id.clone(),

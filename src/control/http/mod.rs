@@ -5,7 +5,7 @@
 //! | `GET /` | the console, a page for people |
 //! | `GET /health` | 200 while all shards answer, else 503; no token |
 //! | `GET /metrics` | counters and gauges of every shard, in Prometheus' text format |
-//! | `GET /api/v1/queue?id&domain&recipient&sender&state&destination&after&limit` | a page of messages; `next` is the `after` of the next |
+//! | `GET /api/v1/queue?id&domain&recipient&sender&tenant&campaign&state&destination&after&limit` | a page of messages; `next` is the `after` of the next |
 //! | `GET /api/v1/queue/count?…` | the number of queued recipients |
 //! | `GET /api/v1/queue/domains?domain&destination&resting&after&limit` | what waits for each domain, and which rest, until when and why |
 //! | `GET /api/v1/listeners` | the addresses that the server listens on |

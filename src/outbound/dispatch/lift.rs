@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Dispatcher, SharedTurns};
 use crate::assurance::Demand;
+use crate::config::limit::Party;
 use crate::config::{Pool, Source};
 use crate::outbound::resolve::resolve;
 use crate::outbound::way;
@@ -28,7 +29,7 @@ impl Dispatcher {
         let reporting = &self.0.metrics.reporting;
         let found = resolve(&self.0.dns, reporting, &config, &lift.domain, Demand::Usual).await;
         let site = found.map_err(|unroutable| Lifted::Nowhere(unroutable.text.into()))?;
-        Ok((sources, site.shaped(&config, &lift.domain, "")))
+        Ok((sources, site.shaped(&config, &lift.domain, Party::default())))
     }
 
     /// The shard that is the home of the path from `source` to `site`.
