@@ -10,6 +10,7 @@
 mod harness;
 
 mod a_blocklist_reply_parks_the_path;
+mod a_campaign_keeps_its_limit;
 mod a_crash_at_the_dot_is_told;
 mod a_daily_limit_holds;
 mod a_full_disk_is_no_loss;
