@@ -15,12 +15,15 @@ use super::outcome::{host_of, of_result};
 use super::protection::Protection;
 use super::timing::Timing;
 use crate::assurance::{Channel, Security};
-use crate::bounce::classify::{Context, PathSignal, classify};
+use crate::bounce::classify::{Context, classify};
 use crate::message::{has_international_header, seven_bit};
 use crate::queue::outcome::{Hop, Outcome};
 use crate::smtp::client::{Failure, Phase, Result, Session, Step, Transaction};
 use crate::smtp::envelope::Sender;
 use crate::smtp::reply::EnhancedCode;
+
+/// The rule of a peer that takes no more on this connection, and goes on with the next.
+const USED_UP_RULE: &str = "connection-used-up";
 
 /// A session's exchange (all replies of one transaction, or the whole greeting) may take this long, however slowly the
 /// peer moves …
@@ -199,8 +202,9 @@ impl Conversation {
             }
             let batch = self.batch(task, &mut left);
             let results = self.transact(task, &fitting, batch).await;
-            let is_left = reused && outcomes.is_empty() && results.iter().all(|(_, result)| is_unheard(result));
-            if is_left && (fresh_if_left || results.iter().all(|(_, result)| self.is_used_up(result, task))) {
+            let is_again = reused && outcomes.is_empty();
+            let all = |is_so: &dyn Fn(&Result) -> bool| is_again && results.iter().all(|(_, result)| is_so(result));
+            if (fresh_if_left && all(&is_unheard)) || all(&|result| self.is_used_up(result, task)) {
                 return Delivery::NotBegun;
             }
             // A notice of success that goes to a return path of ours does not reach the sender.
@@ -222,9 +226,9 @@ impl Conversation {
 
     /// Whether the peer has had enough of this connection, and of nothing else.
     fn is_used_up(&self, result: &Result, task: &Task) -> bool {
-        let Result::Refused(_, reply) = result else { return false };
+        let Result::Refused(Phase::Mail, reply) = result else { return false };
         let context = Context { mx: Some(host_of(&self.remote)), ..task.known() };
-        classify(reply, &context).signal == Some(PathSignal::None)
+        reply.code / 100 == 4 && *classify(reply, &context).rule == *USED_UP_RULE
     }
 
     /// The content as the peer takes it: without 8BITMIME, as seven bits (RFC 6152 §3); and whether it needs SMTPUTF8. Many

@@ -1,5 +1,7 @@
 //! How connections are opened, used again, limited and ended.
 
+use std::cell::RefCell;
+
 use super::*;
 use crate::bounce::return_path::{ReturnPath, Token};
 use crate::config::limit::Party;
@@ -81,6 +83,27 @@ fn a_connection_is_used_again_up_to_its_number_of_messages() {
         };
         assert_eq!([by_connection(1), by_connection(2), by_connection(3)], [2, 2, 1]);
     });
+}
+
+#[test]
+fn a_peer_that_takes_no_more_on_a_connection_gets_the_rest_on_the_next_whatever_its_code() {
+    for words in ["421 4.7.0 Too many messages on this connection", "452 4.3.0 Too many messages per session"] {
+        story("connections_max = 1", &[], async move |mut world| {
+            let seen = RefCell::new(HashMap::<u32, usize>::new());
+            let peer = world.peer(move |moment| {
+                let mut seen = seen.borrow_mut();
+                let of_connection = seen.entry(moment.connection).or_default();
+                *of_connection += usize::from(moment.line.starts_with("MAIL"));
+                if moment.line.starts_with("MAIL") && *of_connection > 2 { Act::Say(words) } else { Act::Usual }
+            });
+            let site = site_of(&peer);
+            (0..5).for_each(|_| world.give(&site, 1));
+            for _ in 0..5 {
+                assert_eq!(shapes(&world.done().await), ["delivered 2.0.0 Dot"], "{words}");
+            }
+            assert_eq!(peer.record.connections.get(), 3, "{words}");
+        });
+    }
 }
 
 #[test]
