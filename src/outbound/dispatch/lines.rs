@@ -39,13 +39,14 @@ impl Inner {
     }
 
     /// Something has ended on a way: those that found no room there go on, until one finds none again, which is the last then.
+    /// Where the way rests, all do: nothing that ends on it will ask them again.
     pub(super) fn serve_blocked(self: &Rc<Self>, way: &SharedWay) {
         let blocked = way.borrow().blocked.len();
         for _ in 0..blocked {
             let Some(first) = way.borrow_mut().blocked.pop_front() else { break };
             first.borrow_mut().is_blocked = false;
             self.pump(&first);
-            if first.borrow().is_blocked {
+            if first.borrow().is_blocked && way.borrow().rest(self.reactor.now()).is_none() {
                 break;
             }
         }
