@@ -142,8 +142,13 @@ impl Queue {
             }
         };
         let Some(mut late) = self.late(message, &header, config) else { return true };
-        let pen = if late.notice.is_some() { Some(self.pen(Line::Others).await) } else { None };
-        let pen = pen.filter(Pen::signs);
+        let mut pen = None;
+        if late.notice.is_some() {
+            pen = Some(self.pen(Line::Others).await).filter(Pen::signs);
+            // It may have taken a while.
+            let Some(now) = self.late(message, &header, config).filter(|_| self.is_open()) else { return true };
+            late = now;
+        }
         while let Some((notice, pen)) = pen.as_ref().and_then(|pen| Some((late.notice.take()?, pen))) {
             let signed = self.signed(notice, pen).await;
             let Some(now) = self.late(message, &header, config).filter(|_| self.is_open()) else { return true };
