@@ -25,9 +25,7 @@ pub(super) enum AfterRest {
 impl AfterRest {
     /// A rest begins.
     pub fn expect(&mut self) {
-        if *self == AfterRest::Over {
-            *self = AfterRest::Expected;
-        }
+        *self = AfterRest::Expected;
     }
 
     /// One has come back. True: the others are waited for from now on, until [`AfterRest::end`].
@@ -41,6 +39,27 @@ impl AfterRest {
 
     /// They have been waited for.
     pub fn end(&mut self) {
-        *self = AfterRest::Over;
+        // A rest that began meanwhile has its own.
+        if *self == AfterRest::Gathering {
+            *self = AfterRest::Over;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_back_first_waits_also_after_a_rest_that_began_meanwhile() {
+        let mut after_rest = AfterRest::default();
+        assert!(!after_rest.begin(), "there was none");
+        after_rest.expect();
+        assert!(after_rest.begin() && !after_rest.begin(), "the first alone");
+        after_rest.expect();
+        after_rest.end();
+        assert!(after_rest.begin(), "the second rest is not over with the first");
+        after_rest.end();
+        assert_eq!(after_rest, AfterRest::Over);
     }
 }

@@ -277,7 +277,14 @@ impl Path {
 
     /// A connection has ended, before or after it was ready.
     pub fn ended(&mut self, was_live: bool) {
-        if was_live { self.live -= 1 } else { self.opening -= 1 }
+        if was_live {
+            self.live -= 1
+        } else {
+            self.opening -= 1
+        }
+        if self.is_unused() && self.after_rest == AfterRest::Over {
+            self.waiting.forget();
+        }
     }
 
     /// The peer takes mail.

@@ -135,7 +135,8 @@ impl Turns {
 
     /// Whether its party does.
     pub fn is_in_line(&self, lane: &str) -> bool {
-        self.in_line.iter().any(|other| party(other) == party(lane))
+        let party_of_lane = party(lane);
+        self.in_line.iter().any(|other| party(other) == party_of_lane)
     }
 
     /// It does so no longer.
