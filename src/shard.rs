@@ -205,7 +205,7 @@ impl Shard {
             return;
         }
         if let Order::Behind(lanes) = &order {
-            let _ = answer.send(Report::Behind(self.dispatcher.behind(lanes)));
+            let _ = answer.send(Report::Behind(self.dispatcher.behind(lanes).await));
             return;
         }
         if let Order::Obstacles(ways) = &order {

@@ -118,7 +118,7 @@ impl Queue {
             let due = (look.ready as u64).min(look.queued);
             let known = page.remove(domain);
             let lanes_known = known.as_ref().map_or(0, |known| known.lanes.len());
-            let lane = (rest.is_none() && lanes_known < LANES_SHOWN_MAX).then(|| look.name.into());
+            let lane = (rest.is_none() && look.ready > 0 && lanes_known < LANES_SHOWN_MAX).then(|| look.name.into());
             let lanes = lane.into_iter().collect();
             let waiting = Waiting { domain: domain.into(), recipients: look.queued, due, rest, lanes, waits_for: None };
             let sum = match known {

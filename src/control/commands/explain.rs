@@ -293,10 +293,13 @@ fn in_words(
             text += &line("connection_rate", limits.connection_rate.as_ref(), (present, place));
             text += &line("message_rate", limits.message_rate.as_ref(), (present, place));
             text += &line("idle_timeout", seconds(limits.idle_timeout.as_ref()).as_ref(), (present, place));
+            // What is learned, and what rests, is of the whole.
+            if *limits.name == *group {
+                text += &now;
+                text += &present.in_the_way(name, &group, domain);
+                text += &present::warm_up_to_come(pool, name, present.now);
+            }
         }
-        text += &now;
-        text += &present.in_the_way(name, &group, domain);
-        text += &present::warm_up_to_come(pool, name, present.now);
     }
     text + present.unknown()
 }

@@ -56,10 +56,12 @@ impl Desk {
         let lanes = domains.iter().flat_map(|waiting| &waiting.lanes);
         let answers = self.answers(some(lanes.cloned())).await?;
         for waiting in domains {
-            let behind = answers.behind.iter().filter(|((_, lane), _)| waiting.lanes.contains(lane));
+            let places =
+                (0..self.shards()).flat_map(|shard| waiting.lanes.iter().map(move |lane| (shard, lane.clone())));
+            let behind = places.filter_map(|place| answers.behind.get(&place));
             // Of what waits, not of what is under way, unless that is all.
-            let first = behind.min_by_key(|(_, behind)| behind.stage);
-            waiting.waits_for = first.map(|(_, behind)| behind.words(&answers.obstacles, false).into());
+            let first = behind.min_by_key(|behind| behind.stage);
+            waiting.waits_for = first.map(|behind| behind.words(&answers.obstacles, false).into());
         }
         Ok(())
     }
