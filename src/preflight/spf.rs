@@ -44,8 +44,7 @@ pub async fn evaluate(zone: &impl Zone, domain: &str, address: IpAddr) -> Outcom
 
 pub(super) async fn examine(zone: &impl Zone, domain: &str, egress: &Egress) -> Finding {
     let address = egress.address;
-    let block = if address.is_ipv4() { "ip4" } else { "ip6" };
-    let remedy = format!("add {block}:{address} to the TXT record of {domain} that begins with v=spf1");
+    let remedy = how_to_name(domain, &[address]);
     match evaluate(zone, domain, address).await {
         Outcome::Pass => SPF.pass(format!("the SPF record of {domain} names {address}")),
         Outcome::Fail | Outcome::SoftFail | Outcome::Neutral => {
@@ -55,15 +54,30 @@ pub(super) async fn examine(zone: &impl Zone, domain: &str, egress: &Egress) -> 
             format!("{domain}, of the reverse-path, has no SPF record"),
             "add one, which names the address from which it leaves",
         ),
-        Outcome::None => SPF.fail(
-            format!("{domain}, of the reverse-path, has no SPF record"),
-            format!("add the TXT record `v=spf1 {block}:{address} -all` to {domain}"),
-        ),
+        Outcome::None => {
+            SPF.fail(format!("{domain}, of the reverse-path, has no SPF record"), how_to_begin(domain, &[address]))
+        }
         Outcome::Unknown(why) => SPF.unknown(format!("SPF of {domain} for {address} cannot be told: {why}"), remedy),
         Outcome::PermError(why) => {
             SPF.fail(format!("the SPF record of {domain} is wrong: {why}"), "mend it: receivers take it for none")
         }
     }
+}
+
+/// What to do about a record of `domain` that does not name `addresses`.
+pub fn how_to_name(domain: &str, addresses: &[IpAddr]) -> String {
+    format!("add {} to the TXT record of {domain} that begins with v=spf1", blocks(addresses))
+}
+
+/// What to do where `domain` has no record: one for all `addresses`, as two count as none (RFC 7208 §4.5).
+pub fn how_to_begin(domain: &str, addresses: &[IpAddr]) -> String {
+    format!("add the TXT record `v=spf1 {} -all` to {domain}", blocks(addresses))
+}
+
+/// As a record names them.
+fn blocks(addresses: &[IpAddr]) -> String {
+    let block = |address: &IpAddr| format!("{}:{address}", if address.is_ipv4() { "ip4" } else { "ip6" });
+    addresses.iter().map(block).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a TXT record is SPF's (RFC 7208 §4.5).

@@ -47,10 +47,7 @@ async fn sender_policy(zone: &impl Zone, domain: &str, addresses: &[IpAddr]) -> 
             Outcome::Fail | Outcome::SoftFail | Outcome::Neutral => unnamed.push(*address),
             Outcome::None => {
                 let what = format!("{domain} has no SPF record: large receivers want one");
-                return vec![warning(
-                    what,
-                    format!("add the TXT record `v=spf1 {} -all` to {domain}", blocks(addresses)),
-                )];
+                return vec![warning(what, spf::how_to_begin(domain, addresses))];
             }
             Outcome::PermError(why) => {
                 let what = format!("the SPF record of {domain} is wrong: {why}");
@@ -58,24 +55,18 @@ async fn sender_policy(zone: &impl Zone, domain: &str, addresses: &[IpAddr]) -> 
             }
             Outcome::Unknown(why) => {
                 let what = format!("whether the SPF record of {domain} names {address} cannot be told: {why}");
-                return vec![warning(what, add(domain, addresses))];
+                return vec![warning(what, spf::how_to_name(domain, addresses))];
             }
         }
     }
     let good = (!named.is_empty()).then(|| fine(format!("the SPF record of {domain} names {}", list(&named))));
-    let bad = (!unnamed.is_empty())
-        .then(|| error(format!("the SPF record of {domain} does not name {}", list(&unnamed)), add(domain, &unnamed)));
+    let bad = (!unnamed.is_empty()).then(|| {
+        error(
+            format!("the SPF record of {domain} does not name {}", list(&unnamed)),
+            spf::how_to_name(domain, &unnamed),
+        )
+    });
     good.into_iter().chain(bad).collect()
-}
-
-fn add(domain: &str, addresses: &[IpAddr]) -> String {
-    format!("add {} to the TXT record of {domain} that begins with v=spf1", blocks(addresses))
-}
-
-/// As SPF writes them.
-fn blocks(addresses: &[IpAddr]) -> String {
-    let block = |address: &IpAddr| format!("{}:{address}", if address.is_ipv4() { "ip4" } else { "ip6" });
-    addresses.iter().map(block).collect::<Vec<_>>().join(" ")
 }
 
 fn list(addresses: &[IpAddr]) -> String {
