@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ringpost::events::log::Channel;
 
 /// Seeds of a normal run.
-const USUALLY: u64 = 12;
+const USUALLY: u64 = 20;
 
 /// Runs `test` with every seed: first `kept` (each of which has found something once), then the others.
 pub fn each(kept: &[u64], test: impl Fn(u64)) {
