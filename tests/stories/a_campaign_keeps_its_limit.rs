@@ -111,8 +111,8 @@ fn by_two_shards_and_over_a_kill_while_the_rest_goes_on() {
         let (tenant, campaign) = if n % 4 < 2 { ("acme", "autumn") } else { ("other", "spring") };
         submit(&mut from(n), n, tenant, campaign);
     }
-    for shard in ["shard=0 ", "shard=1 "] {
-        server.wait_log(&["event=accepted", shard]);
+    for accepted in ["event=accepted shard=0 ", "event=accepted shard=1 "] {
+        server.wait_log(&[accepted]);
     }
     let arrived = |of: &str| {
         let counts = counts.lock().expect("not poisoned");

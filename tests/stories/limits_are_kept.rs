@@ -113,8 +113,8 @@ fn by_two_shards_and_over_a_kill() {
     for n in 0..SLOW {
         from(n).submit("a@sender.test", &[&format!("{n}@slow.test")], "Subject: x\r\n\r\nx\r\n");
     }
-    for shard in ["shard=0 ", "shard=1 "] {
-        server.wait_log(&["event=accepted", shard]);
+    for accepted in ["event=accepted shard=0 ", "event=accepted shard=1 "] {
+        server.wait_log(&[accepted]);
     }
     let patience = Duration::from_secs(120);
     wait_for("a good part of it", patience, || (provider.arrived() >= MESSAGES / 3).then_some(()));
